@@ -1,0 +1,220 @@
+"""What a run leaves behind: plain frozen dataclasses, no torch, all of it in `result.json`.
+
+The way of a figure: a `Table` holds one row of sufficient statistics a clip (or a repetition), a `MetricSpec` says which columns
+are reduced and how, a `Result` is the reduced number with its interval. Whoever has the tables can recompute every number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Cell = float | tuple[int, ...]
+"""One statistic of one row: a number, or the codes of a clip."""
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """What a number is, so that a reader of results needs no measuring code.
+
+    Attributes:
+        name: `group.figure`, e.g. `speech.wer`.
+        group: the table that its columns stand in, e.g. `speech` or `throughput.encode.b8`.
+        columns: the table's columns, in the order that the reduction takes them.
+        reduction: a key of `vqbench.stats.reductions.REDUCTIONS`.
+        unit: printed after the number; empty for shares and ratios.
+        higher_is_better: None where neither end is better.
+        version: raised whenever the same audio would give another number.
+        resampled: what the bootstrap draws: clips (paired across candidates) or timing repetitions (not paired).
+        needs_same_front_end: true where the unit belongs to the mel front end, so that other front ends do not compare.
+        description: one line: formula or source.
+        decimals: digits shown.
+        headline: shown in the short table.
+    """
+
+    name: str
+    group: str
+    columns: tuple[str, ...]
+    reduction: str
+    unit: str
+    higher_is_better: bool | None
+    version: int
+    description: str
+    resampled: Literal["clip", "repetition"] = "clip"
+    needs_same_front_end: bool = False
+    decimals: int = 3
+    headline: bool = False
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """One recording of the suite, by content."""
+
+    id: str
+    sha256: str
+    duration_s: float
+    text: str
+    speaker: str | None = None
+
+
+@dataclass(frozen=True)
+class CandidateRecord:
+    """One row of the table. A `reference` (original audio, vocoder round trip) is shown beside candidates, never judged."""
+
+    name: str
+    role: Literal["candidate", "reference"]
+    digest: str
+    source: str
+    front_end: str | None = None
+    codebook_size: int | None = None
+    token_rate_hz: float | None = None
+    n_parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The sufficient statistics of one candidate in one group.
+
+    Attributes:
+        row_ids: clip ids, or repetition ids for timings. Every clip of the suite is here or in `unscored`, never in both.
+        columns: name → one cell a row.
+        constants: numbers that hold for all rows, e.g. `codebook_size`.
+        unscored: clip id → why it has no row.
+    """
+
+    candidate: str
+    group: str
+    row_ids: tuple[str, ...]
+    columns: Mapping[str, tuple[Cell, ...]]
+    constants: Mapping[str, float] = field(default_factory=dict)
+    unscored: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure. `value` is None where nothing could be scored, the interval where it is undefined; `reason` says why.
+
+    Attributes:
+        n: rows behind the figure.
+        n_clusters: speakers behind it, where the interval is clustered.
+        bounds: what the figure is out of, e.g. {"log2(codebook_size)": 13.0}.
+    """
+
+    candidate: str
+    metric: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    n_clusters: int | None = None
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class IntervalSpec:
+    """How every interval of a run was made."""
+
+    method: str = "percentile bootstrap, expanded for small n"
+    confidence: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class GateRule:
+    """One rule of a suite as written, e.g. `speech.wer <= baseline + 0.02`, and whom it is for (empty: every candidate)."""
+
+    rule: str
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SuiteRecord:
+    """The suite that made the run, as far as judging needs it."""
+
+    name: str
+    digest: str
+    seed: int
+    gate: tuple[GateRule, ...] = ()
+    min_clips: int = 10
+    allow_unscored: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run."""
+
+    suite: SuiteRecord
+    candidates: tuple[CandidateRecord, ...]
+    clips: tuple[ClipRecord, ...]
+    metrics: tuple[MetricSpec, ...]
+    tables: tuple[Table, ...]
+    results: tuple[Result, ...]
+    interval: IntervalSpec
+    provenance: Mapping[str, Any]
+    schema: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of one candidate against a reference candidate, paired by clip where clips are what was measured.
+
+    `delta` is candidate minus reference. `p_value` is two-sided; `p_holm` is corrected over the family of all comparisons
+    made together. `reason` says why a number is None.
+    """
+
+    metric: str
+    reference: str
+    candidate: str
+    reference_value: float | None
+    candidate_value: float | None
+    delta: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float | None
+    p_holm: float | None
+    n_pairs: int
+    n_clusters: int | None = None
+    reason: str | None = None
+
+
+GateStatus = Literal["pass", "fail", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    """One rule for one candidate, and the figure and bound that decided.
+
+    `bound` is the end of the confidence interval of `value - limit` that lies towards the bad side; the rule passes when
+    even that end is on the good side of zero.
+    """
+
+    rule: str
+    candidate: str
+    metric: str
+    status: GateStatus
+    value: float | None
+    limit: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """All outcomes; the worst decides: one fail fails, else one inconclusive is inconclusive."""
+
+    outcomes: tuple[GateOutcome, ...]
+    baseline: str | None
+
+    @property
+    def status(self) -> GateStatus:
+        statuses = {outcome.status for outcome in self.outcomes}
+        if "fail" in statuses:
+            return "fail"
+        return "inconclusive" if "inconclusive" in statuses or not statuses else "pass"

@@ -1,0 +1,123 @@
+"""The VQVAE's codebook: nearest neighbour search and its exponential-moving-average update."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_ROWS_AT_A_TIME = 4096
+"""Latents whose distances to all codes are held at once: 4096 x 8192 float32 are 134 MB."""
+
+
+class Quantizer(nn.Module):
+    """A codebook under its official names and shapes (dimension first).
+
+    The buffers move only when `ema_update` is called: encoding, decoding and evaluating never change them.
+    """
+
+    embed: Tensor
+    cluster_size: Tensor
+    embed_avg: Tensor
+
+    def __init__(self, codebook_dim: int, codebook_size: int) -> None:
+        super().__init__()
+        embed = torch.randn(codebook_dim, codebook_size)
+        self.register_buffer("embed", embed)
+        self.register_buffer("cluster_size", torch.zeros(codebook_size))
+        self.register_buffer("embed_avg", embed.clone())
+
+    def nearest(self, latents: Tensor) -> Tensor:
+        """Finds the code nearest in Euclidean distance; ties go to the smaller code.
+
+        ‖z‖² is the same for every code and left out; the rest is one fused multiply-add per block of rows, so no
+        (tokens x codes x dim) or one-hot tensor is ever made.
+
+        Args:
+            latents: (B, codebook_dim, L) or (N, codebook_dim) float.
+
+        Returns:
+            (B, L) or (N,) int64 in [0, codebook_size).
+        """
+        rows = latents.transpose(1, 2).reshape(-1, latents.shape[1]) if latents.ndim == 3 else latents
+        squared = self.embed.square().sum(0)
+        codes = torch.cat(
+            [torch.addmm(squared, block, self.embed, alpha=-2).argmin(1) for block in rows.split(_ROWS_AT_A_TIME)]
+        )
+        return codes.view(latents.shape[0], latents.shape[2]) if latents.ndim == 3 else codes
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """codes (B, L) int64 → vectors (B, codebook_dim, L)."""
+        return torch.nn.functional.embedding(codes, self.embed.t()).transpose(1, 2)
+
+    @torch.no_grad()
+    def set_codes(self, vectors: Tensor) -> None:
+        """Starts the codebook from `vectors` (codebook_size, codebook_dim), each counted once."""
+        self.embed.copy_(vectors.t())
+        self.embed_avg.copy_(vectors.t())
+        self.cluster_size.fill_(1.0)
+
+    @torch.no_grad()
+    def ema_update(self, latents: Tensor, codes: Tensor, decay: float = 0.99, eps: float = 1e-5) -> None:
+        """Moves every code towards the mean of the latents it was nearest to.
+
+        Args:
+            latents: (N, codebook_dim) float.
+            codes: (N,) int64, the nearest code of each.
+            decay: share of the old average that is kept.
+            eps: Laplace smoothing of the counts.
+        """
+        size = self.cluster_size.shape[0]
+        counts = torch.bincount(codes, minlength=size).to(self.cluster_size.dtype)
+        sums = torch.zeros_like(self.embed.t()).index_add_(0, codes, latents.to(self.embed.dtype))
+        self.cluster_size.mul_(decay).add_(counts, alpha=1 - decay)
+        self.embed_avg.mul_(decay).add_(sums.t(), alpha=1 - decay)
+        total = self.cluster_size.sum()
+        smoothed = (self.cluster_size + eps) / (total + size * eps) * total
+        self.embed.copy_(self.embed_avg / smoothed)
+
+    @torch.no_grad()
+    def restart_dead(self, latents: Tensor, threshold: float, generator: torch.Generator) -> int:
+        """Moves codes whose running count fell below `threshold` onto latents drawn from this batch.
+
+        Returns:
+            how many codes were restarted.
+        """
+        dead = (self.cluster_size < threshold).nonzero().flatten()
+        if len(dead) > len(latents):
+            dead = dead[: len(latents)]
+        if not len(dead):
+            return 0
+        drawn = latents[torch.randperm(len(latents), generator=generator)[: len(dead)]].to(self.embed.dtype)
+        self.embed[:, dead] = drawn.t()
+        self.embed_avg[:, dead] = drawn.t()
+        self.cluster_size[dead] = 1.0
+        return len(dead)
+
+
+def kmeans(points: Tensor, k: int, iterations: int, generator: torch.Generator) -> Tensor:
+    """Lloyd's algorithm from points drawn at random; empty clusters start again on random points.
+
+    Args:
+        points: (N, D) float, N >= 1; where N < k the remaining centres repeat points with a small jitter.
+        k: number of centres.
+        iterations: rounds.
+        generator: source of all randomness.
+
+    Returns:
+        (k, D) float.
+    """
+    n = len(points)
+    order = torch.randperm(n, generator=generator)
+    centres = points[order.repeat(-(-k // n))[:k]].clone()
+    if n < k:
+        centres += 1e-3 * points.std() * torch.randn(centres.shape, generator=generator)
+        return centres
+    search = Quantizer(points.shape[1], k).to(points.device)
+    for _ in range(iterations):
+        search.set_codes(centres)
+        codes = search.nearest(points)
+        counts = torch.bincount(codes, minlength=k)
+        centres = torch.zeros_like(centres).index_add_(0, codes, points) / counts.clamp_min(1)[:, None]
+        empty = (counts == 0).nonzero().flatten()
+        centres[empty] = points[torch.randint(n, (len(empty),), generator=generator)]
+    return centres
