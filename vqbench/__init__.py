@@ -1,0 +1,1 @@
+"""Benchmarks VQVAE speech tokenizers, compares them, and gates their releases."""

@@ -72,7 +72,7 @@ class MissingExtraError(VqbenchError):
         )
 
 
-class ManyErrors(VqbenchError):
+class ManyErrors(VqbenchError):  # noqa: N818 - it is many
     """All the faults of one input, reported at once."""
 
     def __init__(self, errors: Sequence[VqbenchError]) -> None:

@@ -10,13 +10,15 @@ from typing import Protocol
 class Advance(Protocol):
     """Call it as work gets done."""
 
-    def __call__(self, steps: int = 1, note: str = "") -> None: ...
+    def __call__(self, steps: int = 1, note: str = "") -> None:
+        """Counts `steps` as done and shows a few words beside them."""
 
 
 class Progress(Protocol):
     """Shows tasks of a known length."""
 
-    def task(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Advance]: ...
+    def task(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Advance]:
+        """Shows one task while the block runs; `done` of its steps were done before."""
 
 
 class Silent:
@@ -24,6 +26,8 @@ class Silent:
 
     @contextmanager
     def task(self, description: str, total: int, done: int = 0) -> Iterator[Advance]:
+        """Gives a function that does nothing."""
+
         def advance(steps: int = 1, note: str = "") -> None:
             pass
 

@@ -1,0 +1,1 @@
+"""Waveforms, the mel front end, and the way back."""

@@ -1,7 +1,8 @@
 """The mel front end that the VQVAE reads, in torch alone.
 
 The numbers are TorToiSe's: 22,050 Hz, n_fft = win = 1024, hop 256, 80 slaney-normalised bands on the HTK scale up to
-8 kHz, power 2, natural log clamped at 1e-5, divided by `mel_norms`. It is not the diffusion model's mel (24 kHz, 100 bands).
+8 kHz, power 2, natural log clamped at 1e-5, divided by `mel_norms`. It is not the diffusion model's mel (24 kHz, 100
+bands).
 """
 
 from __future__ import annotations

@@ -1,0 +1,76 @@
+"""The command line: one file a verb, no logic. Importing it imports nothing heavy; each verb imports what it needs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vqbench.cli import baseline, compare, gate, report, schema
+from vqbench.errors import ManyErrors, VqbenchError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class _Verbs(TyperGroup):
+    """Turns the user's mistakes into messages and exit codes; a bug keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VqbenchError as error:
+            for one in error.errors if isinstance(error, ManyErrors) else (error,):
+                print(f"error: {one}", file=sys.stderr)
+            raise typer.Exit(BAD_INPUT) from None
+        except KeyboardInterrupt:
+            print("interrupted: what is finished is kept, the same command resumes", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"vqbench {version('vqbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def vqbench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Benchmark VQVAE speech tokenizers, compare them, and gate their releases.
+
+    Exit codes: 0 done or passed, 1 a gate failed, 2 bad input, 3 too little data to decide.
+    """
+
+
+# In the order of `vqbench --help`.
+app.command("compare")(compare.compare)
+app.command("gate")(gate.gate)
+app.command("report")(report.report)
+app.add_typer(baseline.app, name="baseline")
+app.add_typer(schema.app, name="schema")
+
+
+def main() -> None:
+    """Runs the command line; characters that the terminal cannot show are replaced, not fatal."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app()

@@ -1,0 +1,1 @@
+"""Clips and where they come from."""

@@ -1,0 +1,1 @@
+"""What is measured on each clip, and how fast."""

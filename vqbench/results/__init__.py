@@ -1,0 +1,1 @@
+"""What was measured, how it is kept, and how it is judged: no torch anywhere."""

@@ -1,7 +1,8 @@
 """What a run leaves behind: plain frozen dataclasses, no torch, all of it in `result.json`.
 
-The way of a figure: a `Table` holds one row of sufficient statistics a clip (or a repetition), a `MetricSpec` says which columns
-are reduced and how, a `Result` is the reduced number with its interval. Whoever has the tables can recompute every number.
+The way of a figure: a `Table` holds one row of sufficient statistics a clip (or a repetition), a `MetricSpec` says
+which columns are reduced and how, a `Result` is the reduced number with its interval. Whoever has the tables can
+recompute every number.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class CandidateRecord:
-    """One row of the table. A `reference` (original audio, vocoder round trip) is shown beside candidates, never judged."""
+    """One row of the table. A `reference` (original audio, vocoder round trip) is shown beside them, never judged."""
 
     name: str
     role: Literal["candidate", "reference"]
@@ -79,7 +80,7 @@ class Table:
     """The sufficient statistics of one candidate in one group.
 
     Attributes:
-        row_ids: clip ids, or repetition ids for timings. Every clip of the suite is here or in `unscored`, never in both.
+        row_ids: clip ids, or repetition ids for timings. Every clip of the suite is here or in `unscored`, not in both.
         columns: name → one cell a row.
         constants: numbers that hold for all rows, e.g. `codebook_size`.
         unscored: clip id → why it has no row.
@@ -118,7 +119,7 @@ class Result:
 class IntervalSpec:
     """How every interval of a run was made."""
 
-    method: str = "percentile bootstrap, expanded for small n"
+    method: str = "percentile bootstrap, expanded for small n; jackknife for codebook usage"
     confidence: float = 0.95
     resamples: int = 2000
     seed: int = 0
@@ -126,7 +127,7 @@ class IntervalSpec:
 
 @dataclass(frozen=True)
 class GateRule:
-    """One rule of a suite as written, e.g. `speech.wer <= baseline + 0.02`, and whom it is for (empty: every candidate)."""
+    """One rule of a suite as written, e.g. `speech.wer <= baseline + 0.02`, and whom it is for (empty: everyone)."""
 
     rule: str
     candidates: tuple[str, ...] = ()
@@ -163,8 +164,9 @@ class Run:
 class Comparison:
     """One metric of one candidate against a reference candidate, paired by clip where clips are what was measured.
 
-    `delta` is candidate minus reference. `p_value` is two-sided; `p_holm` is corrected over the family of all comparisons
-    made together. `reason` says why a number is None.
+    `delta` is candidate minus reference. `p_value` is two-sided; `p_holm` is corrected over the family of all
+    comparisons made together, those of clips and those of timings apart. `reason` says why a number is None, or what to
+    bear in mind: timings of another machine.
     """
 
     metric: str
@@ -189,8 +191,8 @@ GateStatus = Literal["pass", "fail", "inconclusive"]
 class GateOutcome:
     """One rule for one candidate, and the figure and bound that decided.
 
-    `bound` is the end of the confidence interval of `value - limit` that lies towards the bad side; the rule passes when
-    even that end is on the good side of zero.
+    `ci_low` and `ci_high` are of `value - limit`; the rule passes when even the end towards the bad side is on the good
+    side of zero.
     """
 
     rule: str
@@ -214,6 +216,7 @@ class GateReport:
 
     @property
     def status(self) -> GateStatus:
+        """The worst of all outcomes; without any, nothing is decided."""
         statuses = {outcome.status for outcome in self.outcomes}
         if "fail" in statuses:
             return "fail"

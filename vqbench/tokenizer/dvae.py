@@ -1,7 +1,7 @@
 """TorToiSe's 1-D VQVAE ("DVAE"), whose state_dict is the official one key for key.
 
-Layer sizes, order and names follow the published checkpoint (`dvae.pth`); the implementation is our own. XTTS uses the same
-network with another codebook size.
+Layer sizes, order and names follow the published checkpoint (`dvae.pth`); the implementation is our own. XTTS uses the
+same network with another codebook size.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, T) → the same shape."""
         return x + self.net(x)
 
 
@@ -110,7 +111,25 @@ class UpsampledConv(nn.Module):
         self.conv = nn.Conv1d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, T) → (B, out_channels, 2 T)."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+@dataclass(frozen=True)
+class TrainingPass:
+    """What one forward pass leaves for the losses and the codebook's update.
+
+    Attributes:
+        reconstruction: (B, n_mels, T) float32.
+        latents: (B, codebook_dim, L) float32, detached.
+        codes: (B, L) int64.
+        commitment: scalar, mean squared distance of the latents to their codes.
+    """
+
+    reconstruction: Tensor
+    latents: Tensor
+    codes: Tensor
+    commitment: Tensor
 
 
 class DVAE(nn.Module):
@@ -150,31 +169,14 @@ class DVAE(nn.Module):
 
         Args:
             mel: (B, n_mels, T) float32, log-mel / norms.
-            n_frames: (B,) int64, the true length of each padded mel. After every layer what lies beyond a clip's end is set
-                to zero, which is what a convolution of the clip alone would have seen there; without this the last
-                two or three tokens of a padded clip change.
+            n_frames: (B,) int64, the true lengths where `mel` is a padded batch. A padded clip then gets the very codes
+            that
+                it gets alone; without this its last two or three tokens change.
 
         Returns:
             (B, codebook_dim, ceil(T / 4)) float32; columns beyond a clip's own length are meaningless.
         """
-        if n_frames is None:
-            return self.encoder(mel)
-        x, length = mel, n_frames
-        x = _zero_beyond(x, length)
-        for layer in self.encoder:
-            if isinstance(layer, ResidualBlock):
-                h = x
-                for part in layer.net:
-                    h = part(h)
-                    if isinstance(part, nn.ReLU):
-                        h = _zero_beyond(h, length)
-                x = _zero_beyond(x + h, length)
-            else:
-                x = layer(x)
-                if isinstance(layer, nn.Sequential):
-                    length = (length + 1) // 2
-                    x = _zero_beyond(x, length)
-        return x
+        return self.encoder(mel) if n_frames is None else _run_padded(self.encoder, mel, n_frames)
 
     @torch.inference_mode()
     def encode(self, mel: Tensor, n_frames: Tensor | None = None) -> Tensor:
@@ -182,29 +184,49 @@ class DVAE(nn.Module):
         return self.codebook.nearest(self.latents(mel, n_frames))
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor) -> Tensor:
-        """codes (B, L) int64 → mel (B, n_mels, 4 L) float32.
+    def decode(self, codes: Tensor, n_tokens: Tensor | None = None) -> Tensor:
+        """codes (B, L) int64 → mel (B, n_mels, 4 L) float32; `n_tokens` (B,) are true lengths, as in `latents`.
 
         Raises:
             IndexError: for a code outside [0, codebook_size).
         """
-        return self.decoder(self.codebook.lookup(codes))
+        vectors = self.codebook.lookup(codes)
+        return self.decoder(vectors) if n_tokens is None else _run_padded(self.decoder, vectors, n_tokens)
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One training pass.
-
-        Args:
-            mel: (B, n_mels, T), T a multiple of 4.
-
-        Returns:
-            reconstruction (B, n_mels, T), commitment loss (scalar), codes (B, T / 4).
-        """
-        z = self.encoder(mel)
+    def forward(self, mel: Tensor) -> TrainingPass:
+        """One training pass over mel (B, n_mels, T), T a multiple of `frames_per_token`."""
+        z = self.encoder(mel).float()
         codes = self.codebook.nearest(z.detach())
         quantized = self.codebook.lookup(codes)
-        commitment = F.mse_loss(z, quantized)
         # Straight through: the decoder reads the codebook's vectors, the encoder gets the decoder's gradient.
-        return self.decoder(z + (quantized - z).detach()), commitment, codes
+        reconstruction = self.decoder(z + (quantized - z).detach()).float()
+        return TrainingPass(reconstruction, z.detach(), codes, commitment=F.mse_loss(z, quantized))
+
+
+def _run_padded(layers: nn.Sequential, x: Tensor, length: Tensor) -> Tensor:
+    """Runs an encoder or decoder over a padded batch as if each clip were alone.
+
+    After every activation, what lies beyond a clip's end is set to zero: a convolution pads a lone clip with zeros,
+    too, but in a padded batch biases would have filled that place.
+    """
+    x = _zero_beyond(x, length)
+    for layer in layers:
+        if isinstance(layer, ResidualBlock):
+            h = x
+            for part in layer.net:
+                h = part(h)
+                if isinstance(part, nn.ReLU):
+                    h = _zero_beyond(h, length)
+            x = x + h
+        else:
+            before = x.shape[-1]
+            x = layer(x)
+            if x.shape[-1] > before:
+                length = length * 2
+            elif x.shape[-1] < before or isinstance(layer, nn.Sequential):
+                length = (length + 1) // 2
+        x = _zero_beyond(x, length)
+    return x
 
 
 def _zero_beyond(x: Tensor, length: Tensor) -> Tensor:

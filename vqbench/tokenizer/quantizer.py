@@ -40,9 +40,14 @@ class Quantizer(nn.Module):
         """
         rows = latents.transpose(1, 2).reshape(-1, latents.shape[1]) if latents.ndim == 3 else latents
         squared = self.embed.square().sum(0)
-        codes = torch.cat(
-            [torch.addmm(squared, block, self.embed, alpha=-2).argmin(1) for block in rows.split(_ROWS_AT_A_TIME)]
-        )
+        # Under autocast the distances would be rounded to bf16, and codes would flip.
+        with torch.autocast(rows.device.type, enabled=False):
+            codes = torch.cat(
+                [
+                    torch.addmm(squared, block, self.embed, alpha=-2).argmin(1)
+                    for block in rows.to(self.embed.dtype).split(_ROWS_AT_A_TIME)
+                ]
+            )
         return codes.view(latents.shape[0], latents.shape[2]) if latents.ndim == 3 else codes
 
     def lookup(self, codes: Tensor) -> Tensor:
@@ -50,11 +55,11 @@ class Quantizer(nn.Module):
         return torch.nn.functional.embedding(codes, self.embed.t()).transpose(1, 2)
 
     @torch.no_grad()
-    def set_codes(self, vectors: Tensor) -> None:
-        """Starts the codebook from `vectors` (codebook_size, codebook_dim), each counted once."""
+    def set_codes(self, vectors: Tensor, count: float) -> None:
+        """Starts the codebook from `vectors` (codebook_size, codebook_dim), each used `count` times a step so far."""
         self.embed.copy_(vectors.t())
-        self.embed_avg.copy_(vectors.t())
-        self.cluster_size.fill_(1.0)
+        self.embed_avg.copy_(vectors.t() * count)
+        self.cluster_size.fill_(count)
 
     @torch.no_grad()
     def ema_update(self, latents: Tensor, codes: Tensor, decay: float = 0.99, eps: float = 1e-5) -> None:
@@ -77,20 +82,23 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def restart_dead(self, latents: Tensor, threshold: float, generator: torch.Generator) -> int:
-        """Moves codes whose running count fell below `threshold` onto latents drawn from this batch.
+        """Moves codes that are hardly used onto latents drawn from this batch.
+
+        Args:
+            latents: (N, codebook_dim) float.
+            threshold: a code is dead when its running count is below this share of the mean count.
+            generator: source of the draw, on the CPU.
 
         Returns:
-            how many codes were restarted.
+            how many codes were restarted, at most N.
         """
-        dead = (self.cluster_size < threshold).nonzero().flatten()
-        if len(dead) > len(latents):
-            dead = dead[: len(latents)]
-        if not len(dead):
-            return 0
-        drawn = latents[torch.randperm(len(latents), generator=generator)[: len(dead)]].to(self.embed.dtype)
-        self.embed[:, dead] = drawn.t()
-        self.embed_avg[:, dead] = drawn.t()
-        self.cluster_size[dead] = 1.0
+        mean_count = self.cluster_size.mean()
+        dead = (self.cluster_size < threshold * mean_count).nonzero().flatten()[: len(latents)]
+        drawn = torch.randperm(len(latents), generator=generator)[: len(dead)].to(latents.device)
+        vectors = latents[drawn].to(self.embed.dtype).t()
+        self.embed[:, dead] = vectors
+        self.embed_avg[:, dead] = vectors * mean_count
+        self.cluster_size[dead] = mean_count
         return len(dead)
 
 
@@ -114,7 +122,7 @@ def kmeans(points: Tensor, k: int, iterations: int, generator: torch.Generator) 
         return centres
     search = Quantizer(points.shape[1], k).to(points.device)
     for _ in range(iterations):
-        search.set_codes(centres)
+        search.set_codes(centres, 1.0)
         codes = search.nearest(points)
         counts = torch.bincount(codes, minlength=k)
         centres = torch.zeros_like(centres).index_add_(0, codes, points) / counts.clamp_min(1)[:, None]

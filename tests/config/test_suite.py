@@ -1,0 +1,148 @@
+"""Good suites and recipes: what is read, and what their digests depend on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from config_examples import RECIPE, SUITE
+from pydantic import ValidationError
+
+from vqbench.data.source import DataSource
+from vqbench.suite import Suite, load_suite
+from vqbench.training.recipe import ModelConfig, Recipe, TrainingConfig, load_recipe
+
+SHORT_SUITE = """\
+name: short
+data: {speech: {corpus: tortoise-voices}}
+candidates: [{name: official, checkpoint: dvae.pth}]
+"""
+
+
+def suite_of(project: Path, text: str) -> Suite:
+    path = project / "suites/quick.yaml"
+    path.write_text(text)
+    return load_suite(path)
+
+
+def test_everything_written_is_read(project: Path) -> None:
+    suite = load_suite(project / "suites/quick.yaml")
+    assert suite.path == project / "suites/quick.yaml"
+    assert (suite.name, suite.seed, suite.min_clips, suite.allow_unscored, suite.device) == ("quick", 0, 10, 0, "auto")
+    assert suite.data.speech == DataSource(corpus="tortoise-voices", split="test", limit=24)
+    trained, official, brief = suite.candidates
+    assert trained.checkpoint == project / "candidates/trained.safetensors"
+    assert (official.checkpoint, official.mel_norms) == (project / "suites/dvae.pth", project / "suites/mel_stats.pth")
+    assert (brief.checkpoint, brief.recipe) == (None, project / "recipes/brief.yaml")
+    assert suite.throughput.batch_sizes == (1, 8)
+    assert [(entry.rule, entry.candidates) for entry in suite.gate] == [
+        ("speech.wer <= baseline + 0.05", ()),
+        ("codebook.dead <= 80%", ("trained",)),
+    ]
+
+
+def test_defaults_are_those_of_the_documented_suite(project: Path) -> None:
+    written, short = load_suite(project / "suites/quick.yaml"), suite_of(project, SHORT_SUITE)
+    for name in ("seed", "references", "metrics", "asr", "throughput", "vocoder", "interval", "min_clips", "device"):
+        assert getattr(short, name) == getattr(written, name), name
+    assert short.gate == ()
+
+
+def test_recipe_defaults_are_those_of_the_documented_recipe(project: Path) -> None:
+    written = load_recipe(project / "recipes/brief.yaml")
+    assert written.model == ModelConfig()
+    assert written.training == TrainingConfig()
+    assert [source.manifest for source in written.data] == [None, project / "corpus/manifest.jsonl"]
+
+
+def test_untrained_recipe_needs_no_data(project: Path) -> None:
+    path = project / "recipes/untrained.yaml"
+    path.write_text("name: untrained\ntraining: {steps: 0}\n")
+    assert load_recipe(path).data == ()
+
+
+def test_digest_is_of_what_is_said_not_how(project: Path) -> None:
+    digest = load_suite(project / "suites/quick.yaml").digest
+    lines = SUITE.splitlines()
+    reordered = "# the same suite\n" + "\n".join([*lines[-3:], *lines[:-3]]).replace("4.0", "4").replace(
+        "tiny.en", '"tiny.en"'
+    )
+    assert len(digest) == 16
+    assert suite_of(project, reordered).digest == digest
+    assert suite_of(project, SUITE.replace("dvae.pth", "./dvae.pth")).digest == digest
+    assert suite_of(project, SUITE.replace("window: clip", "window: full")).digest != digest
+
+
+def test_digest_does_not_depend_on_where_the_project_lies(project: Path) -> None:
+    elsewhere = project.parent / "elsewhere"
+    shutil.copytree(project, elsewhere)
+    for load, name in ((load_suite, "suites/quick.yaml"), (load_recipe, "recipes/brief.yaml")):
+        assert load(elsewhere / name).digest == load(project / name).digest
+
+
+@pytest.mark.parametrize("name", ["on", "no", "y", "1_000", "2024-01-01", "1.2.3", "'1.0'", "0b1"])
+def test_names_that_only_old_yaml_takes_for_something_else(project: Path, name: str) -> None:
+    assert suite_of(project, SHORT_SUITE.replace("name: short", f"name: {name}")).name == name.strip("'")
+
+
+@pytest.mark.parametrize("rate", ["6e-4", "6.0e-4", "0.0006", "6E-04", ".0006"])
+def test_numbers_in_every_usual_notation(project: Path, rate: str) -> None:
+    path = project / "recipes/brief.yaml"
+    path.write_text(RECIPE.replace("6.0e-4", rate))
+    assert load_recipe(path).training.learning_rate == pytest.approx(6e-4)
+
+
+def test_anchors_and_aliases(project: Path) -> None:
+    suite = suite_of(project, SHORT_SUITE.replace("dvae.pth", "&weights dvae.pth, mel_norms: *weights"))
+    assert suite.candidates[0].mel_norms == suite.candidates[0].checkpoint
+
+
+def test_windows_text_file(project: Path) -> None:
+    path = project / "suites/quick.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + SUITE.replace("\n", "\r\n").encode())
+    assert load_suite(path).name == "quick"
+
+
+def test_asr_model_is_a_name_unless_it_looks_like_a_path(project: Path) -> None:
+    (project / "models/tiny").mkdir(parents=True)
+    named = suite_of(project, SUITE.replace("tiny.en", "Systran/faster-whisper-tiny"))
+    found = suite_of(project, SUITE.replace("tiny.en", "../models/tiny"))
+    assert named.asr.model == "Systran/faster-whisper-tiny"
+    assert found.asr.model == str(project / "models/tiny")
+
+
+def test_models_are_frozen_and_check_what_code_gives_them(project: Path) -> None:
+    suite = load_suite(project / "suites/quick.yaml")
+    with pytest.raises(ValidationError, match="frozen"):
+        suite.seed = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="expected exactly one of corpus, manifest"):
+        DataSource()
+    with pytest.raises(ValidationError, match="nothing to train on"):
+        Recipe(name="brief")
+    assert Recipe(name="untrained", training=TrainingConfig(steps=0)).path is None
+
+
+def test_schema_tells_editors_what_each_key_means() -> None:
+    for model in (Suite, Recipe):
+        schema = model.model_json_schema()
+        parts = [schema, *schema["$defs"].values()]
+        fields = [item for part in parts for item in part.get("properties", {}).items()]
+        assert [name for name, field in fields if not field.get("description")] == []
+        json.dumps(schema)
+
+
+def test_reading_a_suite_needs_no_torch(project: Path) -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = None
+from pathlib import Path
+from vqbench.suite import load_suite
+from vqbench.training.recipe import load_recipe
+load_suite(Path({str(project / "suites/quick.yaml")!r}))
+load_recipe(Path({str(project / "recipes/brief.yaml")!r}))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

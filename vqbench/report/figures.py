@@ -1,0 +1,227 @@
+"""Lays figures out: candidates as rows, metrics as columns, groups of metrics as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vqbench.report import format as fmt
+from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row
+from vqbench.results.compare import ComparisonTable, best_of
+from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
+from vqbench.results.selection import Contender
+
+HEADER_WIDTH = 13
+"""Characters of a metric's name before it wraps."""
+
+GAP = 2
+"""Characters between two columns."""
+
+_Named = tuple[MetricSpec, str]
+"""A metric and what its column is called."""
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """The clips of one candidate that could not be scored in some groups of metrics, each with its reason."""
+
+    candidate: str
+    groups: tuple[str, ...]
+    clips: tuple[tuple[str, str], ...]
+
+
+def run_grids(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[Grid]:
+    """Lays out a run, group by group, or its headline metrics together.
+
+    Args:
+        run: the run.
+        headline: only the metrics that are marked so; all of them where none is.
+        width: a table that would be wider is split.
+    """
+    contenders = [Contender(candidate.name, run, candidate.name) for candidate in run.candidates]
+    results = {(result.candidate, result.metric): result for result in run.results}
+    best = {metric.name: best_of(metric, contenders, results) for metric in run.metrics}
+    figures = _Figures(contenders, results, best, run.interval)
+    if headline:
+        chosen = [metric for metric in run.metrics if metric.headline]
+        return figures.together(chosen or run.metrics, width, "headline figures")
+    return figures.by_group(run.metrics, width)
+
+
+def contender_grids(table: ComparisonTable, *, width: int = WIDTH) -> list[Grid]:
+    """Lays out the figures of all who are compared, each over all clips of its own run; in one table if it fits."""
+    figures = _Figures(table.contenders, table.results, table.best, table.contenders[0].run.interval)
+    together = figures.together(table.metrics, width, "figures")
+    return together if len(together) == 1 else figures.by_group(table.metrics, width)
+
+
+def unscored(run: Run) -> list[Unscored]:
+    """Lists the clips without a row, by candidate; groups that lost the same clips for the same reasons stand together."""
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
+    for table in run.tables:
+        if table.unscored:
+            groups = found.setdefault((table.candidate, tuple(table.unscored.items())), [])
+            if _top(table.group) not in groups:
+                groups.append(_top(table.group))
+    return [Unscored(candidate, tuple(groups), clips) for (candidate, clips), groups in found.items()]
+
+
+def legend(interval: IntervalSpec) -> str:
+    """Says what the mark means and how the intervals were made."""
+    return (
+        f"{fmt.BEST} best of its column among the candidates; {fmt.share(interval.confidence)} intervals: "
+        f"{interval.method}, {fmt.counted(interval.resamples, 'resample')}, seed {interval.seed}"
+    )
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What the grids are cut from: results by (label, metric), and the labels that are best on each metric."""
+
+    contenders: Sequence[Contender]
+    results: Mapping[tuple[str, str], Result]
+    best: Mapping[str, Sequence[str]]
+    interval: IntervalSpec
+
+    def together(self, metrics: Sequence[MetricSpec], width: int, title: str) -> list[Grid]:
+        """Metrics of several groups side by side; columns leave the group out where names stay distinct without it."""
+        names = [_without_group(metric.name) for metric in metrics]
+        if len(set(names)) < len(names):
+            names = [metric.name for metric in metrics]
+        tables = [[named] for named in zip(metrics, names, strict=True)]
+        return [self._grid(part, title) for part in self._split(tables, width)]
+
+    def by_group(self, metrics: Sequence[MetricSpec], width: int) -> list[Grid]:
+        """One grid or more a group, titled by what the names in it have in common; columns leave that out."""
+        grids = []
+        for group in dict.fromkeys(_top(metric.group) for metric in metrics):
+            tables: dict[str, list[_Named]] = {}
+            for metric in metrics:
+                if _top(metric.group) == group:
+                    tables.setdefault(metric.group, []).append((metric, _without_group(metric.name)))
+            for part in self._split(list(tables.values()), width):
+                prefix = _common_prefix([metric.name for metric, _ in part])
+                named = [(metric, metric.name.removeprefix(prefix)) for metric, _ in part]
+                grids.append(self._grid(named, prefix.rstrip(".") or group))
+        return grids
+
+    def _split(self, tables: Sequence[Sequence[_Named]], width: int) -> list[list[_Named]]:
+        """Fills grids with columns in order; those of one table stay together where a grid has room for them all."""
+        labels = [line for contender in self.contenders for line in fmt.wrap_name(contender.label, NAME_WIDTH)]
+        room = width - GAP - min(NAME_WIDTH, max(map(len, [*labels, "candidate"])))
+        parts: list[list[_Named]] = []
+        left = 0
+        for table in tables:
+            widths = [self._width(metric, name) for metric, name in table]
+            for position, (named, needed) in enumerate(zip(table, widths, strict=True)):
+                if not parts or needed > left or (position == 0 and sum(widths) > left):
+                    parts.append([])
+                    left = room
+                parts[-1].append(named)
+                left -= needed
+        return parts
+
+    def _width(self, metric: MetricSpec, name: str) -> int:
+        column = _column(metric, name)
+        cells = [_cell(metric, result, fmt.Notes(), best=True) for result in self._results(metric)]
+        texts = [*column.lines, column.below, *(text for cell in cells for text in (cell.text, cell.below))]
+        return max(map(len, texts)) + GAP
+
+    def _results(self, metric: MetricSpec) -> list[Result]:
+        keys = [(contender.label, metric.name) for contender in self.contenders]
+        return [self.results[key] for key in keys if key in self.results]
+
+    def _grid(self, columns: Sequence[_Named], title: str) -> Grid:
+        metrics = [metric for metric, _ in columns]
+        notes = fmt.Notes()
+        rows = []
+        for contender in sorted(self.contenders, key=_is_reference):
+            reference = _is_reference(contender)
+            results = [self.results.get((contender.label, metric.name)) for metric in metrics]
+            if reference and not any(results):
+                continue
+            absent = "not measured for references" if reference else "not measured"
+            cells = [
+                _cell(metric, result, notes, best=contender.label in self.best.get(metric.name, ()))
+                if result
+                else Cell(f"{fmt.MISSING} {notes.mark(absent)}")
+                for metric, result in zip(metrics, results, strict=True)
+            ]
+            rows.append(Row((Cell(contender.label, "reference" if reference else ""), *cells), reference))
+        return Grid(
+            title=title,
+            columns=(Column(("candidate",)), *(_column(metric, name) for metric, name in columns)),
+            rows=tuple(rows),
+            caption=self._caption(metrics),
+            notes=(*notes.lines(), *self._bounds(metrics)),
+        )
+
+    def _caption(self, metrics: Sequence[MetricSpec]) -> str:
+        counts = []
+        for unit in ("clip", "repetition"):
+            results = [result for metric in metrics if metric.resampled == unit for result in self._results(metric)]
+            scored = [result for result in results if result.value is not None]
+            if scored:
+                speakers = fmt.span(result.n_clusters for result in scored if result.n_clusters is not None)
+                text = f"n = {fmt.span(result.n for result in scored)} {unit}s"
+                counts.append(f"{text} of {speakers} speakers" if speakers else text)
+        return "; ".join([*counts, f"under each figure its {fmt.share(self.interval.confidence)} interval"])
+
+    def _bounds(self, metrics: Sequence[MetricSpec]) -> list[str]:
+        """What figures are out of, told once for the metrics and once for the candidates that share it."""
+        told: dict[str, list[str]] = {}
+        for metric in metrics:
+            found: dict[str, dict[str, list[str]]] = {}
+            for contender in self.contenders:
+                result = self.results.get((contender.label, metric.name))
+                for bound, value in result.bounds.items() if result else ():
+                    text = fmt.number(value, metric.decimals)
+                    found.setdefault(bound, {}).setdefault(text, []).append(contender.label)
+            if found:
+                told.setdefault("; ".join(map(_bound, found, found.values())), []).append(_without_group(metric.name))
+        return [f"{', '.join(names)}: {bounds}" for bounds, names in told.items()]
+
+
+def _is_reference(contender: Contender) -> bool:
+    return contender.record.role == "reference"
+
+
+def _top(group: str) -> str:
+    return group.partition(".")[0]
+
+
+def _without_group(name: str) -> str:
+    return name.partition(".")[2] or name
+
+
+def _common_prefix(names: Sequence[str]) -> str:
+    """Returns the dotted beginning that all names share, with its last dot.
+
+    >>> _common_prefix(["throughput.encode.b1.speed", "throughput.encode.b8.speed"])
+    'throughput.encode.'
+    """
+    shared = ""
+    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared += f"{parts[0]}."
+    return shared
+
+
+def _column(metric: MetricSpec, name: str) -> Column:
+    lines = fmt.wrap_name(name, HEADER_WIDTH)
+    lines[-1] = f"{lines[-1]} {fmt.arrow(metric)}".rstrip()
+    about = f"{metric.name}: {metric.description} ({fmt.direction(metric)})"
+    return Column(tuple(lines), metric.unit, "figure", about=about)
+
+
+def _cell(metric: MetricSpec, result: Result, notes: fmt.Notes, *, best: bool) -> Cell:
+    text = f"{fmt.number(result.value, metric.decimals)} {notes.mark(result.reason)}".rstrip()
+    below = fmt.interval(result.ci_low, result.ci_high, metric.decimals)
+    return Cell(f"{fmt.BEST} {text}", below, "best") if best else Cell(text, below)
+
+
+def _bound(bound: str, values: Mapping[str, Sequence[str]]) -> str:
+    """One bound, with the names of the candidates behind each value where it is not the same for all."""
+    told = [text if len(values) == 1 else f"{text} ({', '.join(names)})" for text, names in values.items()]
+    return f"{bound} = {', '.join(told)}"

@@ -1,0 +1,127 @@
+"""Lays comparisons and gate outcomes out as tables, with a word for each verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from vqbench.report import format as fmt
+from vqbench.report.grid import Cell, Column, Grid, Row
+from vqbench.results.compare import ComparisonTable
+from vqbench.results.record import Comparison, GateOutcome, GateReport, MetricSpec
+
+ALPHA = 0.05
+"""A Holm-corrected p-value below this is a difference."""
+
+Verdict = Literal["better", "worse", "higher", "lower", "no difference", "not compared"]
+
+
+def verdict(comparison: Comparison, metric: MetricSpec) -> Verdict:
+    """Says in a word how the candidate stands to its reference.
+
+    A difference is what remains significant at `ALPHA` after Holm's correction. A metric without a good end only says
+    which way it differs.
+    """
+    if comparison.delta is None or comparison.p_holm is None:
+        return "not compared"
+    if comparison.p_holm >= ALPHA or comparison.delta == 0:
+        return "no difference"
+    rises = comparison.delta > 0
+    if metric.higher_is_better is None:
+        return "higher" if rises else "lower"
+    return "better" if rises == metric.higher_is_better else "worse"
+
+
+def comparison_grid(table: ComparisonTable) -> Grid:
+    """Lays out the paired differences, one row a metric and candidate."""
+    metrics = {metric.name: metric for metric in table.metrics}
+    order = list(metrics)
+    notes = fmt.Notes()
+    comparisons = sorted(table.comparisons, key=lambda comparison: order.index(comparison.metric))
+    references = list(dict.fromkeys(comparison.reference for comparison in table.comparisons))
+    return Grid(
+        title=f"differences from {references[0]}" if len(references) == 1 else "differences from the reference",
+        columns=(
+            Column(("metric",), "unit, direction"),
+            Column(("candidate",), "" if len(references) == 1 else "reference", width=14),
+            Column(("figure",), "reference", "figure"),
+            Column(("difference",), "interval", "figure"),
+            Column(("p",), "Holm", "figure"),
+            Column(("pairs",), "speakers", "figure"),
+            Column(("verdict",)),
+        ),
+        rows=tuple(
+            _comparison_row(comparison, metrics[comparison.metric], notes, several=len(references) > 1)
+            for comparison in comparisons
+        ),
+        caption=(
+            "difference = candidate - reference, over the clips that both scored; a verdict needs a p-value below "
+            f"{ALPHA} after Holm's correction over {fmt.counted(len(comparisons), 'comparison')}"
+        ),
+        notes=(*notes.lines(), *table.notes),
+    )
+
+
+def _comparison_row(comparison: Comparison, metric: MetricSpec, notes: fmt.Notes, *, several: bool) -> Row:
+    word = verdict(comparison, metric)
+    return Row(
+        (
+            Cell(metric.name, f"{metric.unit} {fmt.arrow(metric)}".strip()),
+            Cell(comparison.candidate, comparison.reference if several else ""),
+            Cell(
+                fmt.number(comparison.candidate_value, metric.decimals),
+                fmt.number(comparison.reference_value, metric.decimals),
+            ),
+            Cell(
+                fmt.number(comparison.delta, metric.decimals, signed=True),
+                fmt.interval(comparison.ci_low, comparison.ci_high, metric.decimals),
+            ),
+            Cell(fmt.p_value(comparison.p_value), fmt.p_value(comparison.p_holm)),
+            Cell(f"{comparison.n_pairs:,}", fmt.number(comparison.n_clusters, 0)),
+            Cell(
+                f"{word} {notes.mark(comparison.reason)}".rstrip(),
+                mark=word if word == "better" or word == "worse" else None,
+            ),
+        )
+    )
+
+
+def gate_grid(report: GateReport, metrics: Iterable[MetricSpec]) -> Grid:
+    """Lays out the outcome of every rule for every candidate.
+
+    Args:
+        report: the outcomes.
+        metrics: what the figures are, for decimals and units; a metric that is missing here shows plain numbers.
+    """
+    specs = {metric.name: metric for metric in metrics}
+    return Grid(
+        title=gate_sentence(report),
+        columns=(
+            Column(("status",)),
+            Column(("rule",), "reason", "text"),
+            Column(("candidate",)),
+            Column(("figure",), "limit", "figure"),
+            Column(("n",), kind="figure"),
+        ),
+        rows=tuple(_outcome_row(outcome, specs.get(outcome.metric)) for outcome in report.outcomes),
+    )
+
+
+def gate_sentence(report: GateReport) -> str:
+    """Says how the gate went, e.g. `gate: fail, 1 of 3 outcomes failed (against main)`."""
+    statuses = [outcome.status for outcome in report.outcomes]
+    counts = [f"{statuses.count('fail')} failed", f"{statuses.count('inconclusive')} inconclusive"]
+    against = f", against the baseline {report.baseline}" if report.baseline else ""
+    return f"gate: {report.status} ({', '.join(counts)}, of {len(statuses)}{against})"
+
+
+def _outcome_row(outcome: GateOutcome, metric: MetricSpec | None) -> Row:
+    return Row(
+        (
+            Cell(outcome.status, mark=outcome.status),
+            Cell(outcome.rule, outcome.reason),
+            Cell(outcome.candidate),
+            Cell(fmt.figure(outcome.value, metric), fmt.figure(outcome.limit, metric)),
+            Cell(f"{outcome.n:,}"),
+        )
+    )

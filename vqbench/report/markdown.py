@@ -1,0 +1,71 @@
+"""Markdown for pull requests and READMEs: tables of GitHub's flavour, in which every stranger's text stands as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from vqbench.report import format as fmt
+from vqbench.report.figures import contender_grids, legend, run_grids, unscored
+from vqbench.report.grid import Cell, Column, Grid
+from vqbench.report.judgements import comparison_grid, gate_grid
+from vqbench.results.compare import ComparisonTable
+from vqbench.results.record import GateReport, MetricSpec, Run
+
+_MARKUP = re.compile(r"[\\`*\[\]|~#!>]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def run_markdown(run: Run, gate: GateReport | None = None, *, headline: bool = False) -> str:
+    """Writes the figures of a run, and the verdict of its gate where it was gated."""
+    parts = [f"# {escape(run.suite.name)}"]
+    if gate is not None:
+        parts.append(_table(gate_grid(gate, run.metrics)))
+    parts += [_table(grid) for grid in run_grids(run, headline=headline)]
+    for entry in unscored(run):
+        head = f"Not scored: {fmt.counted(len(entry.clips), 'clip')} of {entry.candidate} in {', '.join(entry.groups)}"
+        parts.append("\n".join([escape(head), "", *(f"- {escape(f'{clip}: {why}')}" for clip, why in entry.clips)]))
+    return "\n\n".join([*parts, escape(legend(run.interval))]) + "\n"
+
+
+def comparison_markdown(table: ComparisonTable) -> str:
+    """Writes the figures of all who are compared, then their paired differences."""
+    grids = [*contender_grids(table), comparison_grid(table)]
+    return "\n\n".join([*map(_table, grids), escape(legend(table.contenders[0].run.interval))]) + "\n"
+
+
+def gate_markdown(report: GateReport, metrics: Iterable[MetricSpec]) -> str:
+    """Writes the outcome of every rule for every candidate."""
+    return _table(gate_grid(report, metrics)) + "\n"
+
+
+def escape(text: str) -> str:
+    """Makes a text stand in a table's cell as it is: one line, no markup, no HTML, no column of its own.
+
+    >>> print(escape("a|b <i>*c*</i>"), escape("speaker_similarity"), escape("_x_"))
+    a\\|b &lt;i\\>\\*c\\*&lt;/i\\> speaker_similarity \\_x\\_
+    """
+    entities = fmt.one_line(text).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKUP.sub(lambda match: f"\\{match[0]}", entities)
+
+
+def _table(grid: Grid) -> str:
+    rule = "|".join(" ---: " if column.kind == "figure" else " --- " for column in grid.columns)
+    lines = [f"### {escape(grid.title)}", "", _line(map(_head, grid.columns)), f"|{rule}|"]
+    lines += [_line(map(_entry, row.cells)) for row in grid.rows]
+    for under in (grid.caption, *grid.notes):
+        lines += ["", escape(under)] if under else []
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _head(column: Column) -> str:
+    name = escape("".join(column.lines))
+    return f"{name}<br>{escape(column.below)}" if column.below else name
+
+
+def _entry(cell: Cell) -> str:
+    text = f"**{escape(cell.text)}**" if cell.mark else escape(cell.text)
+    return f"{text}<br>{escape(cell.below)}" if cell.below else text

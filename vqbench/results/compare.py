@@ -1,0 +1,229 @@
+"""Candidates beside each other: paired differences with interval and p-value, and the best of each metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from vqbench.errors import ResultError
+from vqbench.results.contrast import Contrast, Pairs, contrast, obstacle, other_machine
+from vqbench.results.record import Comparison, MetricSpec, Result, Run
+from vqbench.results.selection import Contender, Selection, candidates_of, check_candidate
+from vqbench.stats.paired import holm
+
+_PERMUTATIONS_A_TEST = 50
+"""Permutations for each test of a family: with fewer, not even the smallest p-value would survive the correction."""
+
+_TIE = 1e-12
+"""Values this close, relative to their size, are equal."""
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """Everything that `vqbench compare` shows.
+
+    Attributes:
+        contenders: the rows; references of comparisons first.
+        metrics: the columns.
+        results: (label, metric) → the figure over all clips of that contender's own run.
+        comparisons: the differences, over the clips that both sides scored.
+        best: metric → labels of the best contenders; metrics without a direction are not in it.
+        notes: what a reader must know: clips that have no partner.
+    """
+
+    contenders: tuple[Contender, ...]
+    metrics: tuple[MetricSpec, ...]
+    results: Mapping[tuple[str, str], Result]
+    comparisons: tuple[Comparison, ...]
+    best: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+
+
+def compare_runs(selections: Sequence[Selection], metrics: Sequence[str] | None = None) -> ComparisonTable:
+    """Compares what a person named; the first is the reference.
+
+    One run: its first candidate, or the one named, is the reference of all others. Several: each candidate of the later
+    runs is compared with the one of the same name in the first run if there is one, and no candidate was named there;
+    else with the first run's named or first candidate.
+
+    Args:
+        selections: at least one.
+        metrics: names of metrics; None compares all.
+
+    Raises:
+        ResultError: an unknown candidate; nothing to compare.
+    """
+    labelled = _distinct(selections)
+    for selection in labelled:
+        if selection.candidate is not None:
+            check_candidate(selection.run, selection.candidate, selection.label)
+    pairings = _pairings(labelled)
+    rows = [*(reference for reference, _ in pairings), *(candidate for _, candidate in pairings)]
+    contenders = tuple({contender.label: contender for contender in rows}.values())
+    specs = _specs(contenders, metrics)
+    comparisons, notes = compare(pairings, [spec.name for spec in specs])
+    results = {
+        (contender.label, result.metric): result
+        for contender in contenders
+        for result in contender.run.results
+        if result.candidate == contender.name
+    }
+    best = {spec.name: labels for spec in specs if (labels := best_of(spec, contenders, results))}
+    return ComparisonTable(contenders, tuple(specs), results, comparisons, best, notes)
+
+
+def compare(
+    pairings: Sequence[tuple[Contender, Contender]], metrics: Sequence[str]
+) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+    """Compares contenders pairwise, as one family of tests.
+
+    Args:
+        pairings: (reference, candidate).
+        metrics: names of metrics.
+
+    Returns:
+        One comparison a pairing and metric, and notes on clips without a partner. P-values are corrected by Holm over
+        all comparisons of quality, and over all of speed: how many stages were timed says nothing about quality.
+    """
+    comparisons: list[Comparison] = []
+    families: dict[str, list[tuple[int, Callable[[int], float]]]] = {}
+    notes: dict[str, None] = {}
+    for reference, candidate in pairings:
+        for metric in metrics:
+            comparison, found = _compare_one(reference, candidate, metric)
+            if found is not None and found.pairs is not None:
+                notes.update(dict.fromkeys(_notes(reference, candidate, metric, found.pairs)))
+            if found is not None and found.test is not None:
+                kind = "speed" if found.pairs is None else "quality"
+                families.setdefault(kind, []).append((len(comparisons), found.test))
+            comparisons.append(comparison)
+    for family in families.values():
+        least = _PERMUTATIONS_A_TEST * len(family)
+        permutations = max(least, *(reference.run.interval.resamples for reference, _ in pairings))
+        p_values = [test(permutations) for _, test in family]
+        for (index, _), p_value, p_holm in zip(family, p_values, holm(p_values), strict=True):
+            comparisons[index] = replace(comparisons[index], p_value=p_value, p_holm=p_holm)
+    return tuple(comparisons), tuple(notes)
+
+
+def best_of(
+    spec: MetricSpec, contenders: Iterable[Contender], results: Mapping[tuple[str, str], Result]
+) -> tuple[str, ...]:
+    """The labels of the best contenders on a metric: several where they tie, none where no end is better.
+
+    References are never the best, and where contenders do not compare (another front end, another version) nobody is.
+    """
+    if spec.higher_is_better is None:
+        return ()
+    sign = 1 if spec.higher_is_better else -1
+    scored = []
+    for contender in contenders:
+        result = results.get((contender.label, spec.name))
+        if contender.record.role == "candidate" and result is not None and result.value is not None:
+            scored.append((contender, sign * result.value))
+    if len(scored) < 2 or any(obstacle(scored[0][0], other, spec.name) for other, _ in scored[1:]):
+        return ()
+    top = max(value for _, value in scored)
+    return tuple(contender.label for contender, value in scored if math.isclose(value, top, rel_tol=_TIE))
+
+
+def best_by_metric(run: Run) -> dict[str, tuple[str, ...]]:
+    """Metric → the names of the best candidates of a run; metrics without a direction are not in it."""
+    contenders = [Contender(name, run, name) for name in candidates_of(run)]
+    results = {(result.candidate, result.metric): result for result in run.results}
+    return {spec.name: best for spec in run.metrics if (best := best_of(spec, contenders, results))}
+
+
+def _compare_one(reference: Contender, candidate: Contender, metric: str) -> tuple[Comparison, Contrast | None]:
+    """The comparison without its p-values, and what they are to be made from."""
+    empty = Comparison(metric, reference.label, candidate.label, None, None, None, None, None, None, None, n_pairs=0)
+    reason = obstacle(candidate, reference, metric)
+    if reason is not None:
+        return replace(empty, reason=reason), None
+    interval = reference.run.interval
+    found = contrast(candidate, reference, metric, interval)
+    what = "pairs of clips" if found.pairs is not None else "repetitions"
+    difference = found.ours - found.theirs
+    if found.n < 2:
+        return replace(empty, n_pairs=found.n, reason=f"needs at least two {what}, there are {found.n}"), found
+    if not math.isfinite(difference.value):
+        return replace(empty, n_pairs=found.n, reason=f"the figure is undefined over these {what}"), found
+    ends = difference.interval(interval.confidence)
+    if ends is None:
+        reason = "no interval: the figure is undefined on some resamples"
+    elif found.pairs is None:
+        reason = other_machine(candidate.run, reference.run)
+    low, high = ends or (None, None)
+    return replace(
+        empty,
+        reference_value=found.theirs.value,
+        candidate_value=found.ours.value,
+        delta=difference.value,
+        ci_low=low,
+        ci_high=high,
+        n_pairs=found.n,
+        n_clusters=found.n_clusters,
+        reason=reason,
+    ), found
+
+
+def _pairings(selections: Sequence[Selection]) -> list[tuple[Contender, Contender]]:
+    first, *others = selections
+    judged = candidates_of(first.run)
+    if not judged and first.candidate is None:
+        raise ResultError("there are only references, no candidates, to compare", where=first.label)
+    default = first.candidate or judged[0]
+    if not others:
+        reference = Contender(default, first.run, default)
+        pairings = [(reference, Contender(name, first.run, name)) for name in judged if name != default]
+    else:
+        pairings = []
+        for other in others:
+            for name in [other.candidate] if other.candidate else candidates_of(other.run):
+                same = name if name in judged and first.candidate is None else default
+                reference = Contender(f"{first.label}:{same}", first.run, same)
+                pairings.append((reference, Contender(f"{other.label}:{name}", other.run, name)))
+    if not pairings:
+        raise ResultError(
+            "there is nothing to compare with",
+            where=first.label,
+            expected="a second run, or a run of at least two candidates",
+        )
+    return pairings
+
+
+def _distinct(selections: Sequence[Selection]) -> list[Selection]:
+    """The selections, with a number behind a label that was there before."""
+    seen: dict[str, int] = {}
+    distinct = []
+    for selection in selections:
+        count = seen[selection.label] = seen.get(selection.label, 0) + 1
+        distinct.append(selection if count == 1 else replace(selection, label=f"{selection.label} ({count})"))
+    return distinct
+
+
+def _specs(contenders: Iterable[Contender], names: Sequence[str] | None) -> list[MetricSpec]:
+    specs: dict[str, MetricSpec] = {}
+    for contender in contenders:
+        for spec in contender.run.metrics:
+            specs.setdefault(spec.name, spec)
+    if names is None:
+        return list(specs.values())
+    unknown = [name for name in names if name not in specs]
+    if unknown:
+        raise ResultError(f"no run has the metric {unknown[0]!r}", expected=f"one of {', '.join(specs)}")
+    return [specs[name] for name in names]
+
+
+def _notes(reference: Contender, candidate: Contender, metric: str, pairs: Pairs) -> Iterable[str]:
+    spec = candidate.metric(metric)
+    group = spec.group if spec else metric
+    for ids, what in (
+        (pairs.only_ours, f"only for {candidate.label}, not for {reference.label}"),
+        (pairs.only_theirs, f"only for {reference.label}, not for {candidate.label}"),
+        (pairs.other_audio, f"on other audio under the same id for {candidate.label} and {reference.label}"),
+    ):
+        if ids:
+            shown = ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
+            yield f"{group}: {len(ids)} {'clip was' if len(ids) == 1 else 'clips were'} scored {what}: {shown}"

@@ -1,0 +1,220 @@
+"""Whether a run may be released: each rule of its suite, for each candidate, against a limit or a baseline.
+
+A rule passes when even the bad end of the interval of `value - limit` keeps it, fails when even the good end breaks
+it, and is inconclusive in between. Whatever cannot be decided never passes: what is wrong with the candidate itself (a
+figure missing or undefined, clips that could not be scored) fails, what is wrong with the comparison (too few clips, a
+baseline on other clips, another front end, metric version or machine) is inconclusive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vqbench.errors import ConfigError, did_you_mean, raise_all
+from vqbench.results.contrast import contrast, obstacle, other_machine
+from vqbench.results.record import GateOutcome, GateReport, GateRule, GateStatus, MetricSpec, Run, Table
+from vqbench.results.rules import Rule, parse_rule
+from vqbench.results.selection import Contender, Selection, candidates_of
+from vqbench.results.summary import prepare, speakers_of
+from vqbench.stats.estimate import Estimate, estimate
+
+_ROUNDING = 1e-9
+"""A bound this close to the limit, relative to it, stands on it: sums of the same numbers round differently."""
+
+
+def gate(run: Run, baseline: Selection | None = None) -> GateReport:
+    """Judges a run by the rules of its suite.
+
+    Args:
+        run: what is to be released.
+        baseline: what it must keep up with: each candidate is judged against the baseline's candidate of the same name,
+            or all of them against the one that the selection names.
+
+    Returns:
+        One outcome a rule and candidate, in the order of the suite.
+
+    Raises:
+        ConfigError: rules that cannot be read, that name an unknown metric or candidate, or that need a baseline where
+            there is none; a suite without rules. All faults at once.
+    """
+    if not run.suite.gate:
+        raise ConfigError(
+            "there is no rule to gate on", where=f"suite {run.suite.name}", fix="write rules under `gate:` in the suite"
+        )
+    rules: list[tuple[GateRule, Rule]] = []
+    errors: list[ConfigError] = []
+    for written in run.suite.gate:
+        try:
+            rule = parse_rule(written.rule)
+        except ConfigError as error:
+            errors.append(error)
+            continue
+        errors += _faults(run, written, rule, baseline)
+        rules.append((written, rule))
+    raise_all(errors)
+    outcomes = [
+        _judge(written.rule, rule, Contender(name, run, name), baseline)
+        for written, rule in rules
+        for name in written.candidates or candidates_of(run)
+    ]
+    return GateReport(tuple(outcomes), None if baseline is None else baseline.label)
+
+
+def _faults(run: Run, written: GateRule, rule: Rule, baseline: Selection | None) -> Iterator[ConfigError]:
+    where = f"gate rule `{written.rule}`"
+    metrics = {spec.name: spec for spec in run.metrics}
+    spec = metrics.get(rule.metric)
+    if spec is None:
+        yield ConfigError(
+            f"the run has no metric {rule.metric!r}{did_you_mean(rule.metric, metrics)}",
+            where=where,
+            expected=f"one of {', '.join(metrics)}",
+        )
+    elif rule.percent and spec.unit:
+        yield ConfigError(
+            f"% is a hundredth, but {rule.metric} is in {spec.unit}",
+            where=where,
+            fix="write a number in that unit, or a factor: baseline * 0.95",
+        )
+    judged = candidates_of(run)
+    for name in written.candidates:
+        if name not in judged:
+            role = "is a reference, which is never judged" if name in (c.name for c in run.candidates) else "is unknown"
+            yield ConfigError(
+                f"the candidate {name!r} {role}{did_you_mean(name, judged)}",
+                where=where,
+                expected=f"one of {', '.join(judged)}",
+            )
+    if rule.needs_baseline and baseline is None:
+        yield ConfigError("the rule needs a baseline, and none was given", where=where, fix="--baseline NAME or PATH")
+    if rule.needs_baseline and baseline is not None and baseline.candidate is not None:
+        known = [candidate.name for candidate in baseline.run.candidates]
+        if baseline.candidate not in known:
+            near = did_you_mean(baseline.candidate, known)
+            yield ConfigError(
+                f"the baseline {baseline.label} has no candidate {baseline.candidate!r}{near}", where=where
+            )
+
+
+def _judge(written: str, rule: Rule, contender: Contender, baseline: Selection | None) -> GateOutcome:
+    spec = contender.metric(rule.metric)
+    table = contender.table(spec.group) if spec else None
+    if spec is None or table is None:
+        return _undecided(
+            written, rule, contender, "fail", f"missing: {rule.metric} was not measured for {contender.name}"
+        )
+    allowed = contender.run.suite.allow_unscored
+    if spec.resampled == "clip" and len(table.unscored) > allowed:
+        return _undecided(written, rule, contender, "fail", _unscored(table, allowed), len(table.row_ids))
+    if rule.needs_baseline and baseline is not None:
+        name = baseline.candidate or contender.name
+        theirs = Contender(f"baseline {baseline.label}:{name}", baseline.run, name)
+        reason = _unlike(spec, table, contender, theirs)
+        if reason is not None:
+            return _undecided(written, rule, contender, "inconclusive", reason, len(table.row_ids))
+        found = contrast(contender, theirs, rule.metric, contender.run.interval)
+        limit = rule.scale * found.theirs.value + rule.offset
+        margin = found.ours - rule.scale * found.theirs - rule.offset
+        evidence = _Evidence(found.ours.value, limit, margin, found.n, found.n_clusters)
+    else:
+        clusters = speakers_of(table.row_ids, contender.run.clips) if spec.resampled == "clip" else None
+        spread = contender.run.interval
+        ours = estimate(prepare(spec, table), clusters=clusters, resamples=spread.resamples, seed=spread.seed)
+        n_clusters = None if clusters is None else ours.n_units
+        evidence = _Evidence(ours.value, rule.offset, ours - rule.offset, len(table.row_ids), n_clusters)
+    return _decide(written, rule, contender, spec, evidence)
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What a rule is decided on."""
+
+    value: float
+    limit: float
+    margin: Estimate
+    n: int
+    n_clusters: int | None
+
+
+def _decide(written: str, rule: Rule, contender: Contender, spec: MetricSpec, evidence: _Evidence) -> GateOutcome:
+    run = contender.run
+    if not math.isfinite(evidence.value):
+        reason = f"{rule.metric} is undefined for {contender.name}: it divides by 0, or nothing was scored"
+        return _undecided(written, rule, contender, "fail", reason, evidence.n)
+    if not math.isfinite(evidence.limit):
+        return _undecided(written, rule, contender, "inconclusive", "the baseline's figure is undefined", evidence.n)
+    ends = evidence.margin.interval(rule.confidence or run.interval.confidence)
+    figures = _figures(spec, evidence, ends)
+    status: GateStatus
+    if spec.resampled == "clip" and evidence.n < run.suite.min_clips:
+        status, reason = "inconclusive", f"too few clips: {evidence.n} of at least {run.suite.min_clips}; {figures}"
+    elif ends is None:
+        status, reason = "inconclusive", f"no interval from so little: {figures}"
+    else:
+        sign = 1 if rule.op == "<=" else -1
+        slack = _ROUNDING * (abs(evidence.value) + abs(evidence.limit))
+        good, bad = sorted((sign * ends[0], sign * ends[1]))
+        status = "pass" if bad <= slack else "fail" if good > slack else "inconclusive"
+        reason = figures if status != "inconclusive" else f"the interval holds the limit: {figures}"
+    low, high = ends if ends is not None else (None, None)
+    return GateOutcome(
+        written, contender.name, rule.metric, status, evidence.value, evidence.limit, low, high, evidence.n, reason
+    )
+
+
+def _unlike(spec: MetricSpec, table: Table, ours: Contender, theirs: Contender) -> str | None:
+    """Why the baseline is no measure for this candidate, or None where it is."""
+    names = [candidate.name for candidate in theirs.run.candidates]
+    if theirs.name not in names:
+        return f"the baseline has no candidate {theirs.name}; it has {', '.join(names)}"
+    reason = obstacle(ours, theirs, spec.name)
+    their_table = theirs.table(spec.group)
+    if reason is not None or their_table is None:
+        return reason
+    if spec.resampled == "repetition":
+        return other_machine(ours.run, theirs.run)
+    allowed = ours.run.suite.allow_unscored
+    if len(their_table.unscored) > allowed:
+        return f"the baseline: {_unscored(their_table, allowed)}"
+    our_clips, their_clips = _measured(ours.run, table), _measured(theirs.run, their_table)
+    if our_clips != their_clips:
+        counts = f"{len(our_clips)} here, {len(their_clips)} there, {len(our_clips & their_clips)} of them the same"
+        return f"the baseline was measured on other clips: {counts}"
+    return None
+
+
+def _measured(run: Run, table: Table) -> set[tuple[str, str]]:
+    ids = {*table.row_ids, *table.unscored}
+    return {(clip.id, clip.sha256) for clip in run.clips if clip.id in ids}
+
+
+def _unscored(table: Table, allowed: int) -> str:
+    named = [f"{clip} ({why})" for clip, why in list(table.unscored.items())[:5]]
+    rest = len(table.unscored) - len(named)
+    more = f" and {rest} more" if rest else ""
+    return f"{len(table.unscored)} clips could not be scored, the suite allows {allowed}: {', '.join(named)}{more}"
+
+
+def _figures(spec: MetricSpec, evidence: _Evidence, ends: tuple[float, float] | None) -> str:
+    """The figures that decide, e.g. `0.231 - limit 0.150 = +0.081 [0.041, 0.120], n = 24 clips, 8 speakers`."""
+    digits = spec.decimals
+    smallest = min((abs(end) for end in ends or () if end), default=1.0)
+    while digits < 9 and round(smallest, digits) == 0:  # an end that decides must not read as 0
+        digits += 1
+    interval = "no interval" if ends is None else f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+    unit = f" {spec.unit}" if spec.unit else ""
+    speakers = f", {evidence.n_clusters} speakers" if evidence.n_clusters is not None else ""
+    value, limit = (f"{number:.{digits}f}{unit}" for number in (evidence.value, evidence.limit))
+    margin = f"{evidence.margin.value:+.{digits}f} {interval}"
+    return f"{value} − limit {limit} = {margin}, n = {evidence.n} {spec.resampled}s{speakers}"
+
+
+def _undecided(
+    written: str, rule: Rule, contender: Contender, status: GateStatus, reason: str, n: int = 0
+) -> GateOutcome:
+    """An outcome without a margin; the figure itself is shown where the run has one."""
+    results = contender.run.results
+    value = next((r.value for r in results if (r.candidate, r.metric) == (contender.name, rule.metric)), None)
+    return GateOutcome(written, contender.name, rule.metric, status, value, None, None, None, n, reason)

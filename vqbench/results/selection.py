@@ -1,0 +1,81 @@
+"""What a person names on the command line: a run, one of its candidates, or a baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vqbench.errors import ResultError, did_you_mean
+from vqbench.results.record import CandidateRecord, MetricSpec, Run, Table
+from vqbench.results.store import BASELINES, RESULT_FILE, find_baseline, load_run
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A run under the name it is shown by, and the one candidate of it that is meant; None means all."""
+
+    label: str
+    run: Run
+    candidate: str | None = None
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One candidate of one run, under the label of its row."""
+
+    label: str
+    run: Run
+    name: str
+
+    @property
+    def record(self) -> CandidateRecord:
+        """What the run says of the candidate."""
+        return next(candidate for candidate in self.run.candidates if candidate.name == self.name)
+
+    def metric(self, name: str) -> MetricSpec | None:
+        """The run's own definition of a metric, or None where the run does not know it."""
+        return next((spec for spec in self.run.metrics if spec.name == name), None)
+
+    def table(self, group: str) -> Table | None:
+        """The candidate's statistics in a group, or None where it was not measured."""
+        return next((t for t in self.run.tables if (t.candidate, t.group) == (self.name, group)), None)
+
+
+def load_selection(argument: str, baselines: Path = BASELINES) -> Selection:
+    """Reads what `RUN`, `RUN:CANDIDATE`, `BASELINE` or `BASELINE:CANDIDATE` names.
+
+    Args:
+        argument: RUN is a run folder, a result.json or a baseline's file; BASELINE a name in `baselines`.
+        baselines: where the baselines are.
+
+    Raises:
+        ResultError: nothing is called so, the file is broken, or the run has no such candidate.
+    """
+    try:
+        place, candidate = find_baseline(argument, baselines), None
+    except ResultError:
+        name, colon, candidate = argument.rpartition(":")
+        if not colon:
+            raise
+        place = find_baseline(name, baselines)
+    run = load_run(place)
+    label = place.resolve().parent.name if place.name == RESULT_FILE else place.resolve().name.removesuffix(".json")
+    if candidate is not None:
+        check_candidate(run, candidate, label)
+    return Selection(label, run, candidate)
+
+
+def check_candidate(run: Run, name: str, label: str) -> None:
+    """Raises a ResultError where a run has no candidate of that name."""
+    names = [candidate.name for candidate in run.candidates]
+    if name not in names:
+        raise ResultError(
+            f"there is no candidate {name!r}{did_you_mean(name, names)}",
+            where=label,
+            expected=f"one of {', '.join(names)}",
+        )
+
+
+def candidates_of(run: Run) -> list[str]:
+    """The names of what a run judges: its candidates without the references."""
+    return [candidate.name for candidate in run.candidates if candidate.role == "candidate"]

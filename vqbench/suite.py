@@ -1,0 +1,328 @@
+"""A suite: the YAML that says what is measured, on which clips, and what a release must hold.
+
+The models here are the file's shape; `vqbench schema suite` prints it for editors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    SerializationInfo,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from vqbench.config import (
+    ConfigFile,
+    ConfigModel,
+    ExistingFile,
+    Fault,
+    FileName,
+    Several,
+    exactly_one,
+    items,
+    load_config,
+    must_exist,
+    path_as_written,
+    path_in_file,
+    reject,
+    repeated,
+    shown,
+)
+from vqbench.data.source import DataSource
+from vqbench.errors import ConfigError, did_you_mean, raise_all
+from vqbench.marked_yaml import Place
+from vqbench.results.rules import parse_rule
+
+MetricGroup = Literal["reconstruction", "codebook", "speech", "throughput"]
+"""What can be measured; a metric's name is `group.figure`."""
+
+Reference = Literal["original", "vocoded"]
+"""`original`: the recording itself. `vocoded`: its mel through the vocoder, without any VQVAE."""
+
+METRIC_GROUPS: tuple[MetricGroup, ...] = get_args(MetricGroup)
+REFERENCES: tuple[Reference, ...] = get_args(Reference)
+
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _asr_model(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str) or not value.startswith((".", "/", "~")):
+        return value
+    path = path_in_file(value, info)
+    if info.context is not None:
+        must_exist(path, value, folders=True)
+    return str(path)
+
+
+def _asr_model_as_written(value: str, info: SerializationInfo) -> str:
+    return path_as_written(Path(value), info) if Path(value).is_absolute() else value
+
+
+def _baseline(value: Any, info: ValidationInfo) -> Any:
+    # It need not be there yet: the first run of a suite is what its first baseline is made of.
+    return path_in_file(value, info) if isinstance(value, str) else value
+
+
+def _rule(text: str) -> str:
+    try:
+        parse_rule(text)
+    except ConfigError as error:
+        raise reject(Fault((), error.problem, error.expected, error.fix)) from None
+    return text
+
+
+class SuiteData(ConfigModel):
+    """The clips of a suite."""
+
+    speech: DataSource
+    """Human speech with transcripts: a corpus or a manifest."""
+
+
+class Candidate(ConfigModel):
+    """One VQVAE to judge: a checkpoint, or a recipe that is trained as part of the run and kept in the cache."""
+
+    name: FileName
+    """Name in tables and of folders: lower-case letters, digits, `.`, `_` and `-`, from a letter or digit on."""
+
+    checkpoint: ExistingFile | None = None
+    """A file with weights, relative to the suite: vqbench's own, TorToiSe's `dvae.pth` or XTTS's."""
+
+    recipe: ExistingFile | None = None
+    """A training recipe, relative to the suite."""
+
+    mel_norms: ExistingFile | None = None
+    """A file with the mel norms, where the checkpoint needs others than TorToiSe's (XTTS: `mel_stats.pth`)."""
+
+    @classmethod
+    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
+        """One source of weights, and norms only where they come without."""
+        yield from exactly_one(data, "checkpoint", "recipe")
+        if data.get("mel_norms") is not None and data.get("checkpoint") is None:
+            yield Fault(("mel_norms",), "mel norms belong to a checkpoint; a recipe's candidate brings its own")
+        if data.get("name") in REFERENCES:
+            yield Fault(("name",), f"{shown(data['name'])} is the name of a reference", fix="choose another name")
+
+
+class AsrConfig(ConfigModel):
+    """The speech recogniser behind `speech.wer` and `speech.cer`. Its settings are part of a result's identity."""
+
+    backend: Literal["faster-whisper", "openai-whisper"] = Field(default="faster-whisper", title="backend")
+    """The implementation of Whisper."""
+
+    model: Annotated[
+        str,
+        Field(min_length=1, max_length=4096),
+        BeforeValidator(_asr_model),
+        PlainSerializer(_asr_model_as_written),
+    ] = "tiny.en"
+    """A model's name, or a path, which starts with `./`, `../`, `/` or `~`."""
+
+    beam_size: int = Field(default=1, ge=1, le=100)
+    """Beams of the search; 1 is greedy."""
+
+    window: Literal["clip", "full"] = Field(default="clip", title="window")
+    """What the recogniser reads at once: `full` is Whisper's 30 s, `clip` the longest clip and 3 s, which is faster."""
+
+
+class ThroughputConfig(ConfigModel):
+    """How speed is measured."""
+
+    batch_sizes: Several[Annotated[int, Field(ge=1, le=65_536)]] = Field(default=(1, 8), min_length=1)
+    """Clips at once, each size measured apart."""
+
+    segment_s: float = Field(default=4.0, gt=0, le=600)
+    """Length of the clips that are measured with, in seconds."""
+
+    repetitions: int = Field(default=10, ge=2, le=100_000)
+    """Timed runs of each stage."""
+
+    warmup: int = Field(default=2, ge=0, le=100_000)
+    """Runs before the timed ones."""
+
+    @classmethod
+    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
+        """Each batch size once."""
+        yield from repeated(data, "batch_sizes")
+
+
+class VocoderConfig(ConfigModel):
+    """How mels become waveforms again, the same way for every candidate: Griffin-Lim."""
+
+    iterations: int = Field(default=32, ge=1, le=10_000)
+    """Rounds of Griffin-Lim."""
+
+
+class IntervalConfig(ConfigModel):
+    """How the confidence intervals are made."""
+
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    """Share of such intervals that hold the true value."""
+
+    resamples: int = Field(default=2000, ge=100, le=1_000_000)
+    """Draws of the bootstrap."""
+
+
+class GateEntry(ConfigModel):
+    """A rule that a release must hold. A rule alone, without `candidates`, may be written as plain text."""
+
+    rule: Annotated[str, AfterValidator(_rule)]
+    """`metric comparison limit`, e.g. `speech.wer <= baseline + 0.05`."""
+
+    candidates: Several[str] = Field(default=(), min_length=1)
+    """Names of the candidates that it is for; all of them where it is left out."""
+
+    @classmethod
+    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
+        """Each candidate once."""
+        yield from repeated(data, "candidates")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, data: Any) -> Any:
+        return {"rule": data} if isinstance(data, str) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        mapping = handler.resolve_ref_schema(handler(schema))
+        return {"title": "GateEntry", "anyOf": [{"type": "string"}, mapping]}
+
+
+class Suite(ConfigFile):
+    """A suite, every default filled in and every path resolved."""
+
+    name: FileName
+    """Name of the suite, used for folders: lower-case letters, digits, `.`, `_` and `-`, from a letter or digit on."""
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seed of every random number."""
+
+    data: SuiteData
+    """The clips."""
+
+    candidates: Several[Candidate] = Field(min_length=1)
+    """What is judged, one row of the table each."""
+
+    references: Several[Reference] = Field(default=REFERENCES, title="reference")
+    """What stands beside the candidates: the recording itself, and its mel through the vocoder alone."""
+
+    metrics: Several[MetricGroup] = Field(default=METRIC_GROUPS, min_length=1, title="metric group")
+    """What is measured."""
+
+    asr: AsrConfig = Field(default_factory=AsrConfig)
+    """The speech recogniser."""
+
+    throughput: ThroughputConfig = Field(default_factory=ThroughputConfig)
+    """What speed is measured with."""
+
+    vocoder: VocoderConfig = Field(default_factory=VocoderConfig)
+    """How mels become waveforms."""
+
+    interval: IntervalConfig = Field(default_factory=IntervalConfig)
+    """The confidence intervals."""
+
+    gate: Several[GateEntry] = ()
+    """What a release must hold; nothing where it is left out."""
+
+    baseline: Annotated[Path, BeforeValidator(_baseline), PlainSerializer(path_as_written, return_type=str)] | None = (
+        None
+    )
+    """A run or baseline, relative to the suite, that the gate's rules compare with; `--baseline` comes before it."""
+
+    min_clips: _Count = 10
+    """With fewer clips than this, a rule is inconclusive."""
+
+    allow_unscored: int = Field(default=0, ge=0, le=1_000_000)
+    """Clips that may stay unscored before a rule fails."""
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", title="device")
+    """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`."""
+
+    @classmethod
+    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
+        """Names that must differ, and rules about what the suite does not have."""
+        for key in ("metrics", "references"):
+            yield from repeated(data, key)
+        names = [item.get("name") if isinstance(item, Mapping) else None for item in items(data, "candidates")]
+        for index, name in enumerate(names):
+            if isinstance(name, str) and name in names[:index]:
+                yield Fault(("candidates", index, "name"), f"{shown(name)} is the name of an earlier candidate, too")
+        # One misspelt name is one fault: rules are held against lists only where the lists themselves are in order.
+        known = [name for name in names if isinstance(name, str)]
+        measured = items(data, "metrics") if "metrics" in data else list(METRIC_GROUPS)
+        for index, entry in enumerate(items(data, "gate")):
+            written: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"rule": entry}
+            if measured and all(group in METRIC_GROUPS for group in measured):
+                yield from _unmeasured(("gate", index, "rule"), written.get("rule"), measured)
+            for place, name in enumerate(items(written, "candidates")):
+                if isinstance(name, str) and name not in known and known and len(known) == len(names):
+                    problem = f"there is no candidate {shown(name)}{did_you_mean(name, known)}"
+                    expected = f"one of {', '.join(dict.fromkeys(known))}"
+                    yield Fault(("gate", index, "candidates", place), problem, expected)
+
+
+def load_suite(path: Path) -> Suite:
+    """Reads a suite; every fault is reported at once.
+
+    Raises:
+        ConfigError: for one fault, with file and line.
+        ManyErrors: for several.
+    """
+    return load_config(path, Suite)
+
+
+def select(suite: Suite, candidates: Sequence[str] = (), metrics: Sequence[str] = ()) -> Suite:
+    """The part of a suite that a user asked for; rules about what is left out are left out, too.
+
+    Args:
+        suite: the whole.
+        candidates: names; all of them where empty.
+        metrics: metric groups; all of them where empty.
+
+    Raises:
+        ConfigError: for a name that the suite does not have.
+    """
+    names = [candidate.name for candidate in suite.candidates]
+    faults = [
+        ConfigError(
+            f"the suite has no {kind} {shown(name)}{did_you_mean(name, known)}", expected=f"one of {', '.join(known)}"
+        )
+        for kind, asked, known in (("candidate", candidates, names), ("metric group", metrics, list(suite.metrics)))
+        for name in asked
+        if name not in known
+    ]
+    raise_all(faults)
+    kept = tuple(c for c in suite.candidates if not candidates or c.name in candidates)
+    groups = tuple(group for group in suite.metrics if not metrics or group in metrics)
+    gate = []
+    for entry in suite.gate:
+        left = tuple(name for name in entry.candidates if not candidates or name in candidates)
+        if parse_rule(entry.rule).metric.split(".")[0] in groups and (left or not entry.candidates):
+            gate.append(entry.model_copy(update={"candidates": left}))
+    return suite.model_copy(update={"candidates": kept, "metrics": groups, "gate": tuple(gate)})
+
+
+def _unmeasured(at: Place, rule: Any, measured: list[Any]) -> Iterator[Fault]:
+    """A fault where the suite does not measure what a rule is about; one that does not parse is the field's fault."""
+    try:
+        metric = parse_rule(rule).metric if isinstance(rule, str) else None
+    except ConfigError:
+        return
+    if metric is None:
+        return
+    group = metric.split(".")[0]
+    if group not in METRIC_GROUPS:
+        problem = f"{shown(metric)} belongs to no metric group{did_you_mean(group, METRIC_GROUPS)}"
+        yield Fault(at, problem, expected=f"a metric of {', '.join(METRIC_GROUPS)}")
+    elif group not in measured:
+        yield Fault(at, f"{shown(metric)} is not measured: metrics lacks {group!r}", fix=f"add {group} to metrics")

@@ -1,0 +1,85 @@
+"""What the trainer reads: mels of all clips, a held-out part, and crops that depend on nothing but seed and step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vqbench.audio.io import load_waveform
+from vqbench.audio.mel import LOG_FLOOR, MelFrontEnd, MelSpec
+from vqbench.data.manifest import Clip
+from vqbench.errors import TrainingError
+from vqbench.progress import Progress
+
+WeightedClip = tuple[Clip, float]
+"""A clip, and how often its frames are drawn against those of weight 1."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Training and validation mels, each (n_mels, T) float32; a clip is in one of them only.
+
+    `weights` says how often a frame of each training mel is drawn, against a frame of weight 1.
+    """
+
+    training: tuple[Tensor, ...]
+    weights: tuple[float, ...]
+    validation: tuple[Tensor, ...]
+    spec: MelSpec
+
+    def batch(self, seed: int, step: int, size: int, n_frames: int) -> tuple[Tensor, torch.Generator]:
+        """Draws the crops of one step: the same for the same seed and step, whatever was drawn before.
+
+        Long clips are drawn more often, so that every frame is equally likely; a clip shorter than the crop is
+        followed by silence.
+
+        Returns:
+            (size, n_mels, n_frames) float32, and the step's generator for whatever else the step draws.
+        """
+        generator = torch.Generator().manual_seed((seed << 32) + step)
+        frames = [mel.shape[-1] * weight for mel, weight in zip(self.training, self.weights, strict=True)]
+        chosen = torch.multinomial(
+            torch.tensor(frames, dtype=torch.float64), size, replacement=True, generator=generator
+        ).tolist()
+        places = torch.rand(size, generator=generator).tolist()
+        silence = torch.tensor(LOG_FLOOR).log() / torch.tensor(self.spec.norms)
+        crops = silence[None, :, None].repeat(size, 1, n_frames)
+        for row, (clip, place) in enumerate(zip(chosen, places, strict=True)):
+            mel = self.training[clip]
+            start = int(place * (max(0, mel.shape[-1] - n_frames) + 1))
+            piece = mel[:, start : start + n_frames]
+            crops[row, :, : piece.shape[-1]] = piece
+        return crops, generator
+
+
+def load_corpus(clips: Sequence[WeightedClip], spec: MelSpec, validation_share: float, progress: Progress) -> Corpus:
+    """Reads all clips and splits them by their ids: a clip's side never depends on which other clips there are.
+
+    Raises:
+        DataError: for a clip that cannot be read.
+        TrainingError: where nothing is left to train on.
+    """
+    front_end = MelFrontEnd(spec)
+    training: list[Tensor] = []
+    weights: list[float] = []
+    validation: list[Tensor] = []
+    with progress.task("reading training clips", len(clips)) as advance:
+        for clip, weight in clips:
+            mel = front_end(load_waveform(clip.path, spec.sample_rate_hz))
+            place = int(hashlib.sha256(clip.id.encode()).hexdigest()[:8], 16) / 2**32
+            if place < validation_share:
+                validation.append(mel)
+            else:
+                training.append(mel)
+                weights.append(weight)
+            advance()
+    if not training:
+        raise TrainingError(
+            f"no clip is left to train on: {len(clips)} clips, {len(validation)} of them held out",
+            expected="at least one clip outside validation_share",
+        )
+    return Corpus(tuple(training), tuple(weights), tuple(validation), spec)
