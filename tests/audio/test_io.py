@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from vqbench.audio.io import file_digest, load_waveform, resample, save_waveform
+from vqbench.audio.io import file_digest, header_duration_s, load_waveform, resample, save_waveform
 from vqbench.data.corpora import corpus_clips
 from vqbench.errors import DataError
 
@@ -68,6 +68,7 @@ def test_every_human_clip_of_tortoise_loads_whole():
         waveform = load_waveform(clip.path, RATE_HZ)
         assert len(waveform) / RATE_HZ == pytest.approx(clip.duration_s, abs=1e-3), clip.id
         assert 0.05 < waveform.abs().max() <= 1, clip.id
+        assert header_duration_s(clip.path) == pytest.approx(len(waveform) / RATE_HZ), clip.id
 
 
 def test_a_name_means_nothing(tmp_path):
@@ -142,6 +143,14 @@ def with_rate(rate_hz: int) -> bytes:
     return bytes(wav)
 
 
+def with_unknown_length() -> bytes:
+    """A FLAC as programs write it to a pipe: 36 bits for the number of samples, all 0."""
+    flac = bytearray(speech("FLAC", "PCM_16"))
+    flac[21] &= 0xF0
+    flac[22:26] = bytes(4)
+    return bytes(flac)
+
+
 BROKEN = {
     "no bytes": (lambda: b"", "empty (0 bytes)"),
     "no samples, WAV": (lambda: encoded(np.zeros(0), RATE_HZ, "WAV", "PCM_16"), "holds no samples"),
@@ -158,6 +167,7 @@ BROKEN = {
     "RF64 cut": (lambda: cut(speech("RF64", "PCM_16")), "bytes of sound, the file holds"),
     "FLAC cut": (lambda: cut(speech("FLAC", "PCM_16")), "promises 88200 samples, "),
     "FLAC damaged": (lambda: damaged(speech("FLAC", "PCM_16")), "promises 88200 samples, "),
+    "FLAC without length": (with_unknown_length, "does not say how long"),
     "MP3 cut": (lambda: cut(speech("MP3", "MPEG_LAYER_III")), "promises 88200 samples, "),
     "MP3 without length": (
         lambda: without_length_header(speech("MP3", "MPEG_LAYER_III", bitrate_mode="VARIABLE")),
@@ -192,7 +202,7 @@ def test_the_channel_of_a_nan_is_named(tmp_path):
         load_waveform(path, RATE_HZ)
 
 
-@pytest.mark.parametrize("read", [lambda path: load_waveform(path, RATE_HZ), file_digest])
+@pytest.mark.parametrize("read", [lambda path: load_waveform(path, RATE_HZ), file_digest, header_duration_s])
 def test_what_is_no_file_is_refused_without_hanging(tmp_path, read):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "clip.wav").touch()
@@ -202,7 +212,7 @@ def test_what_is_no_file_is_refused_without_hanging(tmp_path, read):
         tmp_path / "clop.wav": "no such file (did you mean 'clip.wav'?)",
         tmp_path / "clip.wav" / "x": "no such file",
         Path("/dev/zero"): "not a regular file",
-        tmp_path / ("x" * 300): "cannot be reached",
+        tmp_path / ("x" * 300): "too long",
         tmp_path / "a\0b": "",
     }
     for path, message in cases.items():
@@ -265,6 +275,11 @@ def test_resampling_keeps_a_tone_in_place(from_hz, to_hz):
     assert len(resampled) == round(20_000 * to_hz / from_hz)
     expected = np.sin(2 * np.pi * TONE_HZ * np.arange(len(resampled)) / to_hz)
     np.testing.assert_allclose(resampled[2_000:-2_000].numpy(), expected[2_000:-2_000], rtol=0, atol=1e-4)
+
+
+def test_resampling_leaves_nothing_of_what_the_new_rate_cannot_hold():
+    waveform = torch.from_numpy(np.sin(2 * np.pi * 15_000 * np.arange(20_000) / 48_000)).float()
+    assert resample(waveform, 48_000, RATE_HZ)[2_000:-2_000].abs().max() < 1e-5
 
 
 def test_equal_rates_change_nothing():

@@ -22,7 +22,10 @@ from vqbench.results.rules import Rule, parse_rule
         ("wer >= baseline - 0.02 @ 90%", Rule("wer", ">=", 1.0, -0.02, confidence=0.9)),
         ("wer <= baseline-1e-3", Rule("wer", "<=", 1.0, -0.001)),
         ("throughput.encode.b8.rtfx >= baseline * 0.9", Rule("throughput.encode.b8.rtfx", ">=", 0.9, 0.0)),
-        ("throughput.encode.b8.rtfx >= 0.9 * baseline @ 99.9%", Rule("throughput.encode.b8.rtfx", ">=", 0.9, 0.0, confidence=0.999)),
+        (
+            "throughput.encode.b8.rtfx >= 0.9 * baseline @ 99.9%",
+            Rule("throughput.encode.b8.rtfx", ">=", 0.9, 0.0, confidence=0.999),
+        ),
         ("baseline_like.wer <= 3", Rule("baseline_like.wer", "<=", 0.0, 3.0)),
     ],
 )

@@ -140,7 +140,10 @@ METRIC = next(i for i, spec in enumerate(RUN.metrics) if spec.name == "speech.we
         (put("metrics", 0, "columns", value="l1_sum"), "metrics[0].columns"),
         (put("metrics", 0, "higher_is_better", value="yes"), "metrics[0].higher_is_better"),
         (put("tables", TABLE, "columns", "errors", 5, value=None), f"tables[{TABLE}].columns.errors[5]: holds None"),
-        (put("tables", CODES, "columns", "codes", 0, value=[1, 2.5]), f"tables[{CODES}].columns.codes[0][1]: holds 2.5"),
+        (
+            put("tables", CODES, "columns", "codes", 0, value=[1, 2.5]),
+            f"tables[{CODES}].columns.codes[0][1]: holds 2.5",
+        ),
         (put("tables", TABLE, "unscored", value={"clip000": 3}), f"tables[{TABLE}].unscored.clip000: holds 3"),
         (put("results", 0, "value", value="0.1"), "results[0].value"),
         (put("metrics", METRIC, "reduction", value="median"), "unknown reduction 'median'"),
@@ -171,7 +174,9 @@ def test_a_broken_file_is_one_clear_error(saved, break_it, message):
     assert str(saved) in str(caught.value)
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_bytes(b"\x80\xff")])
+@pytest.mark.parametrize(
+    "make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_bytes(b"\x80\xff")]
+)
 def test_what_is_no_readable_file_is_one_clear_error(tmp_path, make):
     path = tmp_path / "thing"
     make(path)

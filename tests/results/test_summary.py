@@ -77,10 +77,12 @@ def test_without_an_interval_there_is_a_reason(table, reason):
 
 
 def test_an_interval_of_a_share_stays_between_nothing_and_all():
-    run = make_run(n_clips=4)
-    for candidate in ("good", "untrained"):
-        result = summarise(SPEC["codebook.dead"], table_of(run, candidate, "codebook"), run.clips, INTERVAL)
-        assert 0 <= result.ci_low <= result.value <= result.ci_high <= 1
+    run = make_run()
+    result = summarise(SPEC["codebook.dead"], table_of(run, "good", "codebook"), run.clips, INTERVAL)
+    assert result.value == result.ci_low == 0 < result.ci_high
+    share_used = replace(SPEC["codebook.dead"], reduction="share_used")
+    result = summarise(share_used, table_of(run, "good", "codebook"), run.clips, INTERVAL)
+    assert result.ci_low < result.value == result.ci_high == 1
 
 
 def test_codebook_figures_say_what_they_are_out_of():

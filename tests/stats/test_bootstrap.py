@@ -133,7 +133,9 @@ def test_the_paired_interval_covers_the_true_difference():
         hardness = generator.lognormal(size=60)
         ours, theirs = (hardness * generator.lognormal(mean, 0.2, 60) for mean in (0.1, 0.0))
         truth = math.exp(0.5 + 0.02) * (math.exp(0.1) - 1)
-        covered.append(covers(bootstrap_of("mean", ours, resamples=600) - bootstrap_of("mean", theirs, resamples=600), truth))
+        covered.append(
+            covers(bootstrap_of("mean", ours, resamples=600) - bootstrap_of("mean", theirs, resamples=600), truth)
+        )
     assert 0.92 <= np.mean(covered) <= 0.97
 
 

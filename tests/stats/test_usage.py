@@ -28,7 +28,7 @@ def rows_from(generator, probabilities, n_rows, length):
 
 @given(st.lists(st.lists(st.integers(0, 63), max_size=20), min_size=1, max_size=5).filter(any))
 def test_plug_in_entropy_is_that_of_scipy(rows):
-    counts = np.bincount(sum(rows, []))
+    counts = np.bincount([code for row in rows for code in row])
     assert prepare("entropy", rows).value == pytest.approx(stats.entropy(counts, base=2), abs=1e-9)
 
 
@@ -88,9 +88,7 @@ def test_the_interval_covers_what_the_figure_comes_to_on_average(kind, name):
     size, repetitions = 256, 300
     generator = np.random.default_rng(1)
     probabilities = source(kind, size)
-    estimates = [
-        estimate(prepare(name, rows_from(generator, probabilities, 50, 20), size)) for _ in range(repetitions)
-    ]
+    estimates = [estimate(prepare(name, rows_from(generator, probabilities, 50, 20), size)) for _ in range(repetitions)]
     centre = np.mean([one.value for one in estimates])
     assert coverage(estimates, centre) >= 0.93
 

@@ -88,14 +88,15 @@ class GriffinLim(torch.nn.Module):
         Raises:
             DataError: no frames, NaN or infinity, too loud for float32, or a length that has another number of frames.
         """
-        n_frames = mel.shape[-1]
-        length = max(1, (n_frames - 1) * self.spec.hop_length) if length is None else length
-        if n_frames and self.spec.n_frames(length) != n_frames:
+        magnitudes = self.power_spectrum(mel).sqrt()[: self.filters.shape[1]].T.contiguous()
+        n_frames, hop = mel.shape[1], self.spec.hop_length
+        shortest = max(1, (n_frames - 1) * hop)
+        length = shortest if length is None else length
+        if not shortest <= length < n_frames * hop:
             raise DataError(
-                f"the mel has {n_frames} frames, but {length} samples have {self.spec.n_frames(length)}",
-                expected="as many frames as the waveform has",
+                f"a mel of {n_frames} frames cannot become {length} samples",
+                expected=f"{shortest} to {n_frames * hop - 1} samples, whose mel has as many frames",
             )
-        magnitudes = self.power_spectrum(mel).sqrt()[: self.filters.shape[1]].T
         # The same answer at any loudness, and no overflow on the way.
         peak = magnitudes.max()
         if peak == 0:

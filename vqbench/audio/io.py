@@ -22,6 +22,9 @@ OVERDRIVE = 2.0
 _RATES_HZ = (1_000, 768_000)
 """A header outside this range is taken for a broken one: it would turn a second into gigabytes or into nothing."""
 
+_MOST_SAMPLES = 1 << 34
+"""Over two days at 96 kHz. FLACs of unknown length promise more, and no part of them would be safe to read."""
+
 _BLOCK_FRAMES = 1 << 18
 
 _MPEG_SLACK_SAMPLES = 4 * 1152
@@ -131,29 +134,50 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _decode(path: Path) -> tuple[np.ndarray, int]:
-    """Returns (N, channels) float32 with N >= 1, and the rate."""
+def header_duration_s(path: Path) -> float:
+    """Seconds that a recording's header promises, above 0. Nothing is decoded, so the promise may be a false one.
+
+    Raises:
+        DataError: no regular file, not audio, or no samples.
+    """
+    with _open(_content(path), str(path)) as sound:
+        return float(sound.frames / sound.samplerate)
+
+
+def _content(path: Path) -> io.BytesIO:
     require_file(path)
-    where = str(path)
     try:
-        # From memory, because soundfile wants more arguments for some names (`x.raw`) than for their content.
+        # Into memory, because soundfile wants more arguments for some names (`x.raw`) than for their content.
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", where=where) from error
+        raise DataError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
     if not content:
-        raise DataError("the file is empty (0 bytes)", where=where, expected="a recording")
-    stream = io.BytesIO(content)
+        raise DataError("the file is empty (0 bytes)", where=str(path), expected="a recording")
+    return io.BytesIO(content)
+
+
+def _open(content: io.BytesIO, where: str) -> soundfile.SoundFile:
     try:
-        sound = soundfile.SoundFile(stream)
+        sound = soundfile.SoundFile(content)
     except soundfile.LibsndfileError as error:
         raise DataError(
             f"this is not audio that can be read: {error.error_string}",
             where=where,
             expected="WAV, FLAC, Ogg, MP3 or what else libsndfile reads",
         ) from error
-    with sound:
-        if not _RATES_HZ[0] <= sound.samplerate <= _RATES_HZ[1]:
-            raise DataError(f"the header claims a rate of {sound.samplerate} Hz", where=where)
+    if not _RATES_HZ[0] <= sound.samplerate <= _RATES_HZ[1]:
+        raise DataError(f"the header claims a rate of {sound.samplerate} Hz", where=where)
+    if not sound.frames:
+        raise DataError("the file holds no samples", where=where, expected="a recording")
+    if sound.frames >= _MOST_SAMPLES:
+        raise DataError("the header does not say how long the recording is", where=where, fix="encode it again")
+    return sound
+
+
+def _decode(path: Path) -> tuple[np.ndarray, int]:
+    """Returns (N, channels) float32 with N >= 1, and the rate."""
+    stream, where = _content(path), str(path)
+    with _open(stream, where) as sound:
         blocks: list[np.ndarray] = []
         failure = ""
         try:
@@ -175,9 +199,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
         if _OGG_CUT.search(sound.extra_info):
             raise DataError(f"cut off: the Ogg stream breaks off after {n_read} samples", where=where)
         if _is_mpeg(sound):
-            _check_nothing_follows(content[stream.tell() :], n_read, stream.tell(), where)
-        if not n_read:
-            raise DataError("the file holds no samples", where=where, expected="a recording")
+            _check_nothing_follows(stream.getvalue()[stream.tell() :], n_read, stream.tell(), where)
         return np.concatenate(blocks), sound.samplerate
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqbench.cli import baseline, compare, gate, report, schema
+from vqbench.cli import baseline, compare, data, doctor, gate, report, run, schema, train
 from vqbench.errors import ManyErrors, VqbenchError
 
 BAD_INPUT = 2
@@ -60,12 +60,16 @@ def vqbench(
     """
 
 
-# In the order of `vqbench --help`.
+# One line a verb, in the order of `vqbench --help`.
+app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("gate")(gate.gate)
 app.command("report")(report.report)
 app.add_typer(baseline.app, name="baseline")
-app.add_typer(schema.app, name="schema")
+app.command("train")(train.train)
+app.add_typer(data.app, name="data")
+app.command("doctor")(doctor.doctor)
+app.command("schema")(schema.schema)
 
 
 def main() -> None:

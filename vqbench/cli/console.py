@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
 
+LEAST_WIDTH = 80
+"""In a narrower terminal lines wrap, so that no figure is cut."""
+
 SECONDS_BETWEEN_LINES = 10.0
 """How often progress is told where stderr is not a terminal."""
 
@@ -30,18 +35,59 @@ def width() -> int:
     """Columns that an answer may take: the terminal's, $COLUMNS, or 100."""
     from rich.console import Console
 
-    return Console(file=sys.stdout).width if sys.stdout.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return max(LEAST_WIDTH, Console(file=sys.stdout).width)
+    return PLAIN_WIDTH
 
 
 def answer(*parts: str | RenderableType) -> None:
-    """Writes texts as they are, and tables, to stdout."""
+    """Writes an answer to stdout: texts as they are, tables drawn."""
+    from rich.console import Console
+
+    drawn = Console(file=sys.stdout, width=width(), highlight=False)
     for part in parts:
         if isinstance(part, str):
-            sys.stdout.write(part if part.endswith("\n") else f"{part}\n")
+            sys.stdout.write(_ended(part))
         else:
-            from rich.console import Console
+            drawn.print(part)
 
-            Console(file=sys.stdout, width=width(), highlight=False).print(part)
+
+def plain(*parts: str | RenderableType) -> str:
+    """Draws an answer without colours, for a file."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    drawn = Console(file=text, width=PLAIN_WIDTH, highlight=False, color_system=None)
+    for part in parts:
+        if isinstance(part, str):
+            text.write(_ended(part))
+        else:
+            drawn.print(part)
+    return text.getvalue()
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def write(path: Path, text: str, *, quiet: bool) -> None:
+    """Writes a file whole, and says so; a pipe or a device is written to as it is.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    from vqbench.errors import DataError
+    from vqbench.files import write_whole
+
+    content = text.encode("utf-8", errors="replace")  # a lone surrogate, which JSON may carry, has no UTF-8
+    if path.is_file() or path.is_dir() or not path.exists():
+        write_whole(path.resolve(), content)
+    else:
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise DataError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    note(f"wrote {path}", quiet=quiet)
 
 
 def note(text: str, *, quiet: bool = False) -> None:
@@ -101,6 +147,7 @@ class RichProgress:
         try:
             yield advance
         finally:
+            self._bars.refresh()  # a short task is over before the display's next turn
             self._bars.remove_task(bar)
             self._open -= 1
             if not self._open:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from vqbench.cli import console
 def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")],
     output: Annotated[
-        Optional[Path],  # noqa: UP045 - typer reads it on Python 3.10
+        Path | None,
         typer.Option("--output", "-o", help="The training's folder; trainings/RECIPE where it is left out."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

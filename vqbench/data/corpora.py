@@ -52,7 +52,7 @@ def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None =
             clips = read_manifest(manifest, folder=voices)
         except VqbenchError as error:
             faults = error.errors if isinstance(error, ManyErrors) else (error,)
-            more = f" (and {len(faults) - 1} faults more)" if len(faults) > 1 else ""
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             raise _other_tortoise(voices, f"{faults[0].problem}{more}") from error
     return select(clips, split, limit, where=f"corpus {name}")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from vqbench.audio.io import file_digest
+from vqbench.audio.io import file_digest, header_duration_s
 from vqbench.errors import DataError, ManyErrors, VqbenchError, did_you_mean, raise_all
 from vqbench.files import require_file, write_whole
 from vqbench.paths import resolve_inside
@@ -36,7 +36,7 @@ class Clip:
         id: unique in its manifest, printable.
         path: absolute.
         sha256: of the file's bytes, 64 lower-case hex digits.
-        duration_s: as the manifest says; the audio itself is the authority.
+        duration_s: as the manifest says, else as the recording's header says.
         text: what is said, as published or transcribed.
         text_origin: who wrote the text, e.g. which ASR transcribed it.
     """
@@ -44,7 +44,7 @@ class Clip:
     id: str
     path: Path
     sha256: str
-    duration_s: float | None = None
+    duration_s: float
     text: str | None = None
     speaker: str | None = None
     split: str | None = None
@@ -63,7 +63,8 @@ def read_manifest(
         limit: at most so many of them, the first ones.
 
     Returns:
-        at least one clip, in the manifest's order; every `sha256` was compared with the recording or taken from it.
+        at least one clip, in the manifest's order; every `sha256` was compared with the recording, or was taken from it
+        where the manifest has none.
 
     Raises:
         DataError: for one fault, `where` being `file:line`; also where no clip is left.
@@ -104,10 +105,10 @@ def select(clips: Sequence[Clip], split: str | None, limit: int | None, where: s
 
 
 def verify(clip: Clip) -> Clip:
-    """Returns the clip with its recording's sha256, which is the promised one, if one was promised.
+    """Compares a clip with its recording, and fills in `sha256` and `duration_s` where they are empty or 0.
 
     Raises:
-        DataError: for another recording, or none.
+        DataError: for another recording than `sha256` says, or none.
     """
     digest = file_digest(clip.path)
     if clip.sha256 and clip.sha256 != digest:
@@ -117,7 +118,7 @@ def verify(clip: Clip) -> Clip:
             expected=f"sha256 {clip.sha256}",
             fix="restore the recording, or correct the manifest if the change is meant",
         )
-    return replace(clip, sha256=digest)
+    return replace(clip, sha256=digest, duration_s=clip.duration_s or header_duration_s(clip.path))
 
 
 def write_manifest(path: Path, clips: Sequence[Clip]) -> None:
@@ -141,7 +142,7 @@ def write_manifest(path: Path, clips: Sequence[Clip]) -> None:
 
 
 def _parse(content: bytes, path: Path, folder: Path) -> dict[Clip, str]:
-    """Clip → `file:line`, all checked but the recordings' content; `sha256` is empty where none is given."""
+    """Clip → `file:line`, all checked but the recordings' content; what `verify` fills in is empty or 0."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError("the manifest is UTF-16 text", where=str(path), fix="save it as UTF-8")
     places: dict[Clip, str] = {}
@@ -151,14 +152,14 @@ def _parse(content: bytes, path: Path, folder: Path) -> dict[Clip, str]:
         if not line.strip():
             continue
         where = f"{path}:{number}"
+        if len(errors) >= MAX_FAULTS:
+            errors.append(DataError("too many faults: the lines from here on are not read", where=where))
+            break
         try:
             clip = _clip(_json_object(line), folder)
         except VqbenchError as error:
             errors += _at(where, error)
-            if len(errors) < MAX_FAULTS:
-                continue
-            errors.append(DataError("too many faults: the lines after this one were not read", where=where))
-            break
+            continue
         for what, value, shown in (("id", clip.id, clip.id), ("recording", clip.path, clip.path.name)):
             if (what, value) in seen:
                 problem = f"the {what} {shown!r} stands in line {seen[what, value]} already"
@@ -205,7 +206,7 @@ def _no_number(name: str) -> float:
 
 def _clip(values: Mapping[str, Any], folder: Path) -> Clip:
     errors: list[DataError] = []
-    checked: dict[str, Any] = {"id": "", "sha256": ""}
+    checked: dict[str, Any] = {"sha256": "", "duration_s": 0.0}
     for key in values.keys() - _CHECKS.keys():
         errors.append(
             DataError(f"unknown key {key!r}{did_you_mean(key, _CHECKS)}", expected=f"one of {', '.join(_CHECKS)}")

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from vqbench.errors import ConfigError, did_you_mean
+from vqbench.judges.prerequisites import import_judge, judge_device
 from vqbench.judges.faster_whisper import FasterWhisper
 from vqbench.judges.openai_whisper import OpenaiWhisper
-from vqbench.judges.waveforms import import_judge
 from vqbench.judges.whisper_base import Window
 
 Backend = Literal["faster-whisper", "openai-whisper"]
@@ -60,7 +60,7 @@ def load_recognizer(
         beam_size: beams of the search; 1 is greedy.
         window: `full` always shows the encoder 30 s, as Whisper was trained; `clip` the clip and 3 s, several times
             faster.
-        device: `cpu` or a CUDA device.
+        device: a CUDA device; anything else means the CPU.
 
     Raises:
         ConfigError: for an unknown name, a path where nothing is, or a model that is not on this machine.
@@ -74,10 +74,11 @@ def load_recognizer(
             f"there is no ASR backend {backend!r}{did_you_mean(backend, get_args(Backend))}",
             expected=" or ".join(get_args(Backend)),
         )
+    device = judge_device(device)
     location = locate_model(backend, model)
     name = model if is_name(model) else location.name
     recognizer = FasterWhisper if backend == "faster-whisper" else OpenaiWhisper
-    return recognizer(location, name, beam_size, window, torch.device(device))
+    return recognizer(location, name, beam_size, window, device)
 
 
 def is_name(model: str) -> bool:

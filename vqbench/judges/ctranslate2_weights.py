@@ -12,9 +12,9 @@ A folder holds `model.bin`, little-endian and unaligned, in binary version 6:
         uint32  number of bytes, then the values, row by row
     uint32  number of aliases; each: two strings, the alias and the variable that it stands for
 
-Scalars describe the network (number of heads, activation); tensors are its weights. CTranslate2 joins the query, key and
-value projections of self-attention into one matrix, and key and value of cross-attention into another; the key has no
-bias in Whisper, and zeros there.
+Scalars describe the network (number of heads, activation); tensors are its weights. CTranslate2 joins the query, key
+and value projections of self-attention into one matrix, and key and value of cross-attention into another; the key has
+no bias in Whisper, and zeros there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from vqbench.errors import CheckpointError
-from vqbench.judges.waveforms import import_judge
+from vqbench.judges.prerequisites import import_judge
 
 _BINARY_VERSION = 6
 _SPEC = "WhisperSpec"

@@ -11,7 +11,7 @@ import torch
 
 from vqbench.audio.io import file_digest
 from vqbench.errors import CheckpointError
-from vqbench.judges.waveforms import import_judge
+from vqbench.judges.prerequisites import import_judge
 from vqbench.judges.whisper_base import WhisperRecognizer, Window
 
 _FILES = ("model.bin", "config.json", "tokenizer.json")
@@ -47,9 +47,9 @@ class FasterWhisper(WhisperRecognizer):
                 compute_type="float16" if device.type == "cuda" else "int8",
                 cpu_threads=torch.get_num_threads(),
             )
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # tokenizers raises bare Exceptions
             raise CheckpointError(
-                f"CTranslate2 cannot load this model: {error}",
+                f"faster-whisper cannot load this model on {device.type}: {error}",
                 where=str(folder),
                 expected="a Whisper in CTranslate2's format",
             ) from error

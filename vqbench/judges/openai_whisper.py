@@ -14,8 +14,8 @@ import torch
 
 from vqbench.audio.io import file_digest
 from vqbench.errors import CheckpointError
+from vqbench.judges.prerequisites import import_judge
 from vqbench.judges.ctranslate2_weights import load_converted_whisper
-from vqbench.judges.waveforms import import_judge
 from vqbench.judges.whisper_base import WhisperRecognizer, Window
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vqbench.errors import DataError
-from vqbench.judges.waveforms import import_judge
+from vqbench.judges.prerequisites import import_judge
 
 
 class ErrorCounts(NamedTuple):
@@ -30,12 +30,14 @@ def _normalizer() -> Callable[[str], str]:
 def normalize_english(text: str) -> str:
     """Whisper's English normaliser: case, punctuation, British spelling, numerals and contractions no longer matter.
 
+    Full stops that it leaves standing alone, where an ellipsis was, are no words and go as well.
+
     Source: Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision", appendix C.
 
-    >>> normalize_english("Mr. Smith's colour, at twenty-one pounds!")
-    "mister smith's color at £21"
+    >>> normalize_english("Mr. Jones can't choose a colour ... at twenty-one pounds!")
+    'mister jones can not choose a color at £21'
     """
-    return " ".join(_normalizer()(text).split())
+    return " ".join(word for word in _normalizer()(text).split() if word.strip("."))
 
 
 def word_errors(reference: str, hypothesis: str) -> ErrorCounts:

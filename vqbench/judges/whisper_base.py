@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from vqbench.audio.io import resample
-from vqbench.judges.waveforms import checked_waveform
+from vqbench.judges.prerequisites import checked_waveform
 
 Window = Literal["clip", "full"]
 """How much the encoder sees: the clip and `MARGIN_S` of silence, or always the 30 s that Whisper was trained on."""

@@ -1,0 +1,1 @@
+"""Renders results for people and programs: computes nothing, and needs no torch."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vqbench.report import format as fmt
 from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row
-from vqbench.results.compare import ComparisonTable, best_of
+from vqbench.results.compare import ComparisonTable, best_by_metric
 from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
 from vqbench.results.selection import Contender
 
@@ -31,7 +31,7 @@ class Unscored:
 
 
 def run_grids(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[Grid]:
-    """Lays out a run, group by group, or its headline metrics together.
+    """Lays out all metrics of a run, group by group, or its headline metrics together.
 
     Args:
         run: the run.
@@ -40,11 +40,10 @@ def run_grids(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[G
     """
     contenders = [Contender(candidate.name, run, candidate.name) for candidate in run.candidates]
     results = {(result.candidate, result.metric): result for result in run.results}
-    best = {metric.name: best_of(metric, contenders, results) for metric in run.metrics}
-    figures = _Figures(contenders, results, best, run.interval)
-    if headline:
-        chosen = [metric for metric in run.metrics if metric.headline]
-        return figures.together(chosen or run.metrics, width, "headline figures")
+    figures = _Figures(contenders, results, best_by_metric(run), run.interval)
+    chosen = [metric for metric in run.metrics if metric.headline]
+    if headline and chosen:
+        return figures.together(chosen, width, "headline figures")
     return figures.by_group(run.metrics, width)
 
 
@@ -56,7 +55,7 @@ def contender_grids(table: ComparisonTable, *, width: int = WIDTH) -> list[Grid]
 
 
 def unscored(run: Run) -> list[Unscored]:
-    """Lists the clips without a row, by candidate; groups that lost the same clips for the same reasons stand together."""
+    """Lists the clips without a row, by candidate; groups that lost the same clips stand together."""
     found: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
     for table in run.tables:
         if table.unscored:

@@ -43,7 +43,7 @@ def figure(value: float | None, metric: MetricSpec | None) -> str:
 
 
 def interval(low: float | None, high: float | None, decimals: int) -> str:
-    """Writes a confidence interval; brackets where a minus would be mistaken for the dash, nothing where it is undefined.
+    """Writes a confidence interval; in brackets where a minus would be mistaken for the dash.
 
     >>> interval(0.1, 0.25, 2), interval(-0.1, 0.25, 2), interval(None, None, 2)
     ('0.10–0.25', '[-0.10, 0.25]', '')
@@ -94,7 +94,7 @@ def direction(metric: MetricSpec) -> str:
 
 
 def clean(text: str) -> str:
-    """Replaces what no file should carry: control characters (but line breaks and tabs), surrogates, direction overrides.
+    """Replaces what no file should carry: control characters (not line breaks), surrogates, overrides of direction.
 
     >>> clean("a\\x1b[31mb")
     'a\ufffd[31mb'

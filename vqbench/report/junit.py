@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET  # noqa: S405  # writes only, parses nothing
+import xml.etree.ElementTree as ET
 
 from vqbench.report import format as fmt
 from vqbench.results.record import GateReport
@@ -22,10 +22,9 @@ def gate_junit(report: GateReport) -> str:
         "failures": str(statuses.count("fail")),
         "errors": str(statuses.count("inconclusive")),
     }
-    root = ET.Element("testsuites", name="vqbench gate", **counts)
-    suite = ET.SubElement(
-        root, "testsuite", name=fmt.one_line(f"gate against {report.baseline or 'fixed limits'}"), **counts
-    )
+    root = ET.Element("testsuites", {"name": "vqbench gate", **counts})
+    name = fmt.one_line(f"gate against {report.baseline or 'fixed limits'}")
+    suite = ET.SubElement(root, "testsuite", {"name": name, **counts})
     if not report.outcomes:
         case = ET.SubElement(suite, "testcase", classname="gate", name="anything to judge", time="0")
         ET.SubElement(case, "error", message="the run has no candidates to judge", type="inconclusive")

@@ -1,4 +1,4 @@
-"""Markdown for pull requests and READMEs: tables of GitHub's flavour, in which every stranger's text stands as it is."""
+"""Markdown for pull requests and READMEs: tables of GitHub's flavour; whatever a text holds, it stands as it is."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vqbench.results.record import GateReport, MetricSpec, Run
 _MARKUP = re.compile(r"[\\`*\[\]|~#!>]|(?<![^\W_])_|_(?![^\W_])")
 
 
-def run_markdown(run: Run, gate: GateReport | None = None, *, headline: bool = False) -> str:
+def run_markdown(run: Run, gate: GateReport | None = None) -> str:
     """Writes the figures of a run, and the verdict of its gate where it was gated."""
     parts = [f"# {escape(run.suite.name)}"]
     if gate is not None:
         parts.append(_table(gate_grid(gate, run.metrics)))
-    parts += [_table(grid) for grid in run_grids(run, headline=headline)]
+    parts += [_table(grid) for grid in run_grids(run)]
     for entry in unscored(run):
         head = f"Not scored: {fmt.counted(len(entry.clips), 'clip')} of {entry.candidate} in {', '.join(entry.groups)}"
         parts.append("\n".join([escape(head), "", *(f"- {escape(f'{clip}: {why}')}" for clip, why in entry.clips)]))

@@ -35,7 +35,7 @@ def run_tables(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[
 
     Args:
         run: the run.
-        headline: the short version, only the headline metrics.
+        headline: the short version, only the metrics that are marked so.
         width: columns that a table may take.
     """
     return [

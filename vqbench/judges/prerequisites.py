@@ -1,4 +1,4 @@
-"""What every judge asks of a waveform before it listens."""
+"""What a judge needs before it can listen: its package, a device, and a waveform that can be heard."""
 
 from __future__ import annotations
 
@@ -42,3 +42,9 @@ def import_judge(module: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or module, "bench", purpose) from error
+
+
+def judge_device(device: torch.device | str) -> torch.device:
+    """The device itself where it is CUDA, else the CPU, which is all that every judge knows besides."""
+    device = torch.device(device)
+    return device if device.type == "cuda" else torch.device("cpu")

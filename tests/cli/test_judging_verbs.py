@@ -1,0 +1,267 @@
+import csv
+import io
+import json
+import shlex
+import shutil
+import xml.etree.ElementTree as ET
+from importlib.metadata import version
+
+import pytest
+from typer.testing import CliRunner
+
+from vqbench.cli import app
+from vqbench.results.store import load_run
+
+
+@pytest.fixture
+def vqbench(workplace, tmp_path, monkeypatch):
+    """Runs a command line in a copy of the workplace."""
+    shutil.copytree(workplace, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return lambda *arguments: CliRunner().invoke(app, list(arguments))
+
+
+def gate_status(done) -> dict[tuple[str, str], str]:
+    return {(o["rule"], o["candidate"]): o["status"] for o in json.loads(done.stdout)["outcomes"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("gate runs/quick --baseline main", 0),
+        ("gate runs/quick --baseline baselines/main.json", 0),
+        ("gate runs/quick/result.json --baseline runs/quick", 0),
+        ("gate runs/quick --baseline main --rule 'speech.wer <= 0.1'", 1),
+        ("gate runs/quick --baseline main --rule 'speech.wer <= 0.1' --candidate good", 0),
+        ("gate runs/worse --baseline main", 1),
+        ("gate runs/small --baseline small", 3),
+        ("gate runs/quick --baseline small", 3),
+        ("gate runs/open --rule 'speech.wer <= 0.9'", 0),
+        ("gate runs/open", 2),
+        ("gate runs/quick", 2),
+        ("gate runs/quick --baseline mian", 2),
+        ("gate runs/quick --baseline main --candidate nobody", 2),
+        ("gate runs/quick --baseline main --candidate original", 2),
+        ("gate runs/quick --baseline main --rule 'speech.wer < 1'", 2),
+        ("gate runs/quick --baseline main --rule 'speech.were <= 1'", 2),
+        ("gate runs/nowhere", 2),
+        ("gate", 2),
+        ("compare runs/quick", 0),
+        ("compare runs/quick main runs/worse:good", 0),
+        ("compare runs/quick --metric speech.were", 2),
+        ("compare runs/quick --metric speech.wer --all", 2),
+        ("compare runs/quick:nobody", 2),
+        ("compare runs/quick --format yaml", 2),
+        ("report runs/quick", 0),
+        ("report runs/quick -o runs", 2),
+        ("baseline list", 0),
+        ("baseline show main", 0),
+        ("baseline show mian", 2),
+        ("baseline save runs/quick main", 2),
+        ("baseline save runs/quick main --replace", 0),
+        ("baseline save runs/quick ../main", 2),
+        ("schema suite", 0),
+        ("schema recipe", 0),
+        ("schema sweet", 2),
+        ("gaet runs/quick", 2),
+        ("--version", 0),
+    ],
+)
+def test_exit_codes(vqbench, line, code):
+    done = vqbench(*shlex.split(line))
+    assert done.exit_code == code, done.output
+    if code == 2:
+        assert done.stdout == ""
+        assert "error" in done.stderr.lower()
+        assert "Traceback" not in done.stderr
+
+
+def test_an_error_says_what_where_and_what_to_do(vqbench):
+    done = vqbench("baseline", "show", "mian")
+    assert done.stderr.startswith("error: no baseline, run or file is called 'mian' (did you mean 'main'?)")
+    assert "fix: vqbench baseline save RUN NAME" in done.stderr
+
+
+def test_all_faults_of_the_rules_are_told_at_once(vqbench):
+    done = vqbench("gate", "runs/open", "--rule", "speech.were <= 1", "--rule", "speech.wer <= baseline")
+    assert (done.exit_code, done.stderr.count("error: ")) == (2, 2)
+
+
+def test_a_bug_keeps_its_traceback(vqbench, monkeypatch):
+    monkeypatch.setattr("vqbench.results.store.load_run", lambda path: 1 / 0)
+    assert isinstance(vqbench("report", "runs/quick").exception, ZeroDivisionError)
+
+
+def test_an_interrupt_says_that_the_command_resumes(vqbench, monkeypatch):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vqbench.results.store.load_run", interrupted)
+    done = vqbench("report", "runs/quick")
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert done.stderr == "interrupted: what is finished is kept, the same command resumes\n"
+
+
+def test_version(vqbench):
+    assert vqbench("--version").stdout == f"vqbench {version('vqbench')}\n"
+
+
+@pytest.mark.parametrize(
+    "verb", ["compare", "gate", "report", "baseline", "baseline save", "baseline list", "baseline show", "schema"]
+)
+def test_every_verb_has_help_with_an_example(vqbench, verb):
+    done = vqbench(*verb.split(), "--help")
+    assert done.exit_code == 0
+    assert f"Example: vqbench {verb}" in " ".join(done.stdout.split())
+    assert vqbench(*verb.split(), "-h").stdout == done.stdout
+
+
+class TestGate:
+    def test_writes_junit_and_markdown_beside_its_answer(self, vqbench, tmp_path):
+        done = vqbench("gate", "runs/worse", "--baseline", "main", "--junit", "ci/gate.xml", "--markdown", "ci/gate.md")
+        assert done.exit_code == 1
+        assert "speech.speaker_similarity >= baseline - 0.02" in " ".join(done.stdout.split())
+        assert done.stderr.splitlines() == ["wrote ci/gate.xml", "wrote ci/gate.md"]
+        assert ET.parse(tmp_path / "ci/gate.xml").getroot().get("failures") == "3"
+        assert (tmp_path / "ci/gate.md").read_text().startswith("### gate: fail (3 failed")
+        assert sorted(path.name for path in (tmp_path / "ci").iterdir()) == ["gate.md", "gate.xml"]
+
+    def test_a_worse_run_fails_by_rule_figure_and_interval(self, vqbench):
+        done = vqbench("gate", "runs/worse", "--baseline", "main", "--json")
+        failed = [o for o in json.loads(done.stdout)["outcomes"] if o["status"] == "fail"]
+        assert {o["candidate"] for o in failed} == {"good", "fair", "untrained"}
+        for outcome in failed:
+            assert outcome["rule"] == "speech.speaker_similarity >= baseline - 0.02"
+            assert outcome["value"] < outcome["limit"]
+            assert outcome["ci_low"] <= outcome["ci_high"] < 0
+
+    def test_a_rule_is_added_to_those_of_the_suite(self, vqbench):
+        added = "codebook.perplexity >= 1"
+        statuses = gate_status(vqbench("gate", "runs/quick", "--baseline", "main", "--rule", added, "--json"))
+        assert {rule for rule, _ in statuses} == {
+            "speech.wer <= 0.9", "speech.speaker_similarity >= baseline - 0.02", added
+        }  # fmt: skip
+
+    def test_a_rule_replaces_the_suites_on_the_same_metric_and_side(self, vqbench):
+        rules = ("--rule", "speech.wer <= 0.1", "--rule", "speech.wer >= 0")
+        statuses = gate_status(vqbench("gate", "runs/quick", "--baseline", "main", *rules, "--json"))
+        assert {rule for rule, _ in statuses if "wer" in rule} == {"speech.wer <= 0.1", "speech.wer >= 0"}
+        assert statuses["speech.wer <= 0.1", "untrained"] == "fail"
+
+    def test_one_candidate_is_judged_alone(self, vqbench):
+        done = vqbench("gate", "runs/quick", "--baseline", "main", "--candidate", "good", "--json")
+        assert {candidate for _, candidate in gate_status(done)} == {"good"}
+
+    def test_quiet_leaves_the_answer(self, vqbench):
+        done = vqbench("gate", "runs/quick", "--baseline", "main", "--junit", "gate.xml", "--quiet")
+        assert done.stderr == ""
+        assert done.stdout.startswith("gate: pass")
+
+    def test_an_output_that_cannot_be_written_is_bad_input(self, vqbench, tmp_path):
+        done = vqbench("gate", "runs/quick", "--baseline", "main", "--junit", "runs/quick/result.json/x.xml")
+        assert done.exit_code == 2
+        load_run(tmp_path / "runs/quick")
+
+
+class TestCompare:
+    def test_shows_headline_metrics_unless_asked_otherwise(self, vqbench):
+        compared = {
+            arguments: {row["metric"] for row in csv.DictReader(io.StringIO(vqbench("compare", *arguments).stdout))}
+            for arguments in (
+                ("runs/quick", "--format", "csv"),
+                ("runs/quick", "--format", "csv", "--all"),
+                ("runs/quick", "--format", "csv", "-m", "speech.wer", "-m", "codebook.dead"),
+            )
+        }
+        headline, everything, named = compared.values()
+        assert "speech.wer" in headline
+        assert "codebook.dead" not in headline
+        assert headline < everything
+        assert named == {"speech.wer", "codebook.dead"}
+
+    def test_the_first_is_the_reference(self, vqbench):
+        done = vqbench("compare", "main", "runs/worse", "--format", "json", "--metric", "speech.speaker_similarity")
+        compared = json.loads(done.stdout)["comparisons"]
+        assert (compared[0]["reference"], compared[0]["candidate"]) == ("main:good", "worse:good")
+        assert all(c["delta"] == pytest.approx(-0.1) for c in compared)
+
+    def test_one_candidate_of_a_run_is_named_behind_a_colon(self, vqbench):
+        done = vqbench("compare", "runs/quick:fair", "runs/quick:good", "--format", "json", "--metric", "speech.wer")
+        (compared,) = json.loads(done.stdout)["comparisons"]
+        assert compared["reference"].endswith(":fair")
+        assert compared["candidate"].endswith(":good")
+
+    def test_a_path_may_hold_a_colon(self, vqbench, tmp_path):
+        (tmp_path / "runs/quick").rename(tmp_path / "runs/at 12:30")
+        assert vqbench("compare", "runs/at 12:30").exit_code == 0
+        assert vqbench("compare", "runs/at 12:30:fair").exit_code == 0
+
+    @pytest.mark.parametrize(("written_as", "start"), [("table", "headline"), ("markdown", "### "), ("json", "{")])
+    def test_formats(self, vqbench, written_as, start):
+        assert vqbench("compare", "runs/quick", "--format", written_as).stdout.startswith(
+            start.replace("headline", "fig")
+        )
+
+
+class TestReport:
+    @pytest.mark.parametrize(
+        ("name", "start"),
+        [
+            ("r.html", "<!doctype html>"),
+            ("r.md", "# synthetic"),
+            ("r.csv", "candidate,"),
+            ("r.json", "{"),
+            ("r", "recon"),
+        ],
+    )
+    def test_the_suffix_says_the_format(self, vqbench, tmp_path, name, start):
+        done = vqbench("report", "runs/quick", "-o", f"new/{name}")
+        assert done.stdout == ""
+        assert f"wrote new/{name}" in done.stderr
+        assert (tmp_path / "new" / name).read_text().startswith(start)
+
+    def test_the_format_may_be_named(self, vqbench, tmp_path):
+        vqbench("report", "runs/quick", "-o", "r.txt", "--format", "markdown")
+        assert (tmp_path / "r.txt").read_text().startswith("# synthetic")
+        assert vqbench("report", "runs/quick", "--format", "html").stdout.startswith("<!doctype html>")
+
+    def test_shows_the_verdict_against_a_baseline(self, vqbench):
+        assert "gate: fail (3 failed" in vqbench("report", "runs/worse", "--baseline", "main").stdout
+        without = vqbench("report", "runs/worse")
+        assert "gate:" not in without.stdout
+        assert "not gated" in without.stderr
+
+    def test_a_report_is_replaced_whole(self, vqbench, tmp_path):
+        (tmp_path / "r.csv").write_text("old")
+        vqbench("report", "runs/quick", "-o", "r.csv")
+        assert (tmp_path / "r.csv").read_text().startswith("candidate,")
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+    def test_no_line_is_wider_than_100_columns(self, vqbench):
+        assert max(map(len, vqbench("report", "runs/quick").stdout.splitlines())) <= 100
+
+
+class TestBaseline:
+    def test_a_saved_run_can_be_listed_and_shown(self, vqbench):
+        assert vqbench("baseline", "save", "runs/worse", "next").stdout == "baselines/next.json\n"
+        assert vqbench("baseline", "list").stdout.split() == ["main", "next", "small"]
+        assert vqbench("baseline", "show", "next").stdout.startswith("headline figures")
+        assert json.loads(vqbench("baseline", "show", "next", "--json").stdout)["suite"]["name"] == "synthetic"
+
+    def test_no_baselines_is_a_note_not_an_answer(self, vqbench, tmp_path):
+        shutil.rmtree(tmp_path / "baselines")
+        done = vqbench("baseline", "list")
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert "no baselines" in done.stderr
+
+    def test_replacing_takes_the_new_run(self, vqbench, tmp_path):
+        vqbench("baseline", "save", "runs/worse", "main", "--replace")
+        assert load_run(tmp_path / "baselines/main.json") == load_run(tmp_path / "runs/worse")
+
+
+@pytest.mark.parametrize("kind", ["suite", "recipe"])
+def test_a_schema_describes_an_object(vqbench, kind):
+    schema = json.loads(vqbench("schema", kind).stdout)
+    assert schema["type"] == "object"
+    assert "name" in schema["properties"]

@@ -1,0 +1,36 @@
+"""`vqbench schema`: the JSON schema of the YAML files, for editors."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from vqbench.cli import console
+
+
+class Kind(str, Enum):
+    """The YAML files that people write."""
+
+    suite = "suite"
+    recipe = "recipe"
+
+
+def schema(kind: Annotated[Kind, typer.Argument(help="Which file's schema.")]) -> None:
+    """Print the JSON schema of a YAML file.
+
+    An editor completes and checks a suite or a recipe by it.
+
+    Example: vqbench schema suite > suite.schema.json
+    """
+    from vqbench.report.documents import to_json
+
+    if kind is Kind.suite:
+        from vqbench.suite import Suite
+
+        console.answer(to_json(Suite.model_json_schema()))
+    else:
+        from vqbench.training.recipe import Recipe
+
+        console.answer(to_json(Recipe.model_json_schema()))
