@@ -1,11 +1,10 @@
 """The VQVAE once more, written the plain way: a reference for codes and a rival for benchmarks.
 
-Straight from the published layer list: distances to every code as (‖z‖² - 2 z·e + ‖e‖²), one-hot lookup, one padded batch.
+Straight from the published layer list: all distances (‖z‖² - 2 z·e + ‖e‖²), a one-hot lookup, one padded batch.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 

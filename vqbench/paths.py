@@ -49,7 +49,7 @@ def resolve_inside(base: Path, written: str, root: Path) -> Path:
         raise ConfigError(f"{written!r} cannot be a path: {error}") from error
     if not asked.is_absolute() and not resolved.is_relative_to(root):
         raise ConfigError(
-            f"{written!r} leads out of the project, to {resolved}",
+            f"{written!r} leads out of {root}, to {resolved}",
             expected=f"a path inside {root}",
             fix="write it as an absolute path, or from ~, if that is meant",
         )

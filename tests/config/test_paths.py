@@ -53,7 +53,7 @@ def test_inside_the_root(suites: Path, tmp_path: Path, written: str, relative: s
     ],
 )
 def test_out_of_the_root_is_refused(suites: Path, tmp_path: Path, written: str) -> None:
-    with pytest.raises(ConfigError, match="leads out of the project") as caught:
+    with pytest.raises(ConfigError, match="leads out of") as caught:
         resolve_inside(suites, written, tmp_path / "root")
     assert "absolute" in str(caught.value.fix)
 

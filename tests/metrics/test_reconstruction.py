@@ -19,7 +19,6 @@ from vqbench.metrics.reconstruction import (
     multi_resolution_stft_distance,
 )
 
-
 CLIP = Clip(id="a", path=Path("a.wav"), sha256="0", duration_s=1.0)
 
 

@@ -33,7 +33,9 @@ def test_every_figure_has_its_table(tables: dict) -> None:  # type: ignore[type-
         check_table(spec, tables[spec.group])
     names = [spec.name for spec in specs]
     assert len(set(names)) == len(names)
-    assert {f"throughput.{stage}_rtfx.b{size}" for stage in STAGES for size in (1, 3)} <= set(names)
+    stages = {f"throughput.{stage}_rtfx.b{size}" for stage in STAGES for size in (1, 3)}
+    assert stages - set(names) == {"throughput.end_to_end_rtfx.b3"}
+    assert {"throughput.rtfx", "throughput.latency_p90_ms", "throughput.peak_memory_mb"} <= set(names)
 
 
 def test_audio_and_tokens_are_counted(tables: dict) -> None:  # type: ignore[type-arg]
@@ -62,12 +64,13 @@ def test_a_slower_tokenizer_measures_slower() -> None:
 
 def test_peak_memory_is_what_was_held_at_once() -> None:
     def work() -> None:
-        a = torch.ones(20_000_000 // 4)
+        # Blocks of more than 32 MB go back to the system when they are freed.
+        a = torch.ones(50_000_000 // 4)
         del a
-        b, c = torch.ones(30_000_000 // 4), torch.ones(40_000_000 // 4)
+        b, c = torch.ones(60_000_000 // 4), torch.ones(80_000_000 // 4)
         del b, c
 
     peak_mb = peak_memory_mb(work, torch.device("cpu"))
     if peak_mb is None:
         pytest.skip("this system does not tell a process's peak memory")
-    assert peak_mb == pytest.approx(70, abs=8)
+    assert peak_mb == pytest.approx(140, abs=8)

@@ -33,7 +33,7 @@ def test_ours_comes_back_whole(dvae: DVAE, tmp_path: Path) -> None:
     assert loaded.mel_spec == spec
     assert loaded.dvae.dimensions == DIMENSIONS
     assert all(torch.equal(v, loaded.dvae.state_dict()[k]) for k, v in dvae.state_dict().items())
-    assert os.listdir(tmp_path) == ["a.safetensors"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 def test_the_official_file_loads_strictly_with_tortoise_front_end(dvae: DVAE, tmp_path: Path) -> None:
@@ -146,7 +146,11 @@ BROKEN: dict[str, tuple[str, Callable[[DVAE, Path], object], str]] = {
         lambda d, p: torch.save(_state(d, decoder__0__bias=torch.ones(3)), p),
         "decoder.0.bias has shape (3,)",
     ),
-    "a flat codebook": ("a.pth", lambda d, p: torch.save(_state(d, codebook__embed=torch.ones(9)), p), "(codebook_dim,"),
+    "a flat codebook": (
+        "a.pth",
+        lambda d, p: torch.save(_state(d, codebook__embed=torch.ones(9)), p),
+        "(codebook_dim,",
+    ),
     "integers": (
         "a.pth",
         lambda d, p: torch.save(_state(d, decoder__0__bias=torch.ones(24, dtype=torch.int64)), p),

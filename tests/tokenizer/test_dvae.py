@@ -50,7 +50,12 @@ def test_official_parameter_count() -> None:
 
 @pytest.mark.parametrize(
     "dimensions",
-    [SMALL, Dimensions(), Dimensions(codebook_size=1024), Dimensions(num_resnet_blocks=0, hidden_dim=8, codebook_size=9)],
+    [
+        SMALL,
+        Dimensions(),
+        Dimensions(codebook_size=1024),
+        Dimensions(num_resnet_blocks=0, hidden_dim=8, codebook_size=9),
+    ],
     ids=["small", "tortoise", "xtts", "no residual blocks"],
 )
 def test_sizes_are_told_from_the_shapes(dimensions: Dimensions) -> None:
@@ -59,7 +64,8 @@ def test_sizes_are_told_from_the_shapes(dimensions: Dimensions) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [{"codebook_size": 1}, {"hidden_dim": 0}, {"kernel_size": 4}, {"num_resnet_blocks": -1}, {"num_layers": 0}]
+    "broken",
+    [{"codebook_size": 1}, {"hidden_dim": 0}, {"kernel_size": 4}, {"num_resnet_blocks": -1}, {"num_layers": 0}],
 )
 def test_impossible_sizes_are_refused(broken: dict[str, int]) -> None:
     with pytest.raises(CheckpointError, match="cannot have these sizes"):

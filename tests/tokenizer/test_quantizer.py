@@ -45,7 +45,9 @@ def test_ema_converges_to_the_means() -> None:
     rows = torch.cat([torch.randn(200, 2) - 5, torch.randn(300, 2) + 5])
     for _ in range(400):
         quantizer.ema_update(rows, quantizer.nearest(rows), decay=0.9)
-    torch.testing.assert_close(quantizer.embed.t(), torch.stack([rows[:200].mean(0), rows[200:].mean(0)]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        quantizer.embed.t(), torch.stack([rows[:200].mean(0), rows[200:].mean(0)]), atol=1e-3, rtol=0
+    )
 
 
 def test_dead_codes_restart_on_latents_and_living_ones_stay() -> None:

@@ -210,7 +210,7 @@ def test_nothing_left_to_train_on(corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"[]"])
 def test_a_damaged_marker_is_named(content: bytes, corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "training.json").write_bytes(content)
-    with pytest.raises(TrainingError, match="training.json"):
+    with pytest.raises(TrainingError, match=r"training\.json"):
         run(load_recipe(write_recipe(corpus)), tmp_path)
 
 

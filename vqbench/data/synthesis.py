@@ -101,7 +101,7 @@ class _Speakers:
             with tempfile.NamedTemporaryFile(suffix=".wav") as file:
                 # A fixed program and no shell: the text is one argument.
                 command = ["flite", "-voice", voice, "-t", text, "-o", file.name]
-                done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+                done = subprocess.run(command, capture_output=True, check=False)
                 if done.returncode:
                     raise DataError(f"flite failed on {text!r}: {done.stderr.decode(errors='replace').strip()}")
                 waveform, rate_hz = load_waveform(Path(file.name), SAMPLE_RATE_HZ), SAMPLE_RATE_HZ

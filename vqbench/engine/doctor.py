@@ -33,7 +33,7 @@ _MEASURING = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor: `missing` where the quick suite cannot run without it, `note` where only some uses need it."""
+    """One line: `missing` where the quick suite cannot run without it, `note` where only some uses need it."""
 
     status: Literal["ok", "missing", "note"]
     what: str

@@ -160,8 +160,7 @@ def _measure(
                     for rendering, row in zip(fresh, group.measure(fresh), strict=True):
                         place = (group.name, rendering.clip.id)
                         rows[place] = row
-                        if isinstance(row, Measured):
-                            cache.put(f"rows-{group.name}", keys[place], _stored(row))
+                        cache.put(f"rows-{group.name}", keys[place], _stored(row))
                     rows.update({(group.name, clip_id): error for clip_id, error in errors.items()})
                 advance(len(chunk))
     for group in groups:
@@ -214,7 +213,7 @@ def _table(
         row_ids=tuple(clip.id for clip, _ in scored),
         columns={name: tuple(row.cells[name] for _, row in scored) for name in names},
         constants=constants,
-        unscored={clip.id: str(row) for clip in clips if isinstance(row := rows[clip.id], DataError)},
+        unscored={clip.id: row.problem for clip in clips if isinstance(row := rows[clip.id], DataError)},
     )
     transcripts = [
         Transcript(record.name, clip.id, row.texts["reference"], row.texts["hypothesis"])
@@ -252,11 +251,15 @@ def _readable_waveforms(clips: Sequence[Clip]) -> list[torch.Tensor]:
     return waveforms
 
 
-def _stored(row: Measured) -> dict[str, object]:
+def _stored(row: Measured | DataError) -> dict[str, object]:
+    if isinstance(row, DataError):
+        return {"unscored": row.problem}
     return {"cells": dict(row.cells), "texts": dict(row.texts)}
 
 
-def _measured(known: Mapping[str, object]) -> Measured:
+def _measured(known: Mapping[str, object]) -> Measured | DataError:
+    if "unscored" in known:
+        return DataError(str(known["unscored"]))
     cells, texts = known["cells"], known["texts"]
     assert isinstance(cells, dict) and isinstance(texts, dict)
     read: dict[str, Cell] = {

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from vqbench.errors import ConfigError, did_you_mean
-from vqbench.judges.prerequisites import import_judge, judge_device
 from vqbench.judges.faster_whisper import FasterWhisper
 from vqbench.judges.openai_whisper import OpenaiWhisper
+from vqbench.judges.prerequisites import import_judge, judge_device
 from vqbench.judges.whisper_base import Window
 
 Backend = Literal["faster-whisper", "openai-whisper"]

@@ -76,7 +76,8 @@ class FasterWhisper(WhisperRecognizer):
             self._model.encode(features),
             [self._prompt] * len(waveforms),
             beam_size=self._beam_size,
-            max_length=len(self._prompt) + max(token_limits),
+            # CTranslate2 writes at most half of it, and what the prompt leaves: the half is the smaller here.
+            max_length=2 * max(token_limits),
         )
         return [
             self._tokenizer.decode(result.sequences_ids[0][:limit])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -14,8 +15,8 @@ import torch
 
 from vqbench.audio.io import file_digest
 from vqbench.errors import CheckpointError
-from vqbench.judges.prerequisites import import_judge
 from vqbench.judges.ctranslate2_weights import load_converted_whisper
+from vqbench.judges.prerequisites import import_judge
 from vqbench.judges.whisper_base import WhisperRecognizer, Window
 
 
@@ -45,9 +46,11 @@ class OpenaiWhisper(WhisperRecognizer):
             "fp16": device.type == "cuda",
             "beam_size": beam_size if beam_size > 1 else None,
         }
-        self._tokenizer = self._whisper.tokenizer.get_tokenizer(
-            model.is_multilingual, num_languages=model.num_languages, language="en", task="transcribe"
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # it leaves the closing of its vocabulary to the collector
+            self._tokenizer = self._whisper.tokenizer.get_tokenizer(
+                model.is_multilingual, num_languages=model.num_languages, language="en", task="transcribe"
+            )
         identity: dict[str, str | int | float] = {
             "backend": "openai-whisper",
             **{package: metadata.version(package) for package in ("openai-whisper", "torch", "soxr")},

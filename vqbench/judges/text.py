@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,9 +22,10 @@ class ErrorCounts(NamedTuple):
 
 @functools.cache
 def _normalizer() -> Callable[[str], str]:
-    normalizer: Callable[[str], str] = import_judge(
-        "whisper.normalizers", "the normalisation of transcripts"
-    ).EnglishTextNormalizer()
+    normalizers = import_judge("whisper.normalizers", "the normalisation of transcripts")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves the closing of its word list to the collector
+        normalizer: Callable[[str], str] = normalizers.EnglishTextNormalizer()
     return normalizer
 
 

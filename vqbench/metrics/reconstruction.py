@@ -119,7 +119,8 @@ class ReconstructionDistance:
         )
 
     def _log_power(self, waveform: Tensor) -> Tensor:
-        return self._front_end(waveform) * self._front_end.norms[:, None]
+        mel: Tensor = self._front_end(waveform)
+        return mel * self._front_end.norms[:, None]
 
 
 def multi_resolution_stft_distance(reference: Tensor, estimate: Tensor) -> float:

@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -66,7 +67,7 @@ def load_tokenizer(path: Path, mel_norms: Path | None = None, device: torch.devi
 
     Args:
         path: `.safetensors` (ours, or the bare official keys), or a torch file of the official keys.
-        mel_norms: torch file with 80 numbers, where the front end's divisors are not TorToiSe's (XTTS: `mel_stats.pth`).
+        mel_norms: torch file with 80 divisors, where they are not TorToiSe's (XTTS: `mel_stats.pth`).
         device: where it shall run.
 
     Raises:
@@ -125,7 +126,7 @@ def _build(state: Mapping[str, Tensor], dimensions: Dimensions) -> DVAE:
     return dvae
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, object]]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a file, and vqbench's header where it has one."""
     if path.suffix == ".safetensors":
         try:

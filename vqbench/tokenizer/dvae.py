@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from vqbench.errors import CheckpointError
 from vqbench.tokenizer.quantizer import Quantizer
@@ -38,7 +38,7 @@ class Dimensions:
     @property
     def frames_per_token(self) -> int:
         """Mel frames that one token stands for: each of the layers halves the rate (4)."""
-        return 2**self.num_layers
+        return 1 << self.num_layers
 
     def n_tokens(self, n_frames: int) -> int:
         """Tokens of a mel of `n_frames`: ceil(n_frames / frames_per_token)."""
@@ -100,7 +100,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, T) → the same shape."""
-        return x + self.net(x)
+        deeper: Tensor = self.net(x)
+        return x + deeper
 
 
 class UpsampledConv(nn.Module):
@@ -112,7 +113,8 @@ class UpsampledConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, T) → (B, out_channels, 2 T)."""
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        doubled: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return doubled
 
 
 @dataclass(frozen=True)

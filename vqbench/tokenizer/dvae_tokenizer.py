@@ -62,7 +62,7 @@ class DVAETokenizer:
         if not latents:
             return []
         codes = self.dvae.codebook.nearest(torch.cat(list(latents)))
-        return list(codes.split([len(z) for z in latents]))
+        return list(torch.split(codes, [len(z) for z in latents]))
 
     @torch.inference_mode()
     def decode(self, codes: Sequence[Tensor]) -> list[Tensor]:

@@ -45,7 +45,7 @@ class Quantizer(nn.Module):
             codes = torch.cat(
                 [
                     torch.addmm(squared, block, self.embed, alpha=-2).argmin(1)
-                    for block in rows.to(self.embed.dtype).split(_ROWS_AT_A_TIME)
+                    for block in torch.split(rows.to(self.embed.dtype), _ROWS_AT_A_TIME)
                 ]
             )
         return codes.view(latents.shape[0], latents.shape[2]) if latents.ndim == 3 else codes

@@ -74,11 +74,30 @@ class CodebookConfig(ConfigModel):
     kmeans_iterations: int = Field(default=10, ge=0, le=1000)
     """Rounds of k-means that place the first codes."""
 
-    restart_below: float = Field(default=0.5, ge=0, le=1)
+    restart_below: float = Field(default=0.05, ge=0, le=1)
     """A code whose running count is below this share of the mean count is dead, and starts again on a latent."""
 
     restart_every: _Steps = 20
     """Steps between two searches for dead codes."""
+
+
+class AugmentConfig(ConfigModel):
+    """Random changes of the crops, so that a few voices stand for many. Without a share nothing is changed."""
+
+    share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the crops that are changed."""
+
+    warp: float = Field(default=0.12, ge=0, le=0.5)
+    """Formants move by up to this share of their frequency."""
+
+    stretch: float = Field(default=0.2, ge=0, le=0.5)
+    """Tempo changes by up to this share."""
+
+    gain_db: float = Field(default=7.0, ge=0, le=60)
+    """Louder or softer by up to this."""
+
+    equalizer_db: float = Field(default=2.0, ge=0, le=30)
+    """Standard deviation of the slowest wave of the equaliser; faster ones are smaller."""
 
 
 class TrainingConfig(ConfigModel):
@@ -119,6 +138,9 @@ class TrainingConfig(ConfigModel):
 
     codebook: CodebookConfig = Field(default_factory=CodebookConfig)
     """The codebook's start, moving average and restarts."""
+
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    """Random changes of the crops."""
 
     validate_every: _Steps = 500
     """Steps between two validations."""

@@ -26,6 +26,7 @@ from vqbench.progress import Progress
 from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
 from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.quantizer import kmeans
+from vqbench.training.augment import augment, frames_needed
 from vqbench.training.crops import Corpus, WeightedClip, load_corpus
 from vqbench.training.recipe import Recipe, TrainingConfig
 
@@ -96,7 +97,12 @@ def train(
     if recipe.training.steps:
         corpus = load_corpus(clips, spec, recipe.training.validation_share, progress)
         _Loop(recipe, dvae, corpus, folder, torch.device(device)).run(progress)
-    provenance = {"recipe": recipe.name, "training_digest": digest, "steps": recipe.training.steps, "seed": recipe.seed}
+    provenance: dict[str, str | int | float] = {
+        "recipe": recipe.name,
+        "training_digest": digest,
+        "steps": recipe.training.steps,
+        "seed": recipe.seed,
+    }
     save_checkpoint(finished, dvae, spec, provenance)
     (folder / "state.pt").unlink(missing_ok=True)
     return finished
@@ -187,7 +193,12 @@ class _Loop:
         }
 
     def _batch(self, step: int) -> tuple[Tensor, torch.Generator]:
-        mel, generator = self.corpus.batch(self.seed, step, self.config.batch_size, self.config.crop_frames)
+        config = self.config
+        n_frames = config.crop_frames
+        n_drawn = frames_needed(config.augment, n_frames) if config.augment.share else n_frames
+        mel, generator = self.corpus.batch(self.seed, step, config.batch_size, n_drawn)
+        if config.augment.share:
+            mel = augment(mel, n_frames, config.augment, self.corpus.spec, generator)
         return mel.to(self.device), generator
 
     @torch.no_grad()
