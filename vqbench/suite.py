@@ -132,7 +132,7 @@ class AsrConfig(ConfigModel):
     """Beams of the search; 1 is greedy."""
 
     window: Literal["clip", "full"] = Field(default="clip", title="window")
-    """What the recogniser reads at once: `full` is Whisper's 30 s, `clip` the longest clip and 3 s, which is faster."""
+    """What the recogniser reads at once: `full` is Whisper's 30 s, `clip` the clip and 3 s, which is faster."""
 
 
 class ThroughputConfig(ConfigModel):

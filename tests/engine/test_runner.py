@@ -51,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three short human clips of two speakers, one that holds a NaN, one without words; and an untrained candidate."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "pyproject.toml").touch()
-    clips = sorted(corpus_clips("tortoise-voices", "test"), key=lambda clip: clip.duration_s or 0)[:3]
+    clips = sorted(corpus_clips("tortoise-voices", "test"), key=lambda clip: clip.duration_s)[:3]
     lines = []
     for clip in clips:
         name = clip.id.replace("/", "-") + clip.path.suffix

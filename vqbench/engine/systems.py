@@ -153,4 +153,6 @@ def _vocode(vocoder: GriffinLim, recording: Recording, mel_hat: Tensor, codes: T
         waveform_hat = vocoder(mel_hat, length=len(recording.waveform))
     except DataError as error:
         return error
+    if not waveform_hat.isfinite().all():
+        return DataError("the vocoded waveform holds NaN or infinity: the reconstructed mel is far out of range")
     return Rendering(recording.clip, recording.waveform, recording.mel, waveform_hat, mel_hat, codes)
