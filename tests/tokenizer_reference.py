@@ -23,15 +23,21 @@ def reference_latents(state: dict[str, Tensor], mel: Tensor) -> Tensor:
 def reference_codes(state: dict[str, Tensor], mel: Tensor) -> Tensor:
     z = reference_latents(state, mel)
     rows = z.permute(0, 2, 1).reshape(-1, z.shape[1])
-    embed = state["codebook.embed"]
+    return reference_nearest(state["codebook.embed"], rows).view(z.shape[0], z.shape[2])
+
+
+def reference_nearest(embed: Tensor, rows: Tensor) -> Tensor:
     distances = rows.pow(2).sum(1, keepdim=True) - 2 * rows @ embed + embed.pow(2).sum(0, keepdim=True)
-    return (-distances).max(1)[1].view(z.shape[0], z.shape[2])
+    return (-distances).max(1)[1]
+
+
+def reference_lookup(embed: Tensor, codes: Tensor) -> Tensor:
+    one_hot = F.one_hot(codes, embed.shape[1]).to(embed.dtype)
+    return (one_hot @ embed.t()).permute(0, 2, 1)
 
 
 def reference_decode(state: dict[str, Tensor], codes: Tensor) -> Tensor:
-    embed = state["codebook.embed"]
-    one_hot = F.one_hot(codes, embed.shape[1]).to(embed.dtype)
-    x = (one_hot @ embed.t()).permute(0, 2, 1)
+    x = reference_lookup(state["codebook.embed"], codes)
     i = 0
     if "decoder.0.weight" in state:
         x = F.conv1d(x, state["decoder.0.weight"], state["decoder.0.bias"])

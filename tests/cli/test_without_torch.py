@@ -38,7 +38,7 @@ def without_bench(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ("--help", 0, "compare"),
         ("compare --help", 0, "Example"),
-        ("compare runs/quick main", 0, "no difference"),
+        ("compare runs/quick main", 0, "same"),
         ("gate runs/quick --baseline main", 0, "gate: pass"),
         ("gate runs/worse --baseline main", 1, "gate: fail"),
         ("report runs/quick", 0, "speech"),

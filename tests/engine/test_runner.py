@@ -121,7 +121,7 @@ def test_what_cannot_be_scored_is_named_with_its_reason(outcome: Outcome) -> Non
             assert "broken" in reasons
             assert "sample 4321 is nan" in reasons["broken"]
     assert "no transcript" in unscored["original", "speech"]["untold"]
-    assert "untold" not in unscored["original", "voice"]
+    assert "untold" not in unscored["original", "speech.voice"]
     assert figure(outcome.run, "small", "reconstruction.mel_l1").n == 4
 
 

@@ -229,23 +229,23 @@ METRICS = {better: MetricSpec("g.m", "g", ("c",), "mean", "", better, 1, "") for
 
 
 @pytest.mark.parametrize(
-    ("higher_is_better", "delta", "p_holm", "word"),
+    ("higher_is_better", "delta", "interval", "word"),
     [
-        (True, 0.1, 0.01, "better"),
-        (True, -0.1, 0.01, "worse"),
-        (False, -0.1, 0.01, "better"),
-        (False, 0.1, 0.01, "worse"),
-        (None, 0.1, 0.01, "higher"),
-        (None, -0.1, 0.01, "lower"),
-        (True, 0.1, 0.05, "no difference"),
-        (True, 0.1, 0.0499, "better"),
-        (True, 0.0, 1.0, "no difference"),
-        (True, None, None, "not compared"),
-        (True, 0.1, None, "not compared"),
+        (True, 0.1, (0.05, 0.15), "better"),
+        (True, -0.1, (-0.15, -0.05), "worse"),
+        (False, -0.1, (-0.15, -0.05), "better"),
+        (False, 0.1, (0.05, 0.15), "worse"),
+        (None, 0.1, (0.05, 0.15), "higher"),
+        (None, -0.1, (-0.15, -0.05), "lower"),
+        (True, 0.1, (-0.01, 0.21), "unclear"),
+        (True, 0.1, (0.0, 0.2), "unclear"),
+        (True, 0.0, (0.0, 0.0), "same"),
+        (True, 0.1, (None, None), "unclear"),
+        (True, None, (None, None), "not compared"),
     ],
 )
-def test_a_verdict_follows_direction_and_corrected_p_value(higher_is_better, delta, p_holm, word):
-    comparison = Comparison("g.m", "a", "b", 1.0, 1.1, delta, None, None, 0.001, p_holm, n_pairs=10)
+def test_a_verdict_follows_direction_and_interval(higher_is_better, delta, interval, word):
+    comparison = Comparison("g.m", "a", "b", 1.0, 1.1, delta, *interval, 0.001, 0.02, n_pairs=10)
     assert verdict(comparison, METRICS[higher_is_better]) == word
 
 
@@ -260,12 +260,13 @@ def test_a_comparison_shows_both_figures_the_difference_and_the_verdict(run):
     assert f"{wer['good']:.3f}" in lines[first + 1]
 
 
-def test_a_run_against_itself_shows_no_difference(run):
+def test_a_run_against_itself_is_the_same(run):
     compared = compare_runs([Selection("quick", run), Selection("quick", run)], ["speech.wer"])
     text = drawn(comparison_tables(compared))
-    assert text.count("no difference") == 3
-    assert "better" not in text
-    assert "worse" not in text
+    words = [line.split()[-1] for line in text.splitlines() if line.split()]
+    assert words.count("same") == 3
+    assert "better" not in words
+    assert "worse" not in words
 
 
 def test_what_cannot_be_compared_says_why(run):

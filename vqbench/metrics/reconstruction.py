@@ -67,7 +67,6 @@ class ReconstructionDistance:
             "dB",
             "mean |difference| of the mel powers in dB",
             needs_same_front_end=True,
-            headline=True,
         ),
         _spec(
             "mr_stft",

@@ -86,12 +86,12 @@ def _errors(text: str | None, hypothesis: str) -> Measured | DataError:
 class VoiceSimilarity:
     """Cosine similarity of Resemblyzer's speaker embeddings of the reconstruction and of the original."""
 
-    name = "voice"
+    name = "speech.voice"
     needs: Part = "waveform"
     specs = (
         MetricSpec(
             name="speech.speaker_similarity",
-            group="voice",
+            group="speech.voice",
             columns=("similarity",),
             reduction="mean",
             unit="",

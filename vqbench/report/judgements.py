@@ -10,22 +10,23 @@ from vqbench.report.grid import Cell, Column, Grid, Row
 from vqbench.results.compare import ComparisonTable
 from vqbench.results.record import Comparison, GateOutcome, GateReport, MetricSpec
 
-ALPHA = 0.05
-"""A Holm-corrected p-value below this is a difference."""
-
-Verdict = Literal["better", "worse", "higher", "lower", "no difference", "not compared"]
+Verdict = Literal["better", "worse", "higher", "lower", "same", "unclear", "not compared"]
 
 
 def verdict(comparison: Comparison, metric: MetricSpec) -> Verdict:
-    """Says in a word how the candidate stands to its reference.
+    """Says in a word how the candidate stands to its reference: whether the difference's interval leaves 0 out.
 
-    A difference is what remains significant at `ALPHA` after Holm's correction. A metric without a good end only says
-    which way it differs.
+    A metric without a good end only says which way it differs. With few speakers no permutation can give a small p, so
+    the word does not hang on Holm's correction; both p-values stand beside it.
     """
-    if comparison.delta is None or comparison.p_holm is None:
+    if comparison.delta is None:
         return "not compared"
-    if comparison.p_holm >= ALPHA or comparison.delta == 0:
-        return "no difference"
+    if comparison.ci_low is None or comparison.ci_high is None:
+        return "unclear"
+    if comparison.ci_low == comparison.ci_high == 0:
+        return "same"
+    if comparison.ci_low <= 0 <= comparison.ci_high:
+        return "unclear"
     rises = comparison.delta > 0
     if metric.higher_is_better is None:
         return "higher" if rises else "lower"
@@ -55,8 +56,8 @@ def comparison_grid(table: ComparisonTable) -> Grid:
             for comparison in comparisons
         ),
         caption=(
-            "difference = candidate - reference, over the clips that both scored; a verdict needs a p-value below "
-            f"{ALPHA} after Holm's correction over {fmt.counted(len(comparisons), 'comparison')}"
+            "difference = candidate - reference, over the clips that both scored; better or worse where its interval "
+            f"leaves 0 out; p: paired permutation, below it Holm's over {fmt.counted(len(comparisons), 'comparison')}"
         ),
         notes=(*notes.lines(), *table.notes),
     )

