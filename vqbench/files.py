@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import secrets
 from itertools import islice
 from pathlib import Path
@@ -37,6 +38,24 @@ def require_file(path: Path) -> None:
             raise DataError("this is not a regular file", where=where, expected="a file")
     except (OSError, ValueError) as error:  # ValueError: a NUL byte, or text that no file system can encode
         raise DataError(f"the file cannot be reached: {error}", where=where) from error
+
+
+def require_writable(path: Path) -> None:
+    """Checks that a file can be written before the work is done that shall end in it; makes nothing.
+
+    Raises:
+        DataError: a folder is there, a file stands where a folder is needed, or permission is lacking.
+    """
+    try:
+        if path.is_dir():
+            raise DataError("this is a folder", where=str(path), expected="a file, or a place for one")
+        above = next((folder for folder in path.parents if folder.exists()), Path())
+        if not above.is_dir():
+            raise DataError("this is a file, so nothing can be written below it", where=str(above), expected="a folder")
+        if not os.access(path if path.exists() and not path.is_file() else above, os.W_OK):
+            raise DataError("there is no permission to write here", where=str(above))
+    except OSError as error:
+        raise DataError(f"no file can be written: {error.strerror}", where=str(path)) from error
 
 
 def write_whole(path: Path, content: bytes) -> None:

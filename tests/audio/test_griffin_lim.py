@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from audio_reference import plain_griffin_lim
 
 from vqbench.audio.griffin_lim import GriffinLim
 from vqbench.audio.io import load_waveform
@@ -45,22 +46,6 @@ def test_iterations_and_momentum_pay():
         for iterations, momentum in ((8, 0.0), (8, 0.99), (32, 0.99))
     )
     assert many < few < plain
-
-
-def plain_griffin_lim(magnitudes: torch.Tensor, n_samples: int, iterations: int, momentum: float) -> torch.Tensor:
-    """Perraudin et al.'s algorithm 2, written with torch's own transforms."""
-    window = torch.hann_window(SPEC.n_fft)
-    generator = torch.Generator().manual_seed(0)
-    n_bins = int(magnitudes.sum(1).nonzero().max()) + 1
-    phases = torch.zeros_like(magnitudes)
-    phases[:n_bins] = 2 * math.pi * torch.rand(magnitudes.shape[1], n_bins, generator=generator).T
-    spectrum, previous = torch.polar(magnitudes, phases), None
-    for _ in range(iterations):
-        waveform = torch.istft(spectrum, SPEC.n_fft, SPEC.hop_length, window=window, length=n_samples)
-        consistent = torch.stft(waveform, SPEC.n_fft, SPEC.hop_length, window=window, return_complex=True)
-        ahead = consistent if previous is None else consistent + momentum * (consistent - previous)
-        previous, spectrum = consistent, torch.polar(magnitudes, ahead.angle())
-    return torch.istft(spectrum, SPEC.n_fft, SPEC.hop_length, window=window, length=n_samples)
 
 
 def test_phases_equal_a_plain_implementations():

@@ -271,7 +271,7 @@ def test_another_front_end_does_not_matter_where_the_unit_is_not_its_own():
 @pytest.mark.parametrize(
     ("rule", "candidates", "baseline", "message"),
     [
-        ("speech.wre <= 0.1", (), BASE, "the run has no metric 'speech.wre' (did you mean 'speech.wer'?)"),
+        ("speech.wre <= 0.1", (), BASE, "there is no metric 'speech.wre' (did you mean 'speech.wer'?)"),
         ("speech.wer <= 0.1", ("goood",), BASE, "the candidate 'goood' is unknown (did you mean 'good'?)"),
         ("speech.wer <= 0.1", ("original",), BASE, "'original' is a reference, which is never judged"),
         ("speech.wer <= baseline", (), None, "the rule needs a baseline"),

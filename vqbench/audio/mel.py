@@ -52,12 +52,14 @@ class MelSpec:
                 f"the mel norms do not fit the front end: {len(self.norms)} values for {self.n_mels} bands",
                 expected=f"{self.n_mels} finite numbers other than zero",
             )
-        if min(self.sample_rate_hz, self.n_fft, self.hop_length) <= 0 or not (
+        sizes = (self.sample_rate_hz, self.n_fft, self.hop_length)
+        # A checkpoint's header is JSON, where nothing else would stop half a sample.
+        if not all(isinstance(size, int) and size > 0 for size in sizes) or not (
             0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2
         ):
             raise CheckpointError(
                 "the front end's sizes are impossible",
-                expected="positive sizes and 0 <= f_min_hz < f_max_hz <= sample_rate_hz / 2",
+                expected="positive whole numbers and 0 <= f_min_hz < f_max_hz <= sample_rate_hz / 2",
             )
 
     @property

@@ -76,17 +76,10 @@ def write(path: Path, text: str, *, quiet: bool) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    from vqbench.errors import DataError
-    from vqbench.files import write_whole
+    from vqbench.files import write_text
 
-    content = text.encode("utf-8", errors="replace")  # a lone surrogate, which JSON may carry, has no UTF-8
-    if path.is_file() or path.is_dir() or not path.exists():
-        write_whole(path.resolve(), content)
-    else:
-        try:
-            path.write_bytes(content)
-        except OSError as error:
-            raise DataError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    # Through a link the file itself is replaced; /dev/stdout is a link, too, but leads to no path.
+    write_text(path if path.exists() and not path.is_file() else path.resolve(), text)
     note(f"wrote {path}", quiet=quiet)
 
 

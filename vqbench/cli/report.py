@@ -54,29 +54,23 @@ def report(
 
     Example: vqbench report runs/quick -o quick.html
     """
+    from vqbench.files import require_writable
+    from vqbench.results.gate import gate_if_possible
+    from vqbench.results.selection import load_baseline
     from vqbench.results.store import load_run
 
+    if output is not None:
+        require_writable(output)
     reported = load_run(run)
-    gate = _gate(reported, baseline, quiet)
+    gate = gate_if_possible(reported, load_baseline(baseline, None))
+    if gate is None and reported.suite.gate:
+        console.note("not gated: a rule of the suite needs a --baseline", quiet=quiet)
     suffix = output.suffix.lower() if output else ""
     parts = _render(reported, gate, written_as or _SUFFIXES.get(suffix, Format.table))
     if output is None:
         console.answer(*parts)
     else:
         console.write(output, console.plain(*parts), quiet=quiet)
-
-
-def _gate(run: Run, baseline: str | None, quiet: bool) -> GateReport | None:
-    from vqbench.results.gate import gate
-    from vqbench.results.rules import parse_rule
-    from vqbench.results.selection import load_selection
-
-    if baseline is None and any(parse_rule(rule.rule).needs_baseline for rule in run.suite.gate):
-        console.note("not gated: a rule of the suite needs a --baseline", quiet=quiet)
-        return None
-    if not run.suite.gate:
-        return None
-    return gate(run, None if baseline is None else load_selection(baseline))
 
 
 def _render(run: Run, gate: GateReport | None, written_as: Format) -> list[str | RenderableType]:

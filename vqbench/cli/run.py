@@ -5,16 +5,12 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vqbench.cli import console
 from vqbench.cli.gate import EXIT_CODES
-
-if TYPE_CHECKING:
-    from vqbench.results.record import GateReport, Run
-    from vqbench.results.selection import Selection
 
 
 def run(
@@ -47,22 +43,29 @@ def run(
     Example: vqbench run suites/quick.yaml
     """
     from vqbench.engine.cache import Cache, default_cache_folder
+    from vqbench.errors import ConfigError
+    from vqbench.files import require_writable
     from vqbench.report import documents, terminal
-    from vqbench.results.store import save_run
+    from vqbench.results.gate import gate_if_possible
+    from vqbench.results.selection import load_baseline
+    from vqbench.results.store import RESULT_FILE, save_run
     from vqbench.suite import load_suite, select
 
     wanted = select(load_suite(suite), candidate or [], metric or [])
+    against = load_baseline(baseline, wanted.baseline)
+    if baseline is not None and not wanted.gate:
+        raise ConfigError("a baseline was given, but there is no rule to gate on", where=str(suite))
     folder = output or Path("runs") / f"{wanted.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    against = _baseline(baseline, wanted.baseline)
+    require_writable(folder / RESULT_FILE)
+    cache = Cache(default_cache_folder(), read=not no_cache)
 
-    console.note(f"suite {wanted.name}: {len(wanted.candidates)} candidates; loading torch …", quiet=quiet)
+    console.note(f"suite {wanted.name}, candidates: {len(wanted.candidates)}; loading torch …", quiet=quiet)
     from vqbench.engine.runner import run_suite, write_transcripts
 
-    cache = Cache(default_cache_folder(), read=not no_cache)
     outcome = run_suite(wanted, cache, console.progress(quiet), ["vqbench", *sys.argv[1:]])
     save_run(outcome.run, folder)
     write_transcripts(outcome.transcripts, folder)
-    verdict = _judge(outcome.run, against)
+    verdict = gate_if_possible(outcome.run, against)
     if as_json:
         console.answer(documents.run_json(outcome.run, verdict))
     else:
@@ -72,7 +75,7 @@ def run(
     console.note(f"written to {folder}; all figures: vqbench report {folder}", quiet=quiet)
     if verdict is not None:
         raise typer.Exit(EXIT_CODES[verdict.status])
-    if wanted.gate and not as_json:
+    if wanted.gate:
         console.note(
             f"not gated: there is no baseline yet at {wanted.baseline}; vqbench baseline save {folder} NAME makes one"
             if wanted.baseline
@@ -80,22 +83,3 @@ def run(
             quiet=quiet,
         )
         raise typer.Exit(EXIT_CODES["inconclusive"])
-
-
-def _baseline(asked: str | None, written: Path | None) -> Selection | None:
-    """The baseline that the user asked for, else the suite's own, where it is there."""
-    from vqbench.results.selection import load_selection
-
-    if asked is not None:
-        return load_selection(asked)
-    return load_selection(str(written)) if written is not None and written.exists() else None
-
-
-def _judge(run: Run, baseline: Selection | None) -> GateReport | None:
-    """The verdict, or None where there is no rule, or none to compare with."""
-    from vqbench.results.gate import gate
-    from vqbench.results.rules import parse_rule
-
-    if not run.suite.gate or (baseline is None and any(parse_rule(r.rule).needs_baseline for r in run.suite.gate)):
-        return None
-    return gate(run, baseline)

@@ -38,5 +38,6 @@ def train(
     from vqbench.training.trainer import train as train_recipe
     from vqbench.training.trainer import training_clips, write_half
 
-    checkpoint = train_recipe(wanted, training_clips(wanted), folder, choose_device(device), console.progress(quiet))
+    chosen = choose_device(device, "--device")
+    checkpoint = train_recipe(wanted, training_clips(wanted), folder, chosen, console.progress(quiet))
     console.answer(str(write_half(checkpoint) if half else checkpoint))

@@ -22,6 +22,7 @@ from vqbench.audio.io import file_digest, load_waveform, resample, save_waveform
 from vqbench.data.manifest import Clip, write_manifest
 from vqbench.data.sentences import sentences
 from vqbench.errors import DataError, MissingExtraError
+from vqbench.files import require_writable
 from vqbench.progress import Progress
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def synthesize(folder: Path, n: int, seed: int, progress: Progress, voices: Sequ
 
     Raises:
         MissingExtraError: where piper-tts or its voice is missing.
-        DataError: where flite is missing or failed.
+        DataError: where flite is missing or failed, or nothing can be written to the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / "manifest.jsonl"
+    require_writable(manifest)
     speakers = _Speakers(voices)
     clips = []
     with progress.task("speaking", n) as advance:
@@ -71,7 +73,6 @@ def synthesize(folder: Path, n: int, seed: int, progress: Progress, voices: Sequ
                 )
             )
             advance()
-    manifest = folder / "manifest.jsonl"
     write_manifest(manifest, clips)
     return manifest
 

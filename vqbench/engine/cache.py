@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vqbench.files import write_whole
+from vqbench.errors import DataError
+from vqbench.files import require_writable, write_whole
 
 CACHE_VARIABLE = "VQBENCH_CACHE"
 
@@ -47,9 +48,17 @@ class Cache:
     Args:
         folder: root; made when first written to.
         read: False answers every question with "not known", but still keeps the answers (`--no-cache`).
+
+    Raises:
+        DataError: nothing can be written there.
     """
 
     def __init__(self, folder: Path, read: bool = True) -> None:
+        try:
+            require_writable(folder / "entry")
+        except DataError as error:
+            fix = f"set ${CACHE_VARIABLE} to another folder"
+            raise DataError(f"the cache: {error.problem}", where=error.where, fix=fix) from error
         self.folder = folder
         self.read = read
 

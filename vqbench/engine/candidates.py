@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from vqbench.engine.cache import Cache
@@ -13,8 +15,10 @@ from vqbench.training.recipe import load_recipe
 from vqbench.training.trainer import train, training_clips, training_digest
 
 
-def load_candidate(config: Candidate, cache: Cache, device: torch.device, progress: Progress) -> DVAETokenizer:
-    """Brings a suite's candidate to the device.
+def prepare_candidate(
+    config: Candidate, cache: Cache, device: torch.device, progress: Progress
+) -> Callable[[], DVAETokenizer]:
+    """Reads all that a candidate is made of, and gives what brings it to the device: only that may take minutes.
 
     A recipe's training lives in the cache under the digest of all that decides its weights; a killed one is resumed.
 
@@ -22,9 +26,10 @@ def load_candidate(config: Candidate, cache: Cache, device: torch.device, progre
         VqbenchError: where checkpoint, recipe or training clips are at fault.
     """
     if config.checkpoint is not None:
-        return load_tokenizer(config.checkpoint, config.mel_norms, device)
+        tokenizer = load_tokenizer(config.checkpoint, config.mel_norms, device)
+        return lambda: tokenizer
     assert config.recipe is not None
     recipe = load_recipe(config.recipe)
     clips = training_clips(recipe)
     folder = cache.training_folder(training_digest(recipe, clips))
-    return load_tokenizer(train(recipe, clips, folder, device, progress), device=device)
+    return lambda: load_tokenizer(train(recipe, clips, folder, device, progress), device=device)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vqbench.engine.cache import CACHE_VARIABLE, default_cache_folder
+from vqbench.engine.cache import Cache, default_cache_folder
 from vqbench.errors import VqbenchError
 
 _MEASURING = {
@@ -140,9 +140,11 @@ def _synthesis() -> Iterator[Finding]:
 
 def _cache() -> Finding:
     folder = default_cache_folder()
+    try:
+        Cache(folder)
+    except VqbenchError as error:
+        return Finding("missing", "cache", f"{error.where}: {error.problem}", error.fix or "")
     parent = next((p for p in (folder, *folder.parents) if p.exists()), Path("/"))
-    if not os.access(parent, os.W_OK):
-        return Finding("missing", "cache", f"{folder} cannot be written", f"set ${CACHE_VARIABLE} to another folder")
     used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
     free = shutil.disk_usage(parent).free
     return Finding("ok", "cache", f"{folder}: {used / 1e6:.1f} MB used, {free / 1e9:.0f} GB free")

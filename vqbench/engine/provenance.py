@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
+
+from vqbench.errors import ConfigError, did_you_mean
 
 _PACKAGES = (
     "torch",
@@ -28,10 +31,29 @@ _PACKAGES = (
 )
 
 
-def choose_device(written: str) -> torch.device:
-    """`auto` is the first CUDA device where there is one, else the CPU."""
+def choose_device(written: str, where: str) -> torch.device:
+    """`auto` is the first CUDA device where there is one, else the CPU.
+
+    Args:
+        written: auto, cpu, cuda or cuda:N.
+        where: the file or option that it is written in.
+
+    Raises:
+        ConfigError: it is something else, or a CUDA device that this machine does not have.
+    """
+    if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", written):
+        near = did_you_mean(written, ("auto", "cpu", "cuda"))
+        raise ConfigError(f"{written!r} is no device{near}", where=where, expected="auto, cpu, cuda or cuda:N")
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if written == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if n_cuda else "cpu")
+    # Read here: torch.device keeps eight bits of an index and makes 256 a 0.
+    if written != "cpu" and int(written.partition(":")[2] or 0) >= n_cuda:
+        raise ConfigError(
+            f"torch finds no device {written} on this machine, but {n_cuda} CUDA devices",
+            where=where,
+            fix="auto takes a CUDA device where there is one, and the CPU elsewhere",
+        )
     return torch.device(written)
 
 

@@ -7,7 +7,7 @@ measured.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.cache import Cache, content_key
-from vqbench.engine.candidates import load_candidate
+from vqbench.engine.candidates import prepare_candidate
 from vqbench.engine.groups import Groups
 from vqbench.engine.provenance import choose_device, collect_provenance
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
@@ -27,6 +27,7 @@ from vqbench.files import write_text
 from vqbench.metrics.base import Measured, MetricGroup, Rendering
 from vqbench.metrics.throughput import Load, measure_throughput, throughput_specs
 from vqbench.progress import Progress
+from vqbench.results.gate import check_rules
 from vqbench.results.record import (
     Cell,
     ClipRecord,
@@ -40,6 +41,7 @@ from vqbench.results.record import (
 )
 from vqbench.results.summary import summarise
 from vqbench.suite import Suite
+from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 
 _CLIPS_AT_ONCE = 16
 
@@ -72,16 +74,22 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         command: what the user typed, for the provenance.
 
     Raises:
-        VqbenchError: for candidates that cannot be loaded or trained, all of them named at once.
+        VqbenchError: for rules about figures that are not measured, for clips, candidates and judges that cannot be
+            loaded; all faults of a kind at once, and before anything is trained or measured.
     """
-    device = choose_device(suite.device)
+    source = str(suite.path or suite.name)
+    device = choose_device(suite.device, source)
     provenance = collect_provenance(device, suite.path.parent if suite.path else Path.cwd(), list(command))
+    groups = Groups(suite, device)
+    load = Load(**suite.throughput.model_dump())
+    specs = [*groups.specs, *(throughput_specs(load) if "throughput" in suite.metrics else ())]
+    rules = tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate)
+    check_rules(rules, specs, source)
     clips = load_clips(suite.data.speech)
+    judges = groups.identities
     vocoder = GriffinLim(MelSpec(), iterations=suite.vocoder.iterations)
     systems = _systems(suite, cache, vocoder, device, progress)
-    groups = Groups(suite, device)
 
-    specs = list(groups.specs)
     tables: list[Table] = []
     transcripts: list[Transcript] = []
     for system in systems:
@@ -89,8 +97,6 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
             tables.append(table)
             transcripts += texts
     if "throughput" in suite.metrics:
-        load = Load(**suite.throughput.model_dump())
-        specs += throughput_specs(load)
         waveforms = _readable_waveforms(clips)
         for system in systems:
             if isinstance(system, Candidate) and waveforms:
@@ -102,7 +108,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
             name=suite.name,
             digest=suite.digest,
             seed=suite.seed,
-            gate=tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate),
+            gate=rules,
             min_clips=suite.min_clips,
             allow_unscored=suite.allow_unscored,
         ),
@@ -112,7 +118,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         tables=tuple(tables),
         results=tuple(_results(specs, tables, records, interval, progress)),
         interval=interval,
-        provenance={**provenance, "judges": groups.identities},
+        provenance={**provenance, "judges": judges},
     )
     return Outcome(run, tuple(transcripts))
 
@@ -120,18 +126,20 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
 def _systems(suite: Suite, cache: Cache, vocoder: GriffinLim, device: torch.device, progress: Progress) -> list[System]:
     references: dict[str, System] = {"original": Original(MelSpec()), "vocoded": Vocoded(MelSpec(), vocoder)}
     systems = [references[name] for name in suite.references]
+    prepared: list[Callable[[], DVAETokenizer]] = []
     faults: list[VqbenchError] = []
     for config in suite.candidates:
         try:
-            tokenizer = load_candidate(config, cache, device, progress)
+            prepared.append(prepare_candidate(config, cache, device, progress))
         except VqbenchError as error:
             faults.append(error)
-            continue
+    raise_all(faults)
+    for config, bring in zip(suite.candidates, prepared, strict=True):
+        tokenizer = bring()
         # A candidate with a front end of its own is vocoded from its own mel.
         own = vocoder if tokenizer.mel_spec == MelSpec() else GriffinLim(tokenizer.mel_spec, suite.vocoder.iterations)
         source = config.checkpoint or config.recipe
         systems.append(Candidate(config.name, source.name if source else "", tokenizer, own))
-    raise_all(faults)
     return systems
 
 

@@ -62,7 +62,7 @@ class CodebookUsage:
         _spec("perplexity", "perplexity", "", True, "2 ** entropy: codes as good as equally used", 1),
         _spec("share_used", "share_used", "", True, "share of the codebook that occurs at all", headline=True),
         _spec("dead", "dead", "", False, "share of the codebook that never occurs: 1 - share_used"),
-        _spec("dead_codes", "dead_codes", "", False, "codes that never occur", 0),
+        _spec("dead_codes", "dead_codes", "", None, "codes that never occur", 0),
         _spec("bits_per_second", "bits_per_second", "bit/s", None, "entropy x token rate", 1),
     )
 

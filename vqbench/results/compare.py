@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vqbench.errors import ResultError
+from vqbench.errors import ResultError, did_you_mean
 from vqbench.results.contrast import Contrast, Pairs, contrast, obstacle, other_machine
 from vqbench.results.record import Comparison, MetricSpec, Result, Run
 from vqbench.results.selection import Contender, Selection, candidates_of, check_candidate
@@ -212,7 +212,8 @@ def _specs(contenders: Iterable[Contender], names: Sequence[str] | None) -> list
         return list(specs.values())
     unknown = [name for name in names if name not in specs]
     if unknown:
-        raise ResultError(f"no run has the metric {unknown[0]!r}", expected=f"one of {', '.join(specs)}")
+        near = did_you_mean(unknown[0], specs)
+        raise ResultError(f"no run has the metric {unknown[0]!r}{near}", expected=f"one of {', '.join(specs)}")
     return [specs[name] for name in names]
 
 

@@ -9,14 +9,14 @@ baseline on other clips, another front end, metric version or machine) is inconc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.results.contrast import contrast, obstacle, other_machine
 from vqbench.results.record import GateOutcome, GateReport, GateRule, GateStatus, MetricSpec, Run, Table
 from vqbench.results.rules import Rule, parse_rule
-from vqbench.results.selection import Contender, Selection, candidates_of
+from vqbench.results.selection import Contender, Selection, candidates_of, check_candidate
 from vqbench.results.summary import prepare, speakers_of
 from vqbench.stats.estimate import Estimate, estimate
 
@@ -43,16 +43,10 @@ def gate(run: Run, baseline: Selection | None = None) -> GateReport:
         raise ConfigError(
             "there is no rule to gate on", where=f"suite {run.suite.name}", fix="write rules under `gate:` in the suite"
         )
-    rules: list[tuple[GateRule, Rule]] = []
-    errors: list[ConfigError] = []
-    for written in run.suite.gate:
-        try:
-            rule = parse_rule(written.rule)
-        except ConfigError as error:
-            errors.append(error)
-            continue
-        errors += _faults(run, written, rule, baseline)
-        rules.append((written, rule))
+    rules, errors = _parse(run.suite.gate)
+    for written, rule in rules:
+        errors += _faults_of_metric(written, rule, run.metrics)
+        errors += _faults_of_candidates(written, rule, run, baseline)
     raise_all(errors)
     outcomes = [
         _judge(written.rule, rule, Contender(name, run, name), baseline)
@@ -62,13 +56,87 @@ def gate(run: Run, baseline: Selection | None = None) -> GateReport:
     return GateReport(tuple(outcomes), None if baseline is None else baseline.label)
 
 
-def _faults(run: Run, written: GateRule, rule: Rule, baseline: Selection | None) -> Iterator[ConfigError]:
+def gate_if_possible(run: Run, baseline: Selection | None) -> GateReport | None:
+    """Judges a run, or gives None where its suite has no rules, or where one needs a baseline and there is none.
+
+    Raises:
+        ConfigError: as `gate` does.
+    """
+    if baseline is None and any(rule.needs_baseline for _, rule in _parse(run.suite.gate)[0]):
+        return None
+    return gate(run, baseline) if run.suite.gate else None
+
+
+def check_rules(rules: Sequence[GateRule], metrics: Sequence[MetricSpec], where: str) -> None:
+    """Sees to it, before anything is measured, that rules can be read and are about figures that will be there.
+
+    Args:
+        rules: of a suite.
+        metrics: what will be measured.
+        where: the suite's file.
+
+    Raises:
+        ConfigError: all faults at once.
+    """
+    parsed, errors = _parse(rules)
+    for written, rule in parsed:
+        errors += _faults_of_metric(written, rule, metrics)
+    for error in errors:
+        error.where = f"{where}: {error.where}" if error.where else where
+    raise_all(errors)
+
+
+def add_rules(run: Run, rules: Sequence[str]) -> Run:
+    """The run with further rules, each in place of those of its suite on the same metric and side.
+
+    Raises:
+        ConfigError: rules that cannot be read, all of them at once.
+    """
+    added, errors = _parse([GateRule(rule) for rule in rules])
+    theirs, more_errors = _parse(run.suite.gate)
+    raise_all([*errors, *more_errors])
+    replaced = {(rule.metric, rule.op) for _, rule in added}
+    kept = [written for written, rule in theirs if (rule.metric, rule.op) not in replaced]
+    return replace(run, suite=replace(run.suite, gate=(*kept, *(written for written, _ in added))))
+
+
+def narrow_rules(run: Run, candidates: Sequence[str]) -> Run:
+    """The run with its rules for these candidates only; without any names, the run as it is.
+
+    Raises:
+        ResultError: the run has no such candidate.
+    """
+    if not candidates:
+        return run
+    for name in candidates:
+        check_candidate(run, name, f"suite {run.suite.name}")
+    rules = [
+        replace(rule, candidates=judged)
+        for rule in run.suite.gate
+        if (judged := tuple(name for name in candidates if not rule.candidates or name in rule.candidates))
+    ]
+    return replace(run, suite=replace(run.suite, gate=tuple(rules)))
+
+
+def _parse(rules: Sequence[GateRule]) -> tuple[list[tuple[GateRule, Rule]], list[ConfigError]]:
+    """The rules that can be read, and what is wrong with the others."""
+    parsed: list[tuple[GateRule, Rule]] = []
+    errors: list[ConfigError] = []
+    for written in rules:
+        try:
+            parsed.append((written, parse_rule(written.rule)))
+        except ConfigError as error:
+            errors.append(error)
+    return parsed, errors
+
+
+def _faults_of_metric(written: GateRule, rule: Rule, specs: Sequence[MetricSpec]) -> Iterator[ConfigError]:
     where = f"gate rule `{written.rule}`"
-    metrics = {spec.name: spec for spec in run.metrics}
+    metrics = {spec.name: spec for spec in specs}
     spec = metrics.get(rule.metric)
     if spec is None:
         yield ConfigError(
-            f"the run has no metric {rule.metric!r}{did_you_mean(rule.metric, metrics)}",
+            f"there is no metric {rule.metric!r}{did_you_mean(rule.metric, metrics)}",
             where=where,
             expected=f"one of {', '.join(metrics)}",
         )
@@ -78,6 +146,10 @@ def _faults(run: Run, written: GateRule, rule: Rule, baseline: Selection | None)
             where=where,
             fix="write a number in that unit, or a factor: baseline * 0.95",
         )
+
+
+def _faults_of_candidates(written: GateRule, rule: Rule, run: Run, baseline: Selection | None) -> Iterator[ConfigError]:
+    where = f"gate rule `{written.rule}`"
     judged = candidates_of(run)
     for name in written.candidates:
         if name not in judged:

@@ -65,6 +65,17 @@ def load_selection(argument: str, baselines: Path = BASELINES) -> Selection:
     return Selection(label, run, candidate)
 
 
+def load_baseline(asked: str | None, suites_own: Path | None, baselines: Path = BASELINES) -> Selection | None:
+    """Reads the baseline that a person asked for, else the suite's own where it is there yet, else none.
+
+    Raises:
+        ResultError: as `load_selection` does.
+    """
+    if asked is not None:
+        return load_selection(asked, baselines)
+    return load_selection(str(suites_own), baselines) if suites_own is not None and suites_own.exists() else None
+
+
 def check_candidate(run: Run, name: str, label: str) -> None:
     """Raises a ResultError where a run has no candidate of that name."""
     names = [candidate.name for candidate in run.candidates]

@@ -56,30 +56,45 @@ class Corpus:
         return crops, generator
 
 
-def load_corpus(clips: Sequence[WeightedClip], spec: MelSpec, validation_share: float, progress: Progress) -> Corpus:
+def load_corpus(
+    clips: Sequence[WeightedClip], spec: MelSpec, validation_share: float, progress: Progress, where: str | None = None
+) -> Corpus:
     """Reads all clips and splits them by their ids: a clip's side never depends on which other clips there are.
+
+    Args:
+        clips: what to read.
+        spec: the front end.
+        validation_share: share of the clips that is held out.
+        progress: shows how far it is.
+        where: what an error names as the place that asked for these clips.
 
     Raises:
         DataError: for a clip that cannot be read.
         TrainingError: where nothing is left to train on.
     """
+    held_out = [_place(clip) < validation_share for clip, _ in clips]
+    if all(held_out):
+        raise TrainingError(
+            f"no clip is left to train on: {len(clips)} clips, {sum(held_out)} of them held out",
+            where=where,
+            expected="at least one clip outside validation_share",
+        )
     front_end = MelFrontEnd(spec)
     training: list[Tensor] = []
     weights: list[float] = []
     validation: list[Tensor] = []
     with progress.task("reading training clips", len(clips)) as advance:
-        for clip, weight in clips:
+        for (clip, weight), is_held_out in zip(clips, held_out, strict=True):
             mel = front_end(load_waveform(clip.path, spec.sample_rate_hz))
-            place = int(hashlib.sha256(clip.id.encode()).hexdigest()[:8], 16) / 2**32
-            if place < validation_share:
+            if is_held_out:
                 validation.append(mel)
             else:
                 training.append(mel)
                 weights.append(weight)
             advance()
-    if not training:
-        raise TrainingError(
-            f"no clip is left to train on: {len(clips)} clips, {len(validation)} of them held out",
-            expected="at least one clip outside validation_share",
-        )
     return Corpus(tuple(training), tuple(weights), tuple(validation), spec)
+
+
+def _place(clip: Clip) -> float:
+    """A number in [0, 1) that looks random and depends on the id alone."""
+    return int(hashlib.sha256(clip.id.encode()).hexdigest()[:8], 16) / 2**32

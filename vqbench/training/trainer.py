@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from vqbench.audio.mel import MelSpec
 from vqbench.data.corpora import load_clips
 from vqbench.errors import TrainingError
-from vqbench.files import write_whole
+from vqbench.files import require_writable, write_whole
 from vqbench.progress import Progress
 from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
 from vqbench.tokenizer.dvae import DVAE, Dimensions
@@ -76,6 +76,7 @@ def train(
 
     Raises:
         TrainingError: the folder holds another training, or the loss diverged; what was saved is left as it is.
+        DataError: a clip cannot be read, or the folder not be written. Nothing is written before all clips are read.
     """
     digest = training_digest(recipe, clips)
     finished = folder / "checkpoint.safetensors"
@@ -88,15 +89,19 @@ def train(
         )
     if finished.exists() and started == digest:
         return finished
-    write_whole(folder / "training.json", json.dumps({"digest": digest, "recipe": recipe.name}, indent=2).encode())
+    require_writable(finished)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         dvae = DVAE(Dimensions(**recipe.model.model_dump())).to(device)
     spec = MelSpec()
+    loop = None
     if recipe.training.steps:
-        corpus = load_corpus(clips, spec, recipe.training.validation_share, progress)
-        _Loop(recipe, dvae, corpus, folder, torch.device(device)).run(progress)
+        corpus = load_corpus(clips, spec, recipe.training.validation_share, progress, str(recipe.path or recipe.name))
+        loop = _Loop(recipe, dvae, corpus, folder, torch.device(device))
+    write_whole(folder / "training.json", json.dumps({"digest": digest, "recipe": recipe.name}, indent=2).encode())
+    if loop is not None:
+        loop.run(progress)
     provenance: dict[str, str | int | float] = {
         "recipe": recipe.name,
         "training_digest": digest,
@@ -134,10 +139,10 @@ class _Loop:
             weight_decay=self.config.weight_decay,
             fused=True,
         )
+        self.start, self.rows = self._resume()
 
     def run(self, progress: Progress) -> None:
-        step, rows = self._resume()
-        config = self.config
+        step, rows, config = self.start, self.rows, self.config
         with progress.task("training", config.steps, done=step) as advance:
             if step == 0:
                 self._start_codebook()

@@ -1,0 +1,102 @@
+"""The codebook at its official size, 8192 codes of 512 numbers, against distances and one-hot products."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from tokenizer_reference import reference_lookup, reference_nearest
+from torch import Tensor
+from torch.nn import functional as F
+
+from vqbench.metrics.throughput import peak_memory_mb
+from vqbench.tokenizer.quantizer import Quantizer
+
+CONTENDERS = ("ours", "plain")
+
+
+@pytest.fixture(scope="module")
+def official() -> Quantizer:
+    torch.manual_seed(0)
+    quantizer = Quantizer(512, 8192)
+    quantizer.set_codes(torch.randn(8192, 512), 1.0)
+    return quantizer
+
+
+@pytest.fixture
+def quantizer(official: Quantizer, device: torch.device) -> Quantizer:
+    return copy.deepcopy(official).to(device)
+
+
+@pytest.fixture
+def latents(measured: bool, device: torch.device) -> Tensor:
+    """(N, 512): eight clips of 10 s when measured."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(8 * 216 if measured else 64, 512, generator=generator).to(device)
+
+
+def searches(quantizer: Quantizer, latents: Tensor) -> dict[str, Callable[[], Tensor]]:
+    return {
+        "ours": lambda: quantizer.nearest(latents),
+        "plain": lambda: reference_nearest(quantizer.embed, latents),
+    }
+
+
+@pytest.mark.parametrize("contender", CONTENDERS)
+def test_nearest(benchmark, contender, quantizer, latents, device, finished) -> None:
+    benchmark.group = f"nearest code, {device.type}"
+    work = {name: finished(search) for name, search in searches(quantizer, latents).items()}
+    codes = benchmark(work[contender])
+    benchmark.extra_info["peak_mb"] = peak_memory_mb(work[contender], device)
+    # Rounding may decide a tie differently.
+    assert (codes != work["plain"]()).float().mean() <= 1e-3
+
+
+def test_the_search_holds_far_less_than_all_distances(quantizer, device) -> None:
+    latents = torch.randn(2048, 512, device=device)
+    peaks_mb = {}
+    for name, search in searches(quantizer, latents).items():
+        search()
+        peaks_mb[name] = peak_memory_mb(search, device)
+    if peaks_mb["ours"] is None:
+        pytest.skip("this system does not tell a process's peak memory")
+    assert peaks_mb["ours"] < peaks_mb["plain"] / 3
+
+
+@pytest.mark.parametrize("contender", CONTENDERS)
+def test_lookup(benchmark, contender, quantizer, measured, device, finished) -> None:
+    benchmark.group = f"codes to vectors, {device.type}"
+    codes = torch.randint(0, 8192, (8, 216 if measured else 8), device=device)
+    lookups = {"ours": quantizer.lookup, "plain": lambda codes: reference_lookup(quantizer.embed, codes)}
+    work = finished(lambda: lookups[contender](codes))
+    vectors = benchmark(work)
+    benchmark.extra_info["peak_mb"] = peak_memory_mb(work, device)
+    torch.testing.assert_close(vectors, quantizer.embed[:, codes].transpose(0, 1))
+
+
+def plain_ema_update(quantizer: Quantizer, latents: Tensor, codes: Tensor) -> None:
+    """The update as it is usually written, with a one-hot matrix (tokens x codes)."""
+    size, decay, eps = 8192, 0.99, 1e-5
+    one_hot = F.one_hot(codes, size).to(latents.dtype)
+    quantizer.cluster_size.mul_(decay).add_(one_hot.sum(0), alpha=1 - decay)
+    quantizer.embed_avg.mul_(decay).add_(latents.t() @ one_hot, alpha=1 - decay)
+    total = quantizer.cluster_size.sum()
+    smoothed = (quantizer.cluster_size + eps) / (total + size * eps) * total
+    quantizer.embed.copy_(quantizer.embed_avg / smoothed)
+
+
+@pytest.mark.parametrize("contender", CONTENDERS)
+def test_ema_update(benchmark, contender, quantizer, latents, device, finished) -> None:
+    benchmark.group = f"codebook update, {device.type}"
+    updates = {"ours": Quantizer.ema_update, "plain": plain_ema_update}
+    codes = quantizer.nearest(latents)
+    ours, plain = copy.deepcopy(quantizer), copy.deepcopy(quantizer)
+    updates["ours"](ours, latents, codes)
+    updates["plain"](plain, latents, codes)
+    for name, buffer in ours.named_buffers():
+        torch.testing.assert_close(buffer, plain.get_buffer(name))
+    work = finished(lambda: updates[contender](quantizer, latents, codes))
+    benchmark(work)
+    benchmark.extra_info["peak_mb"] = peak_memory_mb(work, device)

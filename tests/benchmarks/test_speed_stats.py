@@ -1,0 +1,102 @@
+"""Intervals and p-values over the rows of WER (errors, words), against plain loops and SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from vqbench.stats.estimate import estimate
+from vqbench.stats.paired import paired_permutation_p
+from vqbench.stats.reductions import REDUCTIONS
+
+SMALL = (200, 500)
+"""(clips, resamples)"""
+MIDDLE = (1_000, 2_000)
+LARGE = (10_000, 10_000)
+
+
+@pytest.fixture(params=["middle", "large"])
+def size(request: pytest.FixtureRequest, measured: bool) -> tuple[int, int]:
+    if not measured:
+        if request.param == "large":
+            pytest.skip("10,000 clips only when measured")
+        return SMALL
+    return LARGE if request.param == "large" else MIDDLE
+
+
+def rows(n: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    words = generator.integers(5, 30, n).astype(float)
+    return generator.binomial(words.astype(int), 0.1).astype(float), words
+
+
+def plain_bootstrap(errors: np.ndarray, words: np.ndarray, resamples: int) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    draws = (generator.integers(0, len(words), len(words)) for _ in range(resamples))
+    return np.array([errors[drawn].sum() / words[drawn].sum() for drawn in draws])
+
+
+def scipys_bootstrap(errors: np.ndarray, words: np.ndarray, resamples: int) -> np.ndarray:
+    found = stats.bootstrap(
+        (errors, words), lambda x, y, axis: x.sum(axis) / y.sum(axis), paired=True, vectorized=True,
+        n_resamples=resamples, batch=max(1, (1 << 18) // len(words)), method="percentile",
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return np.asarray(found.bootstrap_distribution)
+
+
+@pytest.mark.parametrize("contender", ["ours", "plain", "scipy"])
+def test_bootstrap(benchmark, contender, size) -> None:
+    n, resamples = size
+    benchmark.group = f"bootstrap of WER, {n:,} clips, {resamples:,} resamples"
+    errors, words = rows(n)
+    contenders = {
+        "ours": lambda: estimate(REDUCTIONS["ratio"].prepare([errors, words], {}), resamples=resamples).replicates,
+        "plain": lambda: plain_bootstrap(errors, words, resamples),
+        "scipy": lambda: scipys_bootstrap(errors, words, resamples),
+    }
+    replicates = benchmark(contenders[contender])
+    # The plain loop draws the very same clips; SciPy draws others.
+    if contender == "plain":
+        np.testing.assert_allclose(replicates, contenders["ours"](), rtol=1e-12)
+    assert replicates.mean() == pytest.approx(errors.sum() / words.sum(), rel=0.02)
+    assert replicates.std() == pytest.approx(contenders["ours"]().std(), rel=0.15)
+
+
+def plain_permutation(ours: np.ndarray, theirs: np.ndarray, words: np.ndarray, resamples: int) -> float:
+    generator = np.random.default_rng(0)
+    observed = abs(ours.sum() - theirs.sum()) / words.sum()
+    reached = 0
+    for _ in range(resamples):
+        swapped = generator.integers(0, 2, len(words)).astype(bool)
+        first, second = np.where(swapped, theirs, ours), np.where(swapped, ours, theirs)
+        reached += abs(first.sum() - second.sum()) / words.sum() >= observed * (1 - 1e-9)
+    return (1 + reached) / (1 + resamples)
+
+
+def scipys_permutation(ours: np.ndarray, theirs: np.ndarray, words: np.ndarray, resamples: int) -> float:
+    found = stats.permutation_test(
+        (ours, theirs), lambda x, y, axis: (x.sum(axis) - y.sum(axis)) / words.sum(), permutation_type="samples",
+        vectorized=True, n_resamples=resamples, batch=max(1, (1 << 18) // len(words)), rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return float(found.pvalue)
+
+
+@pytest.mark.parametrize("contender", ["ours", "plain", "scipy"])
+def test_permutation(benchmark, contender, size) -> None:
+    n, resamples = size
+    benchmark.group = f"paired permutation test of WER, {n:,} clips, {resamples:,} swaps"
+    ours, words = rows(n)
+    # As many more errors here as fewer there, but for a few: p lies well inside (0, 1).
+    theirs = np.clip(ours + np.random.default_rng(1).choice([-1.0, 0.0, 1.0], n), 0, words)
+    pooled = REDUCTIONS["ratio"].prepare([np.concatenate([ours, theirs]), np.concatenate([words, words])], {})
+    contenders = {
+        "ours": lambda: paired_permutation_p(pooled, np.arange(n), resamples, seed=0),
+        "plain": lambda: plain_permutation(ours, theirs, words, resamples),
+        "scipy": lambda: scipys_permutation(ours, theirs, words, resamples),
+    }
+    p = benchmark(contenders[contender])
+    # The plain loop draws the very same swaps; SciPy draws others.
+    noise = 0.0 if contender == "plain" else 5 * np.sqrt(p * (1 - p) / resamples) + 1 / resamples
+    assert p == pytest.approx(contenders["ours"](), abs=noise, rel=1e-12)

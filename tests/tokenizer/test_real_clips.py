@@ -1,0 +1,64 @@
+"""On the shipped weights and on the official size, with real speech: padding and company change no code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizer_reference import reference_codes
+
+from vqbench.audio.io import load_waveform
+from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.data.corpora import corpus_clips
+from vqbench.tokenizer.checkpoint import load_tokenizer
+from vqbench.tokenizer.dvae import DVAE
+from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tokenizer.protocol import encode, reconstruct
+
+CHECKPOINTS = Path(__file__).parents[2] / "suites/checkpoints"
+
+
+@pytest.fixture(scope="module")
+def mels() -> list[torch.Tensor]:
+    front_end = MelFrontEnd()
+    with torch.inference_mode():
+        return [front_end(load_waveform(clip.path, 22_050)) for clip in corpus_clips("tortoise-voices", "test")]
+
+
+@pytest.mark.parametrize("name", ["trained", "small"])
+def test_shipped_weights_give_the_same_codes_alone_pooled_and_padded(
+    name: str, mels: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = load_tokenizer(CHECKPOINTS / f"{name}.safetensors")
+    state = tokenizer.dvae.state_dict()
+    alone = [reference_codes(state, mel[None])[0] for mel in mels]
+    together = encode(tokenizer, mels)
+    assert sum(len(codes) for codes in alone) > 2000
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+    decoded = reconstruct(tokenizer, mels)
+    monkeypatch.setattr("vqbench.tokenizer.dvae_tokenizer._pads_batches", lambda device: True)
+    padded = reconstruct(tokenizer, mels)
+    for a, b in zip(decoded, padded, strict=True):
+        assert torch.equal(a.codes, b.codes)
+        torch.testing.assert_close(a.mel, b.mel, atol=1e-4, rtol=1e-4)
+
+
+def test_official_size_gives_the_same_codes_padded(
+    mels: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    dvae = DVAE().eval()
+    clips = [mel[:, : 60 + 37 * i] for i, mel in enumerate(mels[:5])]
+    # Random encoders write tiny latents; a codebook drawn from them makes codes that compete.
+    with torch.inference_mode():
+        z = torch.cat([dvae.latents(mel[None])[0].t() for mel in mels[5:8]])
+    spread = z[torch.randint(len(z), (8192,))] + 0.3 * z.std(0) * torch.randn(8192, z.shape[1])
+    dvae.codebook.set_codes(spread, 1.0)
+    tokenizer = DVAETokenizer(dvae, MelSpec())
+    alone = encode(tokenizer, clips)
+    monkeypatch.setattr("vqbench.tokenizer.dvae_tokenizer._pads_batches", lambda device: True)
+    padded = encode(tokenizer, clips)
+    assert len(torch.cat(alone).unique()) > 20
+    assert all(torch.equal(a, b) for a, b in zip(alone, padded, strict=True))
