@@ -73,5 +73,3 @@ def test_griffin_lim(benchmark, contender, iterations, waveform) -> None:
 
 def mel_error(waveform: torch.Tensor, mel: torch.Tensor) -> float:
     return float((MelFrontEnd(SPEC)(waveform) - mel).abs().mean())
-
-

@@ -244,9 +244,7 @@ TRAIN = "train recipes/brief.yaml -o out"
 COMPARE = "compare runs/quick"
 
 SUITES: dict[str, Case] = {
-    "no file": Case(
-        "run suites/tinny.yaml", nothing, ("tinny.yaml", "no such file (did you mean 'tiny.yaml'?)")
-    ),
+    "no file": Case("run suites/tinny.yaml", nothing, ("tinny.yaml", "no such file (did you mean 'tiny.yaml'?)")),
     "a folder": Case("run suites", nothing, ("suites", "this is a folder")),
     "empty": Case(RUN, put("suites/tiny.yaml", ""), ("tiny.yaml", "the file is empty")),
     "syntax": Case(RUN, suite("[codebook]", "[codebook"), ("tiny.yaml:7", "not valid YAML")),
@@ -397,6 +395,11 @@ CHECKPOINTS: dict[str, Case] = {
     "a folder": Case(RUN, folder("checkpoints/small.safetensors"), ("tiny.yaml:4", "is a folder")),
     "cut off": Case(RUN, cut("checkpoints/small.safetensors", 0.7), ("small.safetensors", "truncated")),
     "text": Case(RUN, put("checkpoints/small.safetensors", "weights"), ("small.safetensors", "no safetensors file")),
+    "pickle under another name": Case(
+        RUN,
+        put("checkpoints/small.safetensors", pickle.dumps(_RunsCode())),
+        ("small.safetensors", "no safetensors file"),
+    ),
     "another network": Case(
         RUN, weights(lambda s: s.pop("codebook.embed")), ("small.safetensors", "'codebook.embed' is missing")
     ),

@@ -4,7 +4,7 @@ import pytest
 from builders import make_run, replace_table, summarised, table_of, without_clips
 
 from vqbench.errors import ConfigError, ManyErrors, VqbenchError
-from vqbench.results.gate import gate
+from vqbench.results.gate import add_rules, check_rules, gate, gate_if_possible, narrow_rules
 from vqbench.results.record import GateReport, GateRule
 from vqbench.results.selection import Selection
 from vqbench.results.store import load_run, save_run
@@ -300,3 +300,79 @@ def test_all_mistakes_are_told_at_once():
 def test_a_suite_without_rules_cannot_be_gated_on():
     with pytest.raises(VqbenchError, match="no rule"):
         judge(BASE)
+
+
+# Which rules are asked
+
+
+def rules_of(run) -> list[tuple[str, tuple[str, ...]]]:
+    return [(rule.rule, rule.candidates) for rule in run.suite.gate]
+
+
+@pytest.mark.parametrize(
+    ("added", "rules"),
+    [
+        ([], ["speech.wer <= 0.9", "speech.cer <= 0.9"]),
+        (["codebook.dead <= 1"], ["speech.wer <= 0.9", "speech.cer <= 0.9", "codebook.dead <= 1"]),
+        (["speech.wer <= baseline"], ["speech.cer <= 0.9", "speech.wer <= baseline"]),
+        (["speech.wer >= 0"], ["speech.wer <= 0.9", "speech.cer <= 0.9", "speech.wer >= 0"]),
+        (
+            ["speech.wer <= 0.1", "speech.wer <= baseline"],
+            ["speech.cer <= 0.9", "speech.wer <= 0.1", "speech.wer <= baseline"],
+        ),
+    ],
+)
+def test_an_added_rule_takes_the_place_of_those_on_the_same_metric_and_side(added, rules):
+    run = make_run(gate=[GateRule("speech.wer <= 0.9", ("good",)), "speech.cer <= 0.9"], n_clips=2, resamples=100)
+    assert [rule for rule, _ in rules_of(add_rules(run, added))] == rules
+
+
+def test_all_rules_that_cannot_be_added_or_replaced_are_told_at_once():
+    run = make_run(gate=["speech.wer"], n_clips=2, resamples=100)
+    with pytest.raises(ManyErrors) as caught:
+        add_rules(run, ["speech.wer < 1", "speech.wer <= 1", "<= 1"])
+    assert len(caught.value.errors) == 3
+
+
+def test_rules_are_narrowed_to_the_candidates_that_are_asked_about():
+    mine = GateRule("speech.wer <= 0.1", ("good", "fair"))
+    run = make_run(gate=["speech.wer <= 0.9", mine], n_clips=2, resamples=100)
+    assert narrow_rules(run, []) == run
+    assert rules_of(narrow_rules(run, ["fair", "untrained"])) == [
+        ("speech.wer <= 0.9", ("fair", "untrained")),
+        ("speech.wer <= 0.1", ("fair",)),
+    ]
+    assert rules_of(narrow_rules(run, ["untrained"])) == [("speech.wer <= 0.9", ("untrained",))]
+    with pytest.raises(VqbenchError, match="did you mean 'fair'"):
+        narrow_rules(run, ["fare"])
+
+
+@pytest.mark.parametrize(
+    ("rules", "with_baseline", "is_judged"),
+    [
+        ((), True, False),
+        ((), False, False),
+        (("speech.wer <= 1",), False, True),
+        (("speech.wer <= 1", WER), False, False),
+        (("speech.wer <= 1", WER), True, True),
+    ],
+)
+def test_a_run_is_judged_where_it_can_be(rules, with_baseline, is_judged):
+    run = replace(BASE, suite=replace(BASE.suite, gate=tuple(map(GateRule, rules))))
+    baseline = Selection("base", BASE) if with_baseline else None
+    assert gate_if_possible(run, baseline) == (gate(run, baseline) if is_judged else None)
+
+
+def test_a_rule_that_cannot_be_read_is_no_reason_to_leave_a_run_unjudged():
+    run = replace(BASE, suite=replace(BASE.suite, gate=(GateRule("speech.wer < 1"),)))
+    with pytest.raises(ConfigError, match="cannot read the rule"):
+        gate_if_possible(run, None)
+
+
+def test_rules_are_checked_before_there_is_a_run():
+    check_rules([GateRule(rule, ("whoever",)) for rule in RULES], BASE.metrics, "quick.yaml")
+    faulty = ("speech.wre <= 1", "speech.wer < 1", "codebook.entropy >= 90%", *RULES)
+    with pytest.raises(ManyErrors) as caught:
+        check_rules(list(map(GateRule, faulty)), BASE.metrics, "quick.yaml")
+    assert len(caught.value.errors) == 3
+    assert all(error.where.startswith("quick.yaml") for error in caught.value.errors)

@@ -2,7 +2,7 @@ import pytest
 from builders import make_run
 
 from vqbench.errors import ResultError
-from vqbench.results.selection import load_selection
+from vqbench.results.selection import load_baseline, load_selection
 from vqbench.results.store import save_baseline, save_run
 
 RUN = make_run(n_clips=10)
@@ -52,3 +52,18 @@ def test_what_no_argument_can_name(places, argument, message):
     with pytest.raises(ResultError) as caught:
         load_selection(argument.format(places), places / "baselines")
     assert message in str(caught.value)
+
+
+def test_the_baseline_asked_for_comes_before_the_suites_own(places):
+    folder, own = places / "baselines", places / "odd:name/result.json"
+    label = {
+        (asked, written): (found := load_baseline(asked, written, folder)) and (found.label, found.candidate)
+        for asked in ("quick:fair", None)
+        for written in (own, places / "not-yet.json", None)
+    }
+    assert list(label.values()) == [("quick", "fair")] * 3 + [("odd:name", None), None, None]
+
+
+def test_a_baseline_that_was_asked_for_must_be_there(places):
+    with pytest.raises(ResultError, match="did you mean 'quick'"):
+        load_baseline("quik", places / "tuesday", places / "baselines")

@@ -45,9 +45,7 @@ def test_shipped_weights_give_the_same_codes_alone_pooled_and_padded(
         torch.testing.assert_close(a.mel, b.mel, atol=1e-4, rtol=1e-4)
 
 
-def test_official_size_gives_the_same_codes_padded(
-    mels: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_official_size_gives_the_same_codes_padded(mels: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     dvae = DVAE().eval()
     clips = [mel[:, : 60 + 37 * i] for i, mel in enumerate(mels[:5])]

@@ -192,7 +192,8 @@ def test_the_digest_follows_what_decides_the_weights(corpus: Path) -> None:
 
 
 def test_a_diverging_loss_stops_with_its_cause(corpus: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(write_recipe(corpus, learning_rate=1.0, clip_norm=1e30, loss={"l2": 1e30}))
+    beyond_fp32 = {"l2": 1e39}
+    recipe = load_recipe(write_recipe(corpus, learning_rate=1.0, clip_norm=1e30, loss=beyond_fp32))
     with pytest.raises(TrainingError, match="diverged") as caught:
         run(recipe, tmp_path / "out")
     assert "learning_rate" in str(caught.value)

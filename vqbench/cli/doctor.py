@@ -22,13 +22,14 @@ def doctor(as_json: console.AsJson = False) -> None:
 
         console.answer(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
-        from rich.table import Table
+        from rich.markup import escape
+        from rich.table import Column, Table
 
-        table = Table("", "what", "found", "to do", box=None, pad_edge=False)
+        # A path is worth reading whole.
+        table = Table("", "what", Column("found", overflow="fold"), "to do", box=None, pad_edge=False)
+        marks = {"ok": "✓", "missing": "✗", "note": "·"}
         for finding in findings:
-            table.add_row(
-                {"ok": "✓", "missing": "✗", "note": "·"}[finding.status], finding.what, finding.found, finding.to_do
-            )
+            table.add_row(marks[finding.status], escape(finding.what), escape(finding.found), escape(finding.to_do))
         console.answer(table)
     if not is_fit(findings):
         raise typer.Exit(1)

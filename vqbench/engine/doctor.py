@@ -48,7 +48,7 @@ def is_fit(findings: list[Finding]) -> bool:
 
 def examine() -> list[Finding]:
     """Looks at everything, each thing on its own: one broken package hides no other."""
-    return [_python(), *_packages(), _device(), _speech_recognizer(), _corpus(), *_synthesis(), _cache()]
+    return [_python(), *_packages(), _device(), _speech_recognizer(), _corpus(), *_synthesis(), examine_cache()]
 
 
 def _python() -> Finding:
@@ -138,7 +138,8 @@ def _synthesis() -> Iterator[Finding]:
     )
 
 
-def _cache() -> Finding:
+def examine_cache() -> Finding:
+    """Whether rows can be kept, how much is kept, and how much room is left."""
     folder = default_cache_folder()
     try:
         Cache(folder)

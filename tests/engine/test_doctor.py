@@ -1,0 +1,67 @@
+"""The doctor says what is there, what is not, and what to do; one broken thing hides no other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vqbench.engine.doctor import examine, examine_cache, is_fit
+
+
+@pytest.fixture(scope="module")
+def findings():  # type: ignore[no-untyped-def]
+    return examine()
+
+
+def test_this_machine_is_fit(findings) -> None:  # type: ignore[no-untyped-def]
+    assert is_fit(findings)
+    found = {finding.what: finding for finding in findings}
+    assert found["torch"].status == "ok"
+    assert found["human clips (tortoise-voices)"].found == "26 clips of 10 speakers"
+    assert "CPU" in found["device"].found or "GB" in found["device"].found
+
+
+def test_whatever_is_not_ok_says_what_to_do(findings) -> None:  # type: ignore[no-untyped-def]
+    assert all(finding.to_do for finding in findings if finding.status == "missing")
+
+
+def test_a_missing_and_a_broken_package_are_named_and_the_rest_is_examined(tmp_path: Path) -> None:
+    (tmp_path / "soxr").mkdir()
+    (tmp_path / "soxr/__init__.py").write_text("import pkg_resources_that_is_gone")
+    script = (
+        "import importlib.metadata as m\n"
+        "real = m.version\n"
+        "def version(name):\n"
+        "    if name == 'jiwer': raise m.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "m.version = version\n"
+        "from vqbench.engine.doctor import examine, is_fit\n"
+        "f = examine()\n"
+        "print(is_fit(f))\n"
+        "for x in f: print(x.status, x.what, '|', x.found, '|', x.to_do)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "", "HOME": str(tmp_path)},
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "False"
+    assert "missing jiwer | not installed | pip install 'vqbench[bench]'" in lines
+    assert any(
+        line.startswith("missing soxr") and "pkg_resources" in line and "setuptools<81" in line for line in lines
+    )
+    assert any(line.startswith("ok torch") for line in lines)
+    assert any(line.startswith("note flite") for line in lines)
+
+
+def test_an_unwritable_cache_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VQBENCH_CACHE", "/proc/nowhere")
+    cache = examine_cache()
+    assert cache.status == "missing"
+    assert "VQBENCH_CACHE" in cache.to_do
