@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import secrets
+import tempfile
 from itertools import islice
 from pathlib import Path
 
@@ -52,10 +53,15 @@ def require_writable(path: Path) -> None:
         above = next((folder for folder in path.parents if folder.exists()), Path())
         if not above.is_dir():
             raise DataError("this is a file, so nothing can be written below it", where=str(above), expected="a folder")
-        if not os.access(path if path.exists() and not path.is_file() else above, os.W_OK):
-            raise DataError("there is no permission to write here", where=str(above))
+        if path.exists() and not path.is_file():
+            if not os.access(path, os.W_OK):
+                raise DataError("there is no permission to write here", where=str(path))
+            return
+        # Trying tells more than permissions do: root has them all, and yet some places take no files.
+        with tempfile.TemporaryFile(dir=above):
+            pass
     except OSError as error:
-        raise DataError(f"no file can be written: {error.strerror}", where=str(path)) from error
+        raise DataError(f"no file can be written here: {error.strerror}", where=str(path)) from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -66,12 +72,12 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         DataError: where the disk refuses.
     """
-    # In the same folder, because a rename is atomic only within one file system.
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(content)
             return
+        # In the same folder, because a rename is atomic only within one file system.
+        unfinished = path.with_name(f".{secrets.token_hex(8)}.partial")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             unfinished.write_bytes(content)

@@ -17,8 +17,8 @@ from vqbench.tokenizer.protocol import encode
 
 SIZES = {"small": Dimensions(codebook_size=512, codebook_dim=64, hidden_dim=64), "official": Dimensions()}
 SECONDS = (2, 3, 4, 5, 6, 7, 8, 10)
-TOUCHED_BY_PADDING = 3
-"""Tokens at a clip's end that change when padding is not masked."""
+REACH = 7
+"""Tokens at a clip's end that padding can change: one by the strided convolutions, two by each residual block."""
 
 
 @pytest.fixture(params=SIZES)
@@ -75,7 +75,7 @@ def test_encode(benchmark, contender, dvae, mels, device, finished, request, mon
     differ = n_tokens = 0
     for row, right in zip(codes, expected, strict=True):
         assert row.shape == right.shape
-        blurred = TOUCHED_BY_PADDING if contender == "plain, padded" and len(row) < longest else 0
+        blurred = REACH if contender == "plain, padded" and len(row) < longest else 0
         whole = len(row) - blurred
         differ += int((row[:whole] != right[:whole]).sum())
         n_tokens += whole
