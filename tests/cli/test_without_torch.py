@@ -65,3 +65,16 @@ def test_help_loads_nothing_heavy(workplace):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("verb", ["run", "train"])
+def test_measuring_says_what_to_install(workplace, verb):
+    (workplace / "untrained.yaml").write_text("name: untrained\ntraining: {steps: 0}\n")
+    (workplace / "suite.yaml").write_text(
+        "name: suite\ndata: {speech: {corpus: tortoise-voices}}\n"
+        "candidates: [{name: untrained, recipe: untrained.yaml}]\n"
+    )
+    done = without_bench(workplace, verb, "suite.yaml" if verb == "run" else "untrained.yaml")
+    assert done.returncode == 2
+    assert "pip install 'vqbench[bench]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from vqbench.cli import baseline, compare, data, doctor, gate, report, run, schema, train
 from vqbench.errors import ManyErrors, VqbenchError
+from vqbench.extras import missing_extra
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -24,6 +25,12 @@ class _Verbs(TyperGroup):
         except VqbenchError as error:
             for one in error.errors if isinstance(error, ManyErrors) else (error,):
                 print(f"error: {one}", file=sys.stderr)
+            raise typer.Exit(BAD_INPUT) from None
+        except ModuleNotFoundError as error:
+            missing = missing_extra(error)
+            if missing is None:
+                raise
+            print(f"error: {missing}", file=sys.stderr)
             raise typer.Exit(BAD_INPUT) from None
         except KeyboardInterrupt:
             print("interrupted: what is finished is kept, the same command resumes", file=sys.stderr)

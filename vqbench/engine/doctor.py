@@ -16,19 +16,7 @@ from typing import Literal
 
 from vqbench.engine.cache import Cache, default_cache_folder
 from vqbench.errors import VqbenchError
-
-_MEASURING = {
-    "torch": "torch",
-    "soundfile": "soundfile",
-    "soxr": "soxr",
-    "safetensors": "safetensors",
-    "jiwer": "jiwer",
-    "rapidfuzz": "rapidfuzz",
-    "openai-whisper": "whisper",
-    "faster-whisper": "faster_whisper",
-    "resemblyzer": "resemblyzer",
-}
-"""Distribution → module; measuring and training need all of them."""
+from vqbench.extras import MEASURING
 
 
 @dataclass(frozen=True)
@@ -61,7 +49,7 @@ def _python() -> Finding:
 def _packages() -> Iterator[Finding]:
     from importlib.metadata import PackageNotFoundError, version
 
-    for distribution, module in _MEASURING.items():
+    for distribution, module in MEASURING.items():
         try:
             found = version(distribution)
         except PackageNotFoundError:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from vqbench.stats.bootstrap import WeightedStatistic
 from vqbench.stats.estimate import Array, Indices
 
-_CELLS_AT_A_TIME = 1 << 15
-"""Weights held at once: 256 kB, as in the bootstrap."""
+_CELLS_AT_A_TIME = 1 << 16
+"""Weights held at once: 512 kB, as in the bootstrap."""
 
 _ROUNDING = 1e-10
 """Differences this close, relative to the values, count as equal: sums round differently in another order."""
