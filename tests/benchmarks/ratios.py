@@ -1,7 +1,7 @@
 """Prints, as Markdown, the ratios of saved benchmark runs: `python tests/benchmarks/ratios.py run1.json run2.json …`.
 
-Times are compared within one file only (medians of the rounds); across files the median ratio and its range are given.
-Every contender is compared with the first of its group.
+Times are compared within one file only, the fastest round of each, which other work on the machine disturbed least;
+across files the median ratio and its range are given. Every contender is compared with the first of its group.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def rows(runs: Sequence[Run]) -> Iterator[tuple[str, ...]]:
         first, *_ = contenders
         for contender in contenders:
             entries = [(run[group][contender], run[group][first]) for run in runs]
-            times = [ours["stats"]["median"] / theirs["stats"]["median"] for ours, theirs in entries]
-            spread = "" if contender == first else f"{min(times):.2g} to {max(times):.2g}"
+            times = [ours["stats"]["min"] / theirs["stats"]["min"] for ours, theirs in entries]
+            spread = "" if contender == first else f"{min(times):.2f} to {max(times):.2f}"
             peaks = [ours["extra_info"].get("peak_mb") for ours, _ in entries]
             memory = f"{median(peaks):.0f}" if all(peak is not None for peak in peaks) else ""
             rounds = str(sum(ours["stats"]["rounds"] for ours, _ in entries))
@@ -39,7 +39,7 @@ def rows(runs: Sequence[Run]) -> Iterator[tuple[str, ...]]:
 
 
 def main(paths: Sequence[str]) -> None:
-    header = ("group", "contender", "time, × the first", "range", "peak MB", "rounds")
+    header = ("group", "contender", "time, × the first", "range over runs", "peak MB", "rounds")
     for row in (header, ("---",) * len(header), *rows([read_run(Path(path)) for path in paths])):
         print("| " + " | ".join(row) + " |")
 

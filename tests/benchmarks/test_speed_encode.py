@@ -54,6 +54,7 @@ def single_reference(dvae: DVAE, mels: Sequence[Tensor]) -> list[Tensor]:
     return [reference_codes(state, mel[None])[0] for mel in mels]
 
 
+@pytest.mark.benchmark(min_rounds=15)
 @pytest.mark.parametrize("contender", ["clip by clip", "padded and masked", "plain, clip by clip", "plain, padded"])
 def test_encode(benchmark, contender, dvae, mels, device, finished, request, monkeypatch) -> None:
     benchmark.group = f"encode 8 clips, {request.node.callspec.params['dvae']} width, {device.type}"

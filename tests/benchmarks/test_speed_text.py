@@ -10,20 +10,20 @@ from rapidfuzz.distance import Levenshtein
 
 from vqbench.judges.text import normalize_english, word_errors
 
-WORDS = (
+TEXT = (
     "the of and Mr. colour twenty-one can't evening sky lazy dogs jumped over quick brown fox centre, realised "
     "nevertheless; London five pounds and half o'clock wouldn't honour their neighbours' theatre"
-).split()
+)
 
 
 @pytest.fixture
 def pairs(measured: bool) -> list[tuple[str, str]]:
     """Sentences of some 20 words, each with one word in ten misheard."""
-    source = random.Random(0)
+    source, words = random.Random(0), TEXT.split()
     made = []
     for _ in range(200 if measured else 20):
-        said = source.choices(WORDS, k=20)
-        heard = [source.choice(WORDS) if source.random() < 0.1 else word for word in said]
+        said = source.choices(words, k=20)
+        heard = [source.choice(words) if source.random() < 0.1 else word for word in said]
         made.append((" ".join(said), " ".join(heard)))
     return made
 

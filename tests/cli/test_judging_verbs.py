@@ -108,7 +108,11 @@ def test_version(vqbench):
 
 
 @pytest.mark.parametrize(
-    "verb", ["compare", "gate", "report", "baseline", "baseline save", "baseline list", "baseline show", "schema"]
+    "verb",
+    [
+        *("run", "compare", "gate", "report", "train", "data synthesize", "doctor", "schema"),
+        *("baseline", "baseline save", "baseline list", "baseline show"),
+    ],
 )
 def test_every_verb_has_help_with_an_example(vqbench, verb):
     done = vqbench(*verb.split(), "--help")
