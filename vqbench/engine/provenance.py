@@ -34,6 +34,8 @@ _PACKAGES = (
 def choose_device(written: str, where: str) -> torch.device:
     """`auto` is the first CUDA device where there is one, else the CPU.
 
+    On CUDA, convolutions are set to full float32: TF32, torch's default there, rounds latents and flips codes.
+
     Args:
         written: auto, cpu, cuda or cuda:N.
         where: the file or option that it is written in.
@@ -44,6 +46,7 @@ def choose_device(written: str, where: str) -> torch.device:
     if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", written):
         near = did_you_mean(written, ("auto", "cpu", "cuda"))
         raise ConfigError(f"{written!r} is no device{near}", where=where, expected="auto, cpu, cuda or cuda:N")
+    torch.backends.cudnn.allow_tf32 = False
     n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if written == "auto":
         return torch.device("cuda" if n_cuda else "cpu")

@@ -29,6 +29,7 @@ def _normalizer() -> Callable[[str], str]:
     return normalizer
 
 
+@functools.lru_cache(maxsize=4096)  # a row asks for the same text again, and the normaliser is 90 % of a WER
 def normalize_english(text: str) -> str:
     """Whisper's English normaliser: case, punctuation, British spelling, numerals and contractions no longer matter.
 
