@@ -14,7 +14,7 @@ from vqbench.errors import CheckpointError, ConfigError, DataError
 from vqbench.judges import asr
 from vqbench.judges.asr import SpeechRecognizer, load_recognizer, locate_model
 from vqbench.judges.text import word_errors
-from vqbench.judges.whisper_base import WhisperRecognizer, repeats_itself, split_at_pauses
+from vqbench.judges.whisper_base import WhisperRecognizer, loop_start, split_at_pauses
 
 RATE_HZ = 22_050
 BACKENDS = ("faster-whisper", "openai-whisper")
@@ -168,7 +168,7 @@ LOOPS = {
 
 @pytest.mark.parametrize("text", LOOPS)
 def test_loops_are_told_from_speech(text):
-    assert repeats_itself(text) is LOOPS[text]
+    assert (loop_start(text) is not None) is LOOPS[text]
 
 
 @pytest.mark.parametrize("seconds", [0, 30, 30.01, 49, 59.9, 61, 200])
@@ -294,3 +294,21 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, capsys, content):
     assert "must not be printed" not in capsys.readouterr().out
     with pytest.raises(ConfigError, match="openai-whisper"):
         load_recognizer("faster-whisper", str(path), 1, "clip", "cpu")
+
+
+class _Loops(WhisperRecognizer):
+    """Says the same again and again, whatever it hears."""
+
+    def __init__(self) -> None:
+        super().__init__({}, "clip", batch_size=4)
+        self.windows_s: list[float] = []
+
+    def _decode(self, waveforms, token_limits):  # type: ignore[no-untyped-def]
+        self.windows_s += [len(waveform) / 16_000 for waveform in waveforms]
+        return ["Well, it is not right, it is not right, it is not"] * len(waveforms)
+
+
+def test_a_loop_is_decoded_once_more_and_then_counts_once() -> None:
+    recognizer = _Loops()
+    assert recognizer.transcribe([np.zeros(16_000, dtype=np.float32)], 16_000) == ["Well, it is not right,"]
+    assert recognizer.windows_s == [4.0, 30.0]

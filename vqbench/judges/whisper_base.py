@@ -37,15 +37,15 @@ _PIECE_S = 25
 _PAUSE_SEARCH_S = 2.5
 _PAUSE_S = 0.1
 
-VERSION = 1
+VERSION = 2
 """Raised whenever this file's rules would change a transcript."""
 
 
 class WhisperRecognizer(ABC):
     """English, temperature 0, no timestamps, no text carried from window to window, no voice detection.
 
-    Clips longer than 30 s are cut at pauses. A transcript from a short window that repeats itself (`repeats_itself`) is
-    decoded once more in the full window, where Whisper loops far less; what still loops is cut at `token_limit`.
+    Clips longer than 30 s are cut at pauses. A transcript from a short window that repeats itself (`loop_start`) is
+    decoded once more in the full window, where Whisper loops far less; of what still loops, the first saying is kept.
 
     Attributes:
         identity: everything that changes a transcript.
@@ -90,9 +90,10 @@ class WhisperRecognizer(ABC):
         windows = [FULL_WINDOW_S if self._window == "full" else clip_window_s(len(piece)) for piece in pieces]
         texts = [""] * len(pieces)
         self._decode_into(texts, pieces, windows, range(len(pieces)))
-        loops = [i for i, text in enumerate(texts) if windows[i] < FULL_WINDOW_S and repeats_itself(text)]
+        loops = [i for i, text in enumerate(texts) if windows[i] < FULL_WINDOW_S and loop_start(text) is not None]
         self._decode_into(texts, pieces, [FULL_WINDOW_S] * len(pieces), loops)
-        return texts
+        # A loop is the decoder's, not the speaker's: what it said once counts once.
+        return [" ".join(text.split()[: loop_start(text)]) for text in texts]
 
     def _decode_into(
         self, texts: list[str], pieces: Sequence[np.ndarray], windows: Sequence[int], chosen: Sequence[int]
@@ -131,22 +132,26 @@ def token_limit(n_samples: int) -> int:
     return min(MAX_TOKENS, TOKENS_PER_S * (1 + math.ceil(n_samples / SAMPLE_RATE_HZ)))
 
 
-def repeats_itself(text: str) -> bool:
-    """Whether a phrase of three words or more follows itself at once, or one or two words go on repeating.
+def loop_start(text: str) -> int | None:
+    """Where a phrase of three words or more follows itself at once, or one or two words go on repeating.
 
-    >>> repeats_itself("and so on. And so on.")
-    True
-    >>> repeats_itself("no no no, never never say never")
-    False
+    Returns:
+        how many words stand before the repetition, the first saying of the phrase included; None where none is.
+
+    >>> loop_start("and so on. And so on.")
+    3
+    >>> loop_start("it is a loop a loop a loop")
+    4
+    >>> loop_start("no no no, never never say never")
     """
     words = ["".join(filter(str.isalnum, word)) for word in text.lower().split()]
     for period in range(1, len(words) // 2 + 1):
         run = 0
-        for earlier, later in zip(words, words[period:], strict=False):
+        for start, (earlier, later) in enumerate(zip(words, words[period:], strict=False)):
             run = run + 1 if earlier == later else 0
             if run == max(3, period):
-                return True
-    return False
+                return start + period - run + 1
+    return None
 
 
 def split_at_pauses(waveform: np.ndarray) -> list[np.ndarray]:
