@@ -21,13 +21,14 @@ SMALL = Dimensions(codebook_size=300, codebook_dim=24, hidden_dim=16, num_resnet
 @pytest.fixture
 def small() -> DVAE:
     torch.manual_seed(0)
-    dvae = DVAE(SMALL).eval().requires_grad_(False)
+    # In float64, so that no two codes are within rounding of each other: what differs then, differs for a reason.
+    dvae = DVAE(SMALL).eval().requires_grad_(False).double()
     # Trained biases are not small, and it is biases that fill the padding.
     for name, parameter in dvae.named_parameters():
         if name.endswith("bias"):
             parameter.mul_(8)
     # Latents of an untrained encoder are tiny; codes drawn around real ones make neighbours that compete.
-    z = dvae.latents(torch.randn(4, 80, 600)).transpose(1, 2).flatten(0, 1)
+    z = dvae.latents(torch.randn(4, 80, 600, dtype=torch.float64)).transpose(1, 2).flatten(0, 1)
     dvae.codebook.set_codes(z[torch.randperm(len(z))[:300]].detach(), 1.0)
     return dvae
 
@@ -73,7 +74,7 @@ def test_impossible_sizes_are_refused(broken: dict[str, int]) -> None:
 
 
 def test_codes_and_mels_equal_a_plain_reference(small: DVAE) -> None:
-    mel = torch.randn(3, 80, 401)
+    mel = torch.randn(3, 80, 401, dtype=torch.float64)
     state = small.state_dict()
     torch.testing.assert_close(small.latents(mel), reference_latents(state, mel))
     codes = small.encode(mel)
@@ -84,7 +85,7 @@ def test_codes_and_mels_equal_a_plain_reference(small: DVAE) -> None:
 
 @pytest.mark.parametrize("n_frames", range(1, 18))
 def test_lengths(small: DVAE, n_frames: int) -> None:
-    codes = small.encode(torch.randn(1, 80, n_frames))
+    codes = small.encode(torch.randn(1, 80, n_frames, dtype=torch.float64))
     assert codes.shape == (1, -(-n_frames // 4)) == (1, SMALL.n_tokens(n_frames))
     assert small.decode(codes).shape == (1, 80, 4 * codes.shape[1])
 
@@ -97,8 +98,8 @@ def test_a_token_stands_for_1024_samples() -> None:
 
 def test_padding_changes_no_code_and_no_mel(small: DVAE) -> None:
     lengths = [1, 2, 3, 4, 5, 7, 8, 9, 31, 64, 65, 200, 333, 400]
-    mels = [torch.randn(80, n) for n in lengths]
-    padded = torch.zeros(len(mels), 80, max(lengths))
+    mels = [torch.randn(80, n, dtype=torch.float64) for n in lengths]
+    padded = torch.zeros(len(mels), 80, max(lengths), dtype=torch.float64)
     for row, mel in enumerate(mels):
         # What stands in the padding must not matter at all.
         padded[row] = 100.0
@@ -117,7 +118,7 @@ def test_padding_changes_no_code_and_no_mel(small: DVAE) -> None:
 
 def test_naive_padding_would_change_codes(small: DVAE) -> None:
     """Or the test above would prove nothing."""
-    mel = torch.randn(1, 80, 201)
+    mel = torch.randn(1, 80, 201, dtype=torch.float64)
     padded = torch.nn.functional.pad(mel, (0, 99))
     assert not torch.equal(small.encode(padded)[:, :51], small.encode(mel))
 
@@ -129,7 +130,7 @@ def test_a_clip_has_the_same_codes_in_any_company(small: DVAE, device: str, monk
         # The accelerators' way, run on the CPU: sorted, cut into batches, padded, masked.
         monkeypatch.setattr("vqbench.tokenizer.dvae_tokenizer._pads_batches", lambda device: True)
         monkeypatch.setattr("vqbench.tokenizer.dvae_tokenizer._PADDED_FRAMES", 600)
-    mels = [torch.randn(80, n) for n in (300, 5, 77, 299, 1, 300, 150)]
+    mels = [torch.randn(80, n, dtype=torch.float64) for n in (300, 5, 77, 299, 1, 300, 150)]
     together = reconstruct(tokenizer, mels)
     for mel, made in zip(mels, together, strict=True):
         (alone,) = reconstruct(tokenizer, [mel])
@@ -145,8 +146,8 @@ def test_no_clips_give_no_codes(small: DVAE) -> None:
 def test_encoding_moves_no_buffer(small: DVAE) -> None:
     before = {k: v.clone() for k, v in small.state_dict().items()}
     small.train()
-    small.encode(torch.randn(2, 80, 100))
-    small(torch.randn(2, 80, 100))
+    small.encode(torch.randn(2, 80, 100, dtype=torch.float64))
+    small(torch.randn(2, 80, 100, dtype=torch.float64))
     assert all(torch.equal(v, before[k]) for k, v in small.state_dict().items())
 
 

@@ -21,7 +21,7 @@ class DVAETokenizer:
 
     On a CPU padding costs more than batching wins (0.85x of one clip at a time, sorted by length), so convolutions run
     clip by clip and only the quantiser is pooled. On an accelerator clips are sorted by length and padded; padding
-    never changes a code.
+    never changes a code, but where two are equally near within float32's rounding.
     """
 
     def __init__(self, dvae: DVAE, mel_spec: MelSpec, device: torch.device | str = "cpu") -> None:
