@@ -40,7 +40,7 @@ training:
   schedule: cosine
   betas: [0.9, 0.96]
   loss: {l1: 1.0, l2: 0.5, commitment: 0.25}
-  codebook: {decay: 0.99, restart_below: 0.05, restart_every: 20}
+  codebook: {decay: 0.97, restart_below: 0.1, restart_every: 20}
 """
 
 FILES = (

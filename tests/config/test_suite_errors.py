@@ -254,7 +254,7 @@ BROKEN_RECIPES: dict[str, Edit] = {
         14,
         "training.loss.commitment: expected a number of at least 0",
     ),
-    "decay of one": ("decay: 0.99", "decay: 1.0", 15, "training.codebook.decay: expected a number below 1"),
+    "decay of one": ("decay: 0.97", "decay: 1.0", 15, "training.codebook.decay: expected a number below 1"),
     "restarts never": (
         "restart_every: 20",
         "restart_every: 0",
@@ -262,7 +262,7 @@ BROKEN_RECIPES: dict[str, Edit] = {
         "training.codebook.restart_every: expected a number of at least 1",
     ),
     "number for a section": (
-        "codebook: {decay: 0.99, restart_below: 0.05, restart_every: 20}",
+        "codebook: {decay: 0.97, restart_below: 0.1, restart_every: 20}",
         "codebook: 5",
         15,
         "training.codebook: expected a mapping",

@@ -68,13 +68,13 @@ class LossConfig(ConfigModel):
 class CodebookConfig(ConfigModel):
     """How the codebook starts and moves."""
 
-    decay: float = Field(default=0.99, ge=0, lt=1)
+    decay: float = Field(default=0.97, ge=0, lt=1)
     """Share of the old average that a step keeps."""
 
     kmeans_iterations: int = Field(default=10, ge=0, le=1000)
     """Rounds of k-means that place the first codes."""
 
-    restart_below: float = Field(default=0.05, ge=0, le=1)
+    restart_below: float = Field(default=0.1, ge=0, le=1)
     """A code whose running count is below this share of the mean count is dead, and starts again on a latent."""
 
     restart_every: _Steps = 20

@@ -37,7 +37,17 @@ _KMEANS_BATCHES = 16
 _RESTARTS_END = 0.9
 """Share of the steps after which dead codes are left alone, so that the last ones can settle."""
 
-_LOG_FIELDS = ("step", "learning_rate", "loss", "l1", "l2", "commitment", "share_used", "restarted", "validation_l1")
+_LOG_FIELDS = (
+    "step",
+    "learning_rate",
+    "loss",
+    "l1",
+    "l2",
+    "commitment",
+    "restarted",
+    "validation_l1",
+    "validation_used",
+)
 
 
 def training_clips(recipe: Recipe) -> list[WeightedClip]:
@@ -150,7 +160,7 @@ class _Loop:
                 row = self._step(step)
                 step += 1
                 if step % config.validate_every == 0 or step == config.steps:
-                    row["validation_l1"] = self._validate()
+                    row["validation_l1"], row["validation_used"] = self._validate()
                     rows.append(row)
                 if step % config.checkpoint_every == 0 and step < config.steps:
                     self._save(step, rows)
@@ -185,7 +195,6 @@ class _Loop:
         restarted = 0
         if (step + 1) % config.codebook.restart_every == 0 and step < _RESTARTS_END * config.steps:
             restarted = codebook.restart_dead(rows, config.codebook.restart_below, generator)
-        used = (codebook.cluster_size > 0.01 * codebook.cluster_size.mean()).float().mean()
         return {
             "step": step + 1,
             "learning_rate": learning_rate,
@@ -193,7 +202,6 @@ class _Loop:
             "l1": l1.item(),
             "l2": l2.item(),
             "commitment": result.commitment.item(),
-            "share_used": used.item(),
             "restarted": restarted,
         }
 
@@ -219,15 +227,18 @@ class _Loop:
         self.dvae.codebook.set_codes(centres.to(self.device), tokens_a_step / size)
 
     @torch.no_grad()
-    def _validate(self) -> float:
-        """Mean absolute error over all held-out frames; NaN where nothing was held out."""
+    def _validate(self) -> tuple[float, float]:
+        """Mean absolute error and share of codes used over all held-out clips; NaN where there are none."""
         error, count = 0.0, 0
+        seen = torch.zeros(self.dvae.dimensions.codebook_size, dtype=torch.bool, device=self.device)
         for mel in self.corpus.validation:
             mel = mel[None].to(self.device)
-            decoded = self.dvae.decode(self.dvae.encode(mel))[..., : mel.shape[-1]]
+            codes = self.dvae.encode(mel)
+            seen[codes.flatten()] = True
+            decoded = self.dvae.decode(codes)[..., : mel.shape[-1]]
             error += (decoded - mel).abs().sum().item()
             count += mel.numel()
-        return error / count if count else math.nan
+        return (error / count, seen.float().mean().item()) if count else (math.nan, math.nan)
 
     def _resume(self) -> tuple[int, list[dict[str, float]]]:
         if not self.state_path.exists():
