@@ -328,8 +328,8 @@ CHECKPOINTS: dict[str, Case] = {
         ("small.pth", "small.safetensors"),
         2,
     ),
-    "state of a training cut off": Case(
-        TRAIN, put("out/state.pt", "PK"), ("out/state.pt", "the saved state cannot be read")
+    "state of a training of unknown recipe": Case(
+        TRAIN, put("out/state.pt", "PK"), ("error: out: ", "not the training.json")
     ),
 }
 

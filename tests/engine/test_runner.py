@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ import yaml
 from vqbench.audio.mel import MelSpec
 from vqbench.data.corpora import corpus_clips
 from vqbench.engine.cache import Cache
+from vqbench.engine.provenance import git_commit
 from vqbench.engine.runner import Outcome, run_suite
+from vqbench.engine.systems import Candidate, Recording
 from vqbench.errors import CheckpointError, ManyErrors
+from vqbench.metrics.base import Rendering
 from vqbench.progress import Silent
 from vqbench.results.check import check_run
 from vqbench.results.record import Result, Run
@@ -169,3 +173,26 @@ def test_all_broken_candidates_are_named_before_anything_is_measured(project: Pa
     assert all(isinstance(error, CheckpointError) for error in caught.value.errors)
     assert len(caught.value.errors) == 2
     assert not (project / "c2").exists()
+
+
+def test_a_figure_that_is_not_finite_is_named_not_averaged(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loud(self: Candidate, recordings: list[Recording]) -> list[Rendering]:
+        return [
+            Rendering(r.clip, r.waveform, r.mel, torch.full_like(r.waveform, 1e30), r.mel + 1, torch.tensor([1]))
+            for r in recordings
+        ]
+
+    monkeypatch.setattr(Candidate, "render", loud)
+    suite = select(load_suite(write_suite(project)), metrics=["reconstruction"])
+    run = run_suite(suite, Cache(project / "loud"), Silent()).run
+    (table,) = (table for table in run.tables if table.candidate == "small")
+    assert table.row_ids == ()
+    assert all("came out as inf" in reason or "nan" in reason for reason in table.unscored.values())
+    assert figure(run, "small", "reconstruction.mel_l1").value is None
+
+
+def test_looking_up_a_commit_runs_nothing_of_a_strangers_folder(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    subprocess.run(["git", "-C", str(tmp_path), "config", "core.fsmonitor", f"touch {tmp_path}/ran; false"], check=True)
+    git_commit(tmp_path)
+    assert not (tmp_path / "ran").exists()

@@ -208,6 +208,17 @@ def test_nothing_left_to_train_on(corpus: Path, tmp_path: Path) -> None:
         train(recipe.model_copy(update={"training": everything_held_out}), clips, tmp_path / "out", "cpu", Silent())
 
 
+@pytest.mark.parametrize("name", ["state.pt", "checkpoint.safetensors"])
+def test_a_training_of_unknown_recipe_is_neither_resumed_nor_overwritten(
+    name: str, corpus: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"somebody's")
+    with pytest.raises(TrainingError, match="says of which recipe"):
+        run(load_recipe(write_recipe(corpus)), tmp_path / "out")
+    assert (tmp_path / "out" / name).read_bytes() == b"somebody's"
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]"])
 def test_a_damaged_marker_is_named(content: bytes, corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "training.json").write_bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from vqbench.extras import missing_extra
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+BUG = 70
 
 
 class _Verbs(TyperGroup):
@@ -63,7 +65,7 @@ def vqbench(
 ) -> None:
     """Benchmark VQVAE speech tokenizers, compare them, and gate their releases.
 
-    Exit codes: 0 done or passed, 1 a gate failed, 2 bad input, 3 too little data to decide.
+    Exit codes: 0 done or passed, 1 a gate failed, 2 bad input, 3 too little data to decide, 70 a bug.
     """
 
 
@@ -84,4 +86,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    app()
+    try:
+        app()
+    except Exception:
+        # Python's own exit code for a crash is 1, which here says that a gate failed.
+        traceback.print_exc()
+        sys.exit(BUG)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vqbench.data.manifest import Clip, read_manifest, select
 from vqbench.data.source import CorpusName, DataSource
-from vqbench.errors import DataError, ManyErrors, MissingExtraError, VqbenchError
+from vqbench.errors import DataError, ManyErrors, VqbenchError
 
 TORTOISE_VERSION = "3.0.0"
 """The tortoise-tts whose recordings `tortoise_voices.jsonl` lists."""
@@ -20,7 +20,6 @@ def load_clips(source: DataSource) -> list[Clip]:
 
     Raises:
         DataError: for recordings that are missing or changed, and where no clip is left (several: ManyErrors).
-        MissingExtraError: where the package that carries a corpus is not installed.
     """
     if source.corpus is not None:
         return corpus_clips(source.corpus, source.split, source.limit)
@@ -41,8 +40,7 @@ def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None =
         limit: at most so many of them, the first ones.
 
     Raises:
-        DataError: the installed tortoise-tts has other recordings, or no clip is left.
-        MissingExtraError: tortoise-tts is not installed.
+        DataError: tortoise-tts is not installed or has other recordings, or no clip is left.
     """
     if name != "tortoise-voices":
         raise DataError(f"there is no corpus {name!r}", expected="tortoise-voices")
@@ -61,7 +59,10 @@ def _tortoise_voices() -> Path:
     """The folder of the recordings; tortoise is only looked up, since importing it takes seconds and more packages."""
     spec = importlib.util.find_spec("tortoise")
     if spec is None:
-        raise MissingExtraError("tortoise-tts", "bench", "the corpus 'tortoise-voices'")
+        raise DataError(
+            "the corpus 'tortoise-voices' needs the package 'tortoise-tts', which is not installed",
+            fix=f"pip install --no-deps tortoise-tts=={TORTOISE_VERSION}",
+        )
     for folder in spec.submodule_search_locations or ():
         voices = Path(folder) / "voices"
         if voices.is_dir():

@@ -29,7 +29,7 @@ def default_cache_folder() -> Path:
         return Path.home() / "Library" / "Caches" / "vqbench"
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "vqbench" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "vqbench"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqbench"
 
 
 def content_key(parts: Mapping[str, object]) -> str:

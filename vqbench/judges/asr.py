@@ -145,7 +145,7 @@ def _cached_ctranslate2(name: str) -> Path:
 def _cached_openai(name: str) -> Path:
     whisper = import_judge("whisper", "speech recognition")
     _known(name, whisper.available_models())
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
     path = cache / str(whisper._MODELS[name]).rsplit("/", 1)[1]
     if not path.is_file():
         raise _absent(name, f"python -c \"import whisper; whisper.load_model('{name}')\"")

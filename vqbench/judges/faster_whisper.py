@@ -47,6 +47,8 @@ class FasterWhisper(WhisperRecognizer):
                 compute_type="float16" if device.type == "cuda" else "int8",
                 cpu_threads=torch.get_num_threads(),
             )
+            # Libraries of the device are loaded at the first call: better now than after a training.
+            self._model.encode(self._model.feature_extractor(np.zeros(16_000, dtype=np.float32), padding=0)[None])
         except Exception as error:  # tokenizers raises bare Exceptions
             raise CheckpointError(
                 f"faster-whisper cannot load this model on {device.type}: {error}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 
 import numpy as np
 from torch import Tensor
@@ -46,8 +47,9 @@ class Intelligibility:
 
     @property
     def identity(self) -> Mapping[str, object]:
-        """The ASR and every setting of its decoder."""
-        return {"version": _VERSION, "asr": dict(self._recognizer.identity)}
+        """The ASR and every setting of its decoder, and what normalises and counts."""
+        counting = {package: metadata.version(package) for package in ("openai-whisper", "jiwer")}
+        return {"version": _VERSION, "asr": dict(self._recognizer.identity), "counting": counting}
 
     def measure(self, renderings: Sequence[Rendering]) -> list[Measured | DataError]:
         """Counts of edits and of reference words and characters."""

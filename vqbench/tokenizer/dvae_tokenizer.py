@@ -53,7 +53,7 @@ class DVAETokenizer:
     def latents(self, mels: Sequence[Tensor]) -> list[Tensor]:
         """(n_mels, T) float32 each → (ceil(T / 4), codebook_dim) float32 each, on the tokenizer's device."""
         n_tokens = self.dvae.dimensions.n_tokens
-        outputs = self._map(mels, self.dvae.latents)
+        outputs = self._map(mels, self.dvae.latents, frames_per_step=1)
         return [z[:, : n_tokens(mel.shape[-1])].t() for z, mel in zip(outputs, mels, strict=True)]
 
     @torch.inference_mode()
@@ -68,16 +68,24 @@ class DVAETokenizer:
     def decode(self, codes: Sequence[Tensor]) -> list[Tensor]:
         """codes (L,) int64 each → (n_mels, 4 L) float32 each."""
         factor = self.dvae.dimensions.frames_per_token
-        outputs = self._map(codes, self.dvae.decode)
+        outputs = self._map(codes, self.dvae.decode, frames_per_step=factor)
         return [mel[:, : factor * len(c)] for mel, c in zip(outputs, codes, strict=True)]
 
-    def _map(self, clips: Sequence[Tensor], network: Callable[[Tensor, Tensor | None], Tensor]) -> list[Tensor]:
-        """Runs a network over clips of different lengths; an answer may be longer than the clip's own."""
+    def _map(
+        self,
+        clips: Sequence[Tensor],
+        network: Callable[[Tensor, Tensor | None], Tensor],
+        frames_per_step: int,
+    ) -> list[Tensor]:
+        """Runs a network over clips of different lengths; an answer may be longer than the clip's own.
+
+        `frames_per_step` says how many mel frames one step of a clip stands for: memory follows the frames.
+        """
         if not _pads_batches(self.device):
             return [network(clip[None], None)[0] for clip in clips]
         order = sorted(range(len(clips)), key=lambda i: clips[i].shape[-1])
         outputs: dict[int, Tensor] = {}
-        for batch in _batches(order, [clip.shape[-1] for clip in clips]):
+        for batch in _batches(order, [clip.shape[-1] * frames_per_step for clip in clips]):
             lengths = torch.tensor([clips[i].shape[-1] for i in batch], device=self.device)
             padded = torch.nn.utils.rnn.pad_sequence(
                 [clips[i].to(self.device).movedim(-1, 0) for i in batch], batch_first=True

@@ -165,7 +165,7 @@ class Recipe(ConfigFile):
     name: FileName
     """Name of the candidate, used in file names."""
 
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of every random number."""
 
     data: Several[TrainingSource] = ()

@@ -97,7 +97,13 @@ def train(
             where=str(folder),
             fix="choose another folder with -o, or remove this one",
         )
-    if finished.exists() and started == digest:
+    if started is None and (finished.exists() or (folder / "state.pt").exists()):
+        raise TrainingError(
+            "the folder holds a training, but not the training.json that says of which recipe",
+            where=str(folder),
+            fix="choose another folder with -o, or remove this one",
+        )
+    if finished.exists():
         return finished
     require_writable(finished)
 
@@ -280,7 +286,9 @@ def _read_marker(folder: Path) -> str | None:
     try:
         return str(json.loads(marker.read_text(encoding="utf-8"))["digest"])
     except (ValueError, KeyError, TypeError) as error:
-        raise TrainingError("the folder's training.json cannot be read", where=str(marker), fix="remove it") from error
+        raise TrainingError(
+            "the folder's training.json cannot be read", where=str(marker), fix="choose another folder"
+        ) from error
 
 
 def _write_log(path: Path, rows: Sequence[dict[str, float]]) -> None:
