@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -147,7 +148,7 @@ class DVAE(nn.Module):
         inner = widths[-1]
         encoder: list[nn.Module] = [
             nn.Sequential(nn.Conv1d(i, o, d.kernel_size, stride=2, padding=d.kernel_size // 2), nn.ReLU())
-            for i, o in zip([d.n_mels, *widths], widths, strict=False)
+            for i, o in pairwise([d.n_mels, *widths])
         ]
         encoder += [ResidualBlock(inner, d.kernel_size) for _ in range(d.num_resnet_blocks)]
         encoder += [nn.Conv1d(inner, d.codebook_dim, 1)]
@@ -157,8 +158,7 @@ class DVAE(nn.Module):
         decoder: list[nn.Module] = [nn.Conv1d(d.codebook_dim, inner, 1)] if d.num_resnet_blocks else []
         decoder += [ResidualBlock(inner, d.kernel_size) for _ in range(d.num_resnet_blocks)]
         decoder += [
-            nn.Sequential(UpsampledConv(i, o, d.kernel_size), nn.ReLU())
-            for i, o in zip([entry, *widths[::-1]], widths[::-1], strict=False)
+            nn.Sequential(UpsampledConv(i, o, d.kernel_size), nn.ReLU()) for i, o in pairwise([entry, *widths[::-1]])
         ]
         decoder += [nn.Conv1d(widths[0], d.n_mels, 1)]
 
