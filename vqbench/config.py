@@ -184,7 +184,8 @@ def must_exist(path: Path, written: str, *, folders: bool = False) -> None:
         raise reject(Fault((), problem, expected=f"a file at {path}"))
 
 
-def _existing_file(value: Any, info: ValidationInfo) -> Path:
+def existing_file(value: Any, info: ValidationInfo) -> Path:
+    """Resolves the path of a file that must be there."""
     if not isinstance(value, str | Path):
         raise reject(Fault((), f"expected a path, got {shown(value)}"))
     path = path_in_file(str(value), info)
@@ -193,7 +194,7 @@ def _existing_file(value: Any, info: ValidationInfo) -> Path:
     return path
 
 
-ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(path_as_written, return_type=str)]
+ExistingFile = Annotated[Path, BeforeValidator(existing_file), PlainSerializer(path_as_written, return_type=str)]
 """A file, relative to the file that names it (see `vqbench.paths`); the value is absolute, and there is a file."""
 
 FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64, title="name")]

@@ -30,6 +30,7 @@ from vqbench.config import (
     FileName,
     Several,
     exactly_one,
+    existing_file,
     items,
     load_config,
     must_exist,
@@ -37,6 +38,7 @@ from vqbench.config import (
     path_in_file,
     reject,
     repeated,
+    section,
     shown,
 )
 from vqbench.data.source import DataSource
@@ -44,13 +46,19 @@ from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.marked_yaml import Place
 from vqbench.results.rules import parse_rule
 
-MetricGroup = Literal["reconstruction", "codebook", "speech", "throughput"]
+MetricGroup = Literal["token_agreement", "reconstruction", "codebook", "speech", "throughput"]
 """What can be measured; a metric's name is `group.figure`."""
+
+POCKET = "pocket"
+"""How a suite calls the small TorToiSe that vqbench brings along, and its VQVAE."""
 
 Reference = Literal["original", "vocoded"]
 """`original`: the recording itself. `vocoded`: its mel through the vocoder, without any VQVAE."""
 
 METRIC_GROUPS: tuple[MetricGroup, ...] = get_args(MetricGroup)
+WITHOUT_TEACHER = tuple(group for group in METRIC_GROUPS if group != "token_agreement")
+"""What a suite measures where it does not say."""
+
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -82,11 +90,47 @@ def _rule(text: str) -> str:
     return text
 
 
+def _teacher(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str) or value == POCKET:
+        return value
+    path = path_in_file(value, info)
+    if info.context is not None:
+        must_exist(path, value, folders=True)
+    return str(path)
+
+
+def _checkpoint(value: Any, info: ValidationInfo) -> Any:
+    return Path(POCKET) if value == POCKET else existing_file(value, info)
+
+
+def _known_or_path(value: str | Path, info: SerializationInfo) -> str:
+    return POCKET if str(value) == POCKET else path_as_written(Path(value), info)
+
+
+class PairsConfig(ConfigModel):
+    """What the teacher's GPT writes for the suite, and its rendered audio: made once and kept in the cache."""
+
+    n: int = Field(default=64, ge=2, le=100_000)
+    """Sentences, each spoken once, the teacher's voices taking turns."""
+
+    sentences: Literal["pocket"] | ExistingFile = Field(default="pocket", title="sentences")
+    """`pocket`: the pocket TorToiSe's grammar. Or a text file with one sentence a line."""
+
+    voices: DataSource | None = None
+    """Recordings of the speakers whose voices are taken; the pocket TorToiSe's own where it is left out."""
+
+
 class SuiteData(ConfigModel):
     """The clips of a suite."""
 
     speech: DataSource
-    """Human speech with transcripts: a corpus or a manifest."""
+    """Speech with transcripts that the candidates reconstruct: a corpus or a manifest."""
+
+    pairs: PairsConfig | None = None
+    """What the teacher's GPT shall write; token agreement needs it."""
+
+    natural: DataSource | None = None
+    """Human recordings on which candidates are held against the teacher's own VQVAE, where that is known."""
 
 
 class Candidate(ConfigModel):
@@ -95,8 +139,9 @@ class Candidate(ConfigModel):
     name: FileName
     """Name in tables and of folders: lower-case letters, digits, `.`, `_` and `-`, from a letter or digit on."""
 
-    checkpoint: ExistingFile | None = None
-    """A file with weights, relative to the suite: vqbench's own, TorToiSe's `dvae.pth` or XTTS's."""
+    checkpoint: Annotated[Path, BeforeValidator(_checkpoint), PlainSerializer(_known_or_path)] | None = None
+    """A file with weights, relative to the suite: vqbench's own, TorToiSe's `dvae.pth` or XTTS's. Or `pocket`: the very
+    VQVAE of the pocket TorToiSe."""
 
     recipe: ExistingFile | None = None
     """A training recipe, relative to the suite."""
@@ -216,7 +261,13 @@ class Suite(ConfigFile):
     references: Several[Reference] = Field(default=REFERENCES, title="reference")
     """What stands beside the candidates: the recording itself, and its mel through the vocoder alone."""
 
-    metrics: Several[MetricGroup] = Field(default=METRIC_GROUPS, min_length=1, title="metric group")
+    teacher: (
+        Annotated[str, Field(min_length=1, max_length=4096), BeforeValidator(_teacher), PlainSerializer(_known_or_path)]
+        | None
+    ) = None
+    """Whose tokens the candidates shall write: `pocket`, or a folder with TorToiSe's official checkpoints."""
+
+    metrics: Several[MetricGroup] = Field(default=WITHOUT_TEACHER, min_length=1, title="metric group")
     """What is measured."""
 
     asr: AsrConfig = Field(default_factory=AsrConfig)
@@ -259,7 +310,13 @@ class Suite(ConfigFile):
                 yield Fault(("candidates", index, "name"), f"{shown(name)} is the name of an earlier candidate, too")
         # One misspelt name is one fault: rules are held against lists only where the lists themselves are in order.
         known = [name for name in names if isinstance(name, str)]
-        measured = items(data, "metrics") if "metrics" in data else list(METRIC_GROUPS)
+        measured = items(data, "metrics") if "metrics" in data else list(WITHOUT_TEACHER)
+        if "token_agreement" in measured:
+            at = ("metrics", measured.index("token_agreement"))
+            if data.get("teacher") is None:
+                yield Fault(at, "token agreement needs a teacher", fix="add `teacher: pocket`, or a folder")
+            if section(data, "data").get("pairs") is None:
+                yield Fault(at, "token agreement needs sequences of a GPT", fix="add `pairs: {n: 64}` to data")
         for index, entry in enumerate(items(data, "gate")):
             written: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"rule": entry}
             if measured and all(group in METRIC_GROUPS for group in measured):

@@ -12,6 +12,9 @@ CODES = [(0, 0, 1, 1), (), (2, 2, 3, 3)]
 
 CONSTANTS = {"codebook_size": 8.0, "token_rate_hz": 20.0}
 
+OFFSETS = [[4.0 if offset == 3 else 1.0, 0.0] for offset in range(-4, 5)] + [[5.0, 3.0]]
+"""Two rows, eight tokens at every offset; four match at the offset 3, one at the others."""
+
 NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12)
 
 
@@ -21,6 +24,10 @@ NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12)
         ("mean", [[1.0, 2.0, 6.0]], 3.0),
         ("ratio", [[1.0, 0.0, 2.0], [10.0, 20.0, 20.0]], 0.06),
         ("root_ratio", [[8.0, 10.0], [1.0, 1.0]], 3.0),
+        # (7/20 - 2/20) / (12/15 - 2/20)
+        ("normalised_ratio", [[7.0, 0.0], [1.0, 1.0], [10.0, 10.0], [8.0, 4.0], [10.0, 5.0]], 0.25 / 0.7),
+        ("best_offset_ratio", OFFSETS, 0.5),
+        ("best_offset", OFFSETS, 3.0),
         ("p50", [[5.0, 1.0, 3.0]], 3.0),
         ("p50", [[1.0, 2.0, 3.0, 4.0]], 2.5),
         ("p90", [[float(i) for i in range(11)]], 9.0),
@@ -34,6 +41,9 @@ NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12)
         ("entropy_share", [CODES], 2 / 3),
         # Grassberger: ln 8 - G(2), G(2) = 2 - γ - ln 2
         ("entropy_corrected", [CODES], (math.log(8) - (2 - 0.5772156649015329 - math.log(2))) / math.log(2)),
+        # Miller-Madow's entropy: 2 bits + (4 - 1) / (2 · 8 · ln 2)
+        ("mutual_information", [CODES, CODES], 2 + 3 / (16 * math.log(2))),
+        ("information_share", [CODES, CODES], 1.0),
     ],
 )
 def test_values_worked_out_by_hand(reduction, columns, value):
@@ -78,6 +88,14 @@ def test_the_order_of_rows_does_not_matter(values, name):
         ("dead", [[()]]),
         ("dead_codes", [[()]]),
         ("entropy_share", [[(3,)]]),  # one token can reach nothing
+        ("normalised_ratio", [[1.0], [1.0], [4.0], [0.0], [0.0]]),  # no ceiling
+        ("normalised_ratio", [[1.0], [2.0], [4.0], [2.0], [4.0]]),  # the ceiling on the floor
+        ("best_offset_ratio", [[0.0]] * 10),
+        ("best_offset", [[0.0]] * 10),
+        ("best_offset", [[]] * 10),
+        ("mutual_information", [[()], [()]]),
+        ("information_share", [[], []]),
+        ("information_share", [[(5, 5, 5)], [(1, 2, 3)]]),  # there is nothing to know
     ],
 )
 def test_an_undefined_figure_is_not_finite(reduction, columns):
@@ -97,13 +115,27 @@ def test_an_undefined_figure_is_not_finite(reduction, columns):
             "bits_per_second",
             {"token_rate_hz·log2(codebook_size)": 200.0, "token_rate_hz·log2(min(codebook_size, n_tokens))": 60.0},
         ),
+        ("mutual_information", {"log2(codebook_size)": 10.0, "log2(min(codebook_size, n_tokens))": 3.0}),
         ("mean", {}),
     ],
 )
 def test_bounds_say_what_a_figure_is_out_of(reduction, bounds):
-    columns = [CODES] if REDUCTIONS[reduction].cell == "codes" else [[1.0]]
+    columns = [CODES if REDUCTIONS[reduction].cell == "codes" else [1.0]] * REDUCTIONS[reduction].n_columns
     assert REDUCTIONS[reduction].bounds(columns, {"codebook_size": 1024.0, "token_rate_hz": 20.0}) == bounds
 
 
 def test_without_tokens_there_are_no_bounds():
     assert REDUCTIONS["entropy"].bounds([[()]], CONSTANTS) == {}
+
+
+@pytest.mark.parametrize(
+    ("matches", "offset"),
+    [
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0], 0.0),  # of equals the least
+        ([2, 0, 0, 0, 1, 0, 0, 0, 2], -4.0),
+        ([0, 0, 3, 0, 0, 3, 0, 0, 0], 1.0),
+    ],
+)
+def test_of_equally_good_offsets_the_least_counts(matches, offset):
+    columns = [[float(count)] for count in matches] + [[10.0]]
+    assert REDUCTIONS["best_offset"].prepare(columns, {}).value == offset

@@ -8,7 +8,7 @@ from vqbench.stats.estimate import Estimate, estimate
 from vqbench.stats.reductions import REDUCTIONS
 from vqbench.stats.usage import count_grassberger
 
-USAGE = [name for name, reduction in REDUCTIONS.items() if reduction.cell == "codes"]
+USAGE = [name for name, reduction in REDUCTIONS.items() if (reduction.cell, reduction.n_columns) == ("codes", 1)]
 CONSTANTS = {"codebook_size": 64.0, "token_rate_hz": 21.5}
 
 
@@ -74,6 +74,15 @@ def test_leaving_a_unit_out_is_computing_without_it(rows, name, clustered):
     ]
     replicates = estimate(prepare(name, rows), clusters=clusters).replicates
     np.testing.assert_allclose(replicates, without, rtol=1e-9, atol=1e-9)
+
+
+def test_codes_may_be_large_and_far_between():
+    rows = [(0, 7, 7, 3), (3, 3), (7, 0, 2)]
+    spread = [tuple(10**9 * code + 5 for code in row) for row in rows]
+    for name in ("entropy", "entropy_corrected", "perplexity"):
+        near, far = estimate(prepare(name, rows)), estimate(prepare(name, spread))
+        assert far.value == near.value
+        np.testing.assert_array_equal(far.replicates, near.replicates)
 
 
 def test_no_code_lost_by_leaving_out_any_clip_closes_the_interval_on_the_value():

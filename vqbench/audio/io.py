@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -103,18 +104,47 @@ def save_waveform(path: Path, waveform: Tensor, sample_rate_hz: int) -> None:
     Raises:
         DataError: another suffix, no samples, NaN or infinity, or a disk that refuses.
     """
-    formats = {".flac": "FLAC", ".wav": "WAV"}
+    formats: dict[str, Literal["FLAC", "WAV"]] = {".flac": "FLAC", ".wav": "WAV"}
     if path.suffix.lower() not in formats:
         raise DataError(f"cannot write {path.suffix or 'no suffix'}", where=str(path), expected=".flac or .wav")
+    write_whole(path, encode_waveform(waveform, sample_rate_hz, str(path), formats[path.suffix.lower()]))
+
+
+def encode_waveform(
+    waveform: Tensor, sample_rate_hz: int, where: str, container: Literal["FLAC", "WAV"] = "FLAC"
+) -> bytes:
+    """The bytes of a 16-bit FLAC or WAV file.
+
+    Args:
+        waveform: (N,) float32, N >= 1; clipped to [-1, 1].
+        sample_rate_hz: its rate.
+        where: what errors name as the place.
+        container: the file's format.
+
+    Raises:
+        DataError: no samples, NaN or infinity.
+    """
     if not len(waveform):
-        raise DataError("there are no samples to write", where=str(path))
+        raise DataError("there are no samples to write", where=where)
     broken = (~waveform.isfinite()).nonzero()
     if len(broken):
-        raise DataError(f"sample {int(broken[0])} is {float(waveform[broken[0]])}", where=str(path))
+        raise DataError(f"sample {int(broken[0])} is {float(waveform[broken[0]])}", where=where)
     pcm = (waveform.detach().cpu().double() * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
     content = io.BytesIO()
-    soundfile.write(content, pcm, sample_rate_hz, format=formats[path.suffix.lower()], subtype="PCM_16")
-    write_whole(path, content.getvalue())
+    soundfile.write(content, pcm, sample_rate_hz, format=container, subtype="PCM_16")
+    return content.getvalue()
+
+
+def decode_waveform(content: bytes, where: str) -> Tensor:
+    """What `encode_waveform` was given, rounded to 16 bits: (N,) float32 in [-1, 1].
+
+    Raises:
+        DataError: for bytes that are no whole one-channel recording; it names `where`.
+    """
+    samples, _ = _decode_stream(io.BytesIO(content), where)
+    if samples.shape[1] != 1:
+        raise DataError(f"the recording has {samples.shape[1]} channels", where=where, expected="one")
+    return torch.from_numpy(samples[:, 0].copy())
 
 
 def file_digest(path: Path) -> str:
@@ -176,7 +206,10 @@ def _open(content: io.BytesIO, where: str) -> soundfile.SoundFile:
 
 def _decode(path: Path) -> tuple[np.ndarray, int]:
     """Returns (N, channels) float32 with N >= 1, and the rate."""
-    stream, where = _content(path), str(path)
+    return _decode_stream(_content(path), str(path))
+
+
+def _decode_stream(stream: io.BytesIO, where: str) -> tuple[np.ndarray, int]:
     with _open(stream, where) as sound:
         blocks: list[np.ndarray] = []
         failure = ""

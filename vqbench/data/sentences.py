@@ -234,8 +234,8 @@ _OPENERS = (
 )
 
 
-def sentences(seed: int) -> Iterator[str]:
-    """Yields distinct sentences of some 6 to 20 words, the same ones for the same seed."""
+def sentences(seed: int, max_words: int = 24) -> Iterator[str]:
+    """Yields distinct sentences of some 6 to 20 words, none of more than `max_words`, the same ones for the same seed."""
     draw = random.Random(seed)
     seen: set[str] = set()
     while True:
@@ -253,6 +253,6 @@ def sentences(seed: int) -> Iterator[str]:
                 f"there was a {pick(_ADJECTIVES)} {pick(_THINGS)} {pick(_PLACES)}, {pick(_CLAUSES)}",
             )
         )
-        if text not in seen:
+        if text not in seen and len(text.split()) <= max_words:
             seen.add(text)
             yield text[0].upper() + text[1:] + "."

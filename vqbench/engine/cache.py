@@ -76,6 +76,10 @@ class Cache:
         """Keeps a JSON value; the last writer wins, and all writers write the same."""
         write_whole(self._path(kind, key), json.dumps(value, allow_nan=False).encode())
 
+    def pairs_folder(self, key: str) -> Path:
+        """Where the answer to this question to a teacher lies, or grows."""
+        return self.folder / "pairs" / key
+
     def training_folder(self, digest: str) -> Path:
         """Where the training of this digest lives and resumes."""
         return self.folder / "trainings" / digest

@@ -8,7 +8,7 @@ import torch
 
 from vqbench.engine.cache import Cache
 from vqbench.progress import Progress
-from vqbench.suite import Candidate
+from vqbench.suite import POCKET, Candidate
 from vqbench.tokenizer.checkpoint import load_tokenizer
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.training.recipe import load_recipe
@@ -25,6 +25,11 @@ def prepare_candidate(
     Raises:
         VqbenchError: where checkpoint, recipe or training clips are at fault.
     """
+    if config.checkpoint is not None and str(config.checkpoint) == POCKET:
+        from vqbench.pocket.assets import load_true_tokenizer
+
+        true = load_true_tokenizer(device)
+        return lambda: true
     if config.checkpoint is not None:
         tokenizer = load_tokenizer(config.checkpoint, config.mel_norms, device)
         return lambda: tokenizer

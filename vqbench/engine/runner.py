@@ -18,6 +18,7 @@ from vqbench.audio.griffin_lim import GriffinLim
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
+from vqbench.engine.agreement import answer_question, measure_agreement, pose_question
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.candidates import prepare_candidate
 from vqbench.engine.groups import Groups
@@ -83,7 +84,12 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
     provenance = collect_provenance(device, suite.path.parent if suite.path else Path.cwd(), list(command))
     groups = Groups(suite, device)
     load = Load(**suite.throughput.model_dump())
-    specs = [*groups.specs, *(throughput_specs(load) if "throughput" in suite.metrics else ())]
+    question = pose_question(suite, device) if "token_agreement" in suite.metrics else None
+    specs = [
+        *(question.specs if question else ()),
+        *groups.specs,
+        *(throughput_specs(load) if "throughput" in suite.metrics else ()),
+    ]
     rules = tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate)
     check_rules(rules, specs, source)
     clips = load_clips(suite.data.speech)
@@ -93,6 +99,14 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
 
     tables: list[Table] = []
     transcripts: list[Transcript] = []
+    written: tuple[ClipRecord, ...] = ()
+    if question:
+        answer = answer_question(question, cache, progress)
+        written = answer.clips
+        for system in systems:
+            if isinstance(system, Candidate):
+                tables += measure_agreement(system, answer, cache, progress)
+        judges["token_agreement"] = {"teacher": question.teacher.name, "digest": question.teacher.digest}
     for system in systems:
         for table, texts in _measure(system, clips, groups.of(system.mel_spec), cache, progress):
             tables.append(table)
@@ -102,7 +116,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
             if isinstance(system, Candidate) and (waveforms := _readable_waveforms(clips, system.mel_spec)):
                 tables += measure_throughput(system.record.name, system.tokenizer, waveforms, load, device, progress)
     interval = IntervalSpec(confidence=suite.interval.confidence, resamples=suite.interval.resamples, seed=suite.seed)
-    records = tuple(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips)
+    records = (*(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips), *written)
     run = Run(
         suite=SuiteRecord(
             name=suite.name,

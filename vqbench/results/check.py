@@ -46,8 +46,9 @@ def _faults_of_run(run: Run) -> Iterator[ResultError]:
     for table in run.tables:
         yield from _unknown("candidate", table.candidate, candidates, f"table {table.group}")
         yield from _unknown("group", table.group, groups, f"table of {table.candidate}")
-        if any(spec.resampled == "clip" for spec in run.metrics if spec.group == table.group):
-            yield from _faults_of_clips(table, run.clips)
+        sets = {spec.clip_set for spec in run.metrics if spec.group == table.group and spec.resampled == "clip"}
+        if sets:
+            yield from _faults_of_clips(table, [clip for clip in run.clips if clip.clip_set in sets])
     for result in run.results:
         yield from _unknown("candidate", result.candidate, candidates, "results")
         yield from _unknown("metric", result.metric, metrics, f"results of {result.candidate}")

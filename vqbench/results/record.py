@@ -34,6 +34,7 @@ class MetricSpec:
         description: one line: formula or source.
         decimals: digits shown.
         headline: shown in the short table.
+        clip_set: which of the run's clips its rows are, e.g. `speech`, or `pairs`: what a teacher's GPT wrote.
     """
 
     name: str
@@ -48,17 +49,19 @@ class MetricSpec:
     needs_same_front_end: bool = False
     decimals: int = 3
     headline: bool = False
+    clip_set: str = "speech"
 
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """One recording of the suite, by content."""
+    """One recording of the suite, by content; every metric is measured on all clips of one set."""
 
     id: str
     sha256: str
     duration_s: float
     text: str
     speaker: str | None = None
+    clip_set: str = "speech"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Table:
     """The sufficient statistics of one candidate in one group.
 
     Attributes:
-        row_ids: clip ids, or repetition ids for timings. Every clip of the suite is here or in `unscored`, not in both.
+        row_ids: clip ids, or repetition ids for timings. Every clip of the group's set is here or in `unscored`, not in both.
         columns: name → one cell a row.
         constants: numbers that hold for all rows, e.g. `codebook_size`.
         unscored: clip id → why it has no row.

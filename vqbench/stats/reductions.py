@@ -14,7 +14,14 @@ from typing import Literal, cast
 import numpy as np
 
 from vqbench.stats.bootstrap import WeightedStatistic
-from vqbench.stats.estimate import Array, Statistic
+from vqbench.stats.estimate import Array, Indices, Statistic
+from vqbench.stats.information import (
+    InformationFigure,
+    InformationStatistic,
+    JointUsage,
+    information_share,
+    mutual_information,
+)
 from vqbench.stats.usage import (
     Finish,
     Transform,
@@ -30,6 +37,9 @@ Column = Sequence[float | tuple[int, ...]]
 Constants = Mapping[str, float]
 Limits = Callable[[float, float, Constants], dict[str, float]]
 """(codebook_size, n_tokens, constants) → name → what the figure is out of."""
+
+OFFSETS = range(-4, 5)
+"""The offsets, in tokens, that `best_offset_ratio` and `best_offset` look at."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,10 @@ class Reduction:
         return self.limits(constants["codebook_size"], n_tokens, constants) if n_tokens else {}
 
 
+_ROUNDING = 1e-12
+"""Shares this close are equal: sums round differently in another order."""
+
+
 def _numbers(columns: Sequence[Column]) -> Array:
     return np.array(columns, dtype=np.float64)
 
@@ -102,6 +116,40 @@ def _root_ratio(columns: Sequence[Column], constants: Constants) -> Statistic:
             return np.sqrt(ratio.of(weights))
 
     return WeightedStatistic(ratio.n_rows, of)
+
+
+def _normalised_ratio(columns: Sequence[Column], constants: Constants) -> Statistic:
+    scored, floor, under, ceiling, ceiling_under = _numbers(columns)
+
+    def of(weights: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lowest = (weights @ floor) / (weights @ under)
+            above = (weights @ scored) / (weights @ under) - lowest
+            reach = (weights @ ceiling) / (weights @ ceiling_under) - lowest
+            # A ceiling on or below the floor leaves nothing to measure along, and would turn better into worse.
+            shares: Array = np.where(reach > _ROUNDING, above / reach, np.nan)
+        return shares
+
+    return WeightedStatistic(len(scored), of)
+
+
+def _best_offset(figure: Callable[[Array, Indices], Array]) -> Callable[[Sequence[Column], Constants], Statistic]:
+    """A figure of the ratios at each offset, (R, 9), and of the position of the best; of equals, the least offset."""
+
+    def build(columns: Sequence[Column], constants: Constants) -> Statistic:
+        *over, under = _numbers(columns)
+        at_offsets = np.stack(over, axis=1)
+        nearest_first = np.argsort(np.abs(np.array(OFFSETS)), kind="stable")
+
+        def of(weights: Array) -> Array:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratios = (weights @ at_offsets) / (weights @ under)[:, None]
+            best = figure(ratios, nearest_first[np.argmax(ratios[:, nearest_first], axis=1)])
+            return np.where(np.isnan(ratios[:, 0]), np.nan, best)
+
+        return WeightedStatistic(len(under), of)
+
+    return build
 
 
 def _quantile(level: float) -> Callable[[Sequence[Column], Constants], Statistic]:
@@ -143,6 +191,16 @@ def _usage(
     return Reduction(build, 1, "codes", ("codebook_size", *constants), span, limits)
 
 
+def _information(
+    figure: InformationFigure, limits: Limits | None = None, span: tuple[float, float] = (-math.inf, math.inf)
+) -> Reduction:
+    def build(columns: Sequence[Column], values: Constants) -> Statistic:
+        first, second = cast("Sequence[Sequence[tuple[int, ...]]]", columns)
+        return InformationStatistic(JointUsage.of_rows(first, second), figure)
+
+    return Reduction(build, 2, "codes", ("codebook_size",), span, limits)
+
+
 def _quietly(finish: Finish) -> Finish:
     """Without tokens a figure is NaN, which callers look for; NumPy need not warn of it as well."""
 
@@ -171,6 +229,9 @@ REDUCTIONS: Mapping[str, Reduction] = {
     "mean": Reduction(_mean, 1),
     "ratio": Reduction(_ratio, 2),
     "root_ratio": Reduction(_root_ratio, 2),
+    "normalised_ratio": Reduction(_normalised_ratio, 5),
+    "best_offset_ratio": Reduction(_best_offset(lambda ratios, best: ratios[np.arange(len(best)), best]), 10),
+    "best_offset": Reduction(_best_offset(lambda ratios, best: np.array(OFFSETS, dtype=np.float64)[best]), 10),
     "p50": Reduction(_quantile(0.5), 1),
     "p90": Reduction(_quantile(0.9), 1),
     "maximum": Reduction(_maximum, 1),
@@ -207,14 +268,22 @@ REDUCTIONS: Mapping[str, Reduction] = {
     "entropy_share": _usage(
         count_log2_count, _entropy_share, lambda size, n, c: {"all codes alike": 1.0}, span=(0.0, 1.0)
     ),
+    "mutual_information": _information(mutual_information, _entropy_limits),
+    "information_share": _information(information_share, span=(-math.inf, 1.0)),
 }
-"""Of one or two columns of numbers:
+"""Of columns of numbers:
 
 mean; ratio (sum of the first column over sum of the second) and root_ratio (its square root); p50 and p90; maximum,
-whose interval can only lie below the value, since no resample holds anything larger.
+whose interval can only lie below the value, since no resample holds anything larger; normalised_ratio, of columns
+(scored, floor, under, ceiling, ceiling_under): where the ratio scored / under lies between the floor's, 0, and the
+ceiling's, 1; best_offset_ratio and best_offset, of nine columns at the offsets -4…4 and one that all are over: the
+largest of the ratios, and at which offset it is.
 
 Of one column of codes: entropy (bits, plug-in) and entropy_corrected (bits, Grassberger); perplexity (2**entropy);
 share_used (distinct codes / codebook_size), dead (1 - share_used) and dead_codes (how many were never used);
 bits_per_second (entropy · token_rate_hz); entropy_share (entropy / log2(min(codebook_size, n_tokens)): out of what so
 many tokens could reach).
+
+Of two columns of codes, token beside token, and corrected for chance: mutual_information (bits) and information_share
+(out of the first column's entropy).
 """

@@ -35,6 +35,11 @@ class DVAETokenizer:
         return self.dvae.dimensions.codebook_size
 
     @property
+    def codebook(self) -> Tensor:
+        """(codebook_size, codebook_dim) float32."""
+        return self.dvae.codebook.embed.t()
+
+    @property
     def token_rate_hz(self) -> float:
         """Tokens a second."""
         return self.mel_spec.frame_rate_hz / self.dvae.dimensions.frames_per_token

@@ -23,6 +23,10 @@ class SpeechTokenizer(Protocol):
         """Codes lie in [0, codebook_size)."""
 
     @property
+    def codebook(self) -> Tensor:
+        """(codebook_size, D) float32: code i is what latents near row i become."""
+
+    @property
     def token_rate_hz(self) -> float:
         """Tokens a second (21.53 for TorToiSe)."""
 

@@ -31,16 +31,15 @@ class Corpus:
     validation: tuple[Tensor, ...]
     spec: MelSpec
 
-    def batch(self, seed: int, step: int, size: int, n_frames: int) -> tuple[Tensor, torch.Generator]:
-        """Draws the crops of one step: the same for the same seed and step, whatever was drawn before.
+    def batch(self, generator: torch.Generator, size: int, n_frames: int) -> Tensor:
+        """Draws the crops of one step.
 
         Long clips are drawn more often, so that every frame is equally likely; a clip shorter than the crop is
         followed by silence.
 
         Returns:
-            (size, n_mels, n_frames) float32, and the step's generator for whatever else the step draws.
+            (size, n_mels, n_frames) float32.
         """
-        generator = torch.Generator().manual_seed((seed << 32) + step)
         frames = [mel.shape[-1] * weight for mel, weight in zip(self.training, self.weights, strict=True)]
         chosen = torch.multinomial(
             torch.tensor(frames, dtype=torch.float64), size, replacement=True, generator=generator
@@ -53,7 +52,7 @@ class Corpus:
             start = int(place * (max(0, mel.shape[-1] - n_frames) + 1))
             piece = mel[:, start : start + n_frames]
             crops[row, :, : piece.shape[-1]] = piece
-        return crops, generator
+        return crops
 
 
 def load_corpus(

@@ -100,17 +100,11 @@ class AugmentConfig(ConfigModel):
     """Standard deviation of the slowest wave of the equaliser; faster ones are smaller."""
 
 
-class TrainingConfig(ConfigModel):
-    """The optimisation, AdamW throughout."""
+class OptimizationConfig(ConfigModel):
+    """What the training loop does, whatever is trained: AdamW throughout."""
 
     steps: int = Field(default=8000, ge=0, le=1_000_000_000)
-    """Optimiser steps; 0 makes an untrained candidate."""
-
-    batch_size: _Size = 24
-    """Crops a step."""
-
-    crop_frames: int = Field(default=128, ge=1, le=65_536)
-    """Mel frames of a crop, a multiple of 2**num_layers."""
+    """Optimiser steps."""
 
     learning_rate: float = Field(default=6.0e-4, gt=0, le=1)
     """The highest learning rate, reached after the warm-up."""
@@ -133,6 +127,22 @@ class TrainingConfig(ConfigModel):
     precision: Literal["fp32", "bf16"] = Field(default="fp32", title="precision")
     """fp32, or bf16 autocast."""
 
+    validate_every: _Steps = 500
+    """Steps between two validations."""
+
+    checkpoint_every: _Steps = 500
+    """Steps between two checkpoints."""
+
+
+class TrainingConfig(OptimizationConfig):
+    """How a VQVAE is trained; with 0 steps it stays untrained."""
+
+    batch_size: _Size = 24
+    """Crops a step."""
+
+    crop_frames: int = Field(default=128, ge=1, le=65_536)
+    """Mel frames of a crop, a multiple of 2**num_layers."""
+
     loss: LossConfig = Field(default_factory=LossConfig)
     """The loss."""
 
@@ -142,14 +152,8 @@ class TrainingConfig(ConfigModel):
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """Random changes of the crops."""
 
-    validate_every: _Steps = 500
-    """Steps between two validations."""
-
     validation_share: float = Field(default=0.02, ge=0, le=0.5)
     """Share of the clips that is held out for validation."""
-
-    checkpoint_every: _Steps = 500
-    """Steps between two checkpoints."""
 
 
 class TrainingSource(DataSource):

@@ -1,16 +1,9 @@
-"""Trains a VQVAE from scratch by reconstruction, in a folder that can be left and resumed at any step.
-
-A killed training that is started again ends with the very weights of an unbroken one (bit for bit on a CPU): every
-draw depends on seed and step alone, and model, optimiser and step are saved together in one atomic file.
-"""
+"""Trains a VQVAE from scratch by reconstruction, in a folder that can be left and resumed at any step."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,11 +17,12 @@ from vqbench.errors import TrainingError
 from vqbench.files import require_writable, write_whole
 from vqbench.progress import Progress
 from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.tokenizer.dvae import DVAE, Dimensions, TrainingPass
 from vqbench.tokenizer.quantizer import kmeans
 from vqbench.training.augment import augment, frames_needed
 from vqbench.training.crops import Corpus, WeightedClip, load_corpus
-from vqbench.training.recipe import Recipe, TrainingConfig
+from vqbench.training.loop import optimize
+from vqbench.training.recipe import Recipe
 
 TRAINER_VERSION = 1
 """Raised whenever the same recipe would give other weights."""
@@ -36,18 +30,6 @@ TRAINER_VERSION = 1
 _KMEANS_BATCHES = 16
 _RESTARTS_END = 0.9
 """Share of the steps after which dead codes are left alone, so that the last ones can settle."""
-
-_LOG_FIELDS = (
-    "step",
-    "learning_rate",
-    "loss",
-    "l1",
-    "l2",
-    "commitment",
-    "restarted",
-    "validation_l1",
-    "validation_used",
-)
 
 
 def training_clips(recipe: Recipe) -> list[WeightedClip]:
@@ -111,13 +93,15 @@ def train(
         torch.manual_seed(recipe.seed)
         dvae = DVAE(Dimensions(**recipe.model.model_dump())).to(device)
     spec = MelSpec()
-    loop = None
+    objective = None
     if recipe.training.steps:
         corpus = load_corpus(clips, spec, recipe.training.validation_share, progress, str(recipe.path or recipe.name))
-        loop = _Loop(recipe, dvae, corpus, folder, torch.device(device))
+        objective = _Reconstruction(recipe, dvae, corpus, torch.device(device))
     write_whole(folder / "training.json", json.dumps({"digest": digest, "recipe": recipe.name}, indent=2).encode())
-    if loop is not None:
-        loop.run(progress)
+    if objective is not None:
+        if not (folder / "state.pt").exists():
+            objective.start_codebook()
+        optimize(dvae, objective, recipe.training, recipe.seed, folder, torch.device(device), progress)
     provenance: dict[str, str | int | float] = {
         "recipe": recipe.name,
         "training_digest": digest,
@@ -140,92 +124,41 @@ def write_half(checkpoint: Path) -> Path:
     return path
 
 
-class _Loop:
-    """The steps of one training."""
+class _Reconstruction:
+    """The VQVAE's own objective: reconstruct the mel through the codes."""
 
-    def __init__(self, recipe: Recipe, dvae: DVAE, corpus: Corpus, folder: Path, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, dvae: DVAE, corpus: Corpus, device: torch.device) -> None:
         self.seed = recipe.seed
         self.config = recipe.training
         self.dvae, self.corpus, self.device = dvae, corpus, device
-        self.state_path, self.log_path = folder / "state.pt", folder / "log.csv"
-        self.optimizer = torch.optim.AdamW(
-            dvae.parameters(),
-            lr=self.config.learning_rate,
-            betas=self.config.betas,
-            weight_decay=self.config.weight_decay,
-            fused=True,
-        )
-        self.start, self.rows = self._resume()
+        self._last: TrainingPass | None = None
 
-    def run(self, progress: Progress) -> None:
-        step, rows, config = self.start, self.rows, self.config
-        with progress.task("training", config.steps, done=step) as advance:
-            if step == 0:
-                self._start_codebook()
-            while step < config.steps:
-                row = self._step(step)
-                step += 1
-                if step % config.validate_every == 0 or step == config.steps:
-                    row["validation_l1"], row["validation_used"] = self._validate()
-                    rows.append(row)
-                if step % config.checkpoint_every == 0 and step < config.steps:
-                    self._save(step, rows)
-                advance(note=f"l1 {row['l1']:.4f}")
-        _write_log(self.log_path, rows)
+    def loss(self, step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        mel, weights = self._batch(draw), self.config.loss
+        result = self._last = self.dvae(mel)
+        with torch.autocast(self.device.type, enabled=False):
+            l1, l2 = F.l1_loss(result.reconstruction, mel), F.mse_loss(result.reconstruction, mel)
+            loss = weights.l1 * l1 + weights.l2 * l2 + weights.commitment * result.commitment
+        return loss, {"l1": l1.item(), "l2": l2.item(), "commitment": result.commitment.item()}
 
-    def _step(self, step: int) -> dict[str, float]:
+    def updated(self, step: int, draw: torch.Generator) -> dict[str, float]:
         config = self.config
-        mel, generator = self._batch(step)
-        learning_rate = config.learning_rate * _schedule(config, step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            result = self.dvae(mel)
-        l1, l2 = F.l1_loss(result.reconstruction, mel), F.mse_loss(result.reconstruction, mel)
-        loss = config.loss.l1 * l1 + config.loss.l2 * l2 + config.loss.commitment * result.commitment
-        if not math.isfinite(loss.item()):
-            raise TrainingError(
-                f"the loss became {loss.item()} at step {step}: training diverged",
-                where=str(self.state_path.parent),
-                fix=f"lower learning_rate (now {config.learning_rate}) or clip_norm (now {config.clip_norm}), "
-                "and train into another folder; what was saved before is still there",
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.dvae.parameters(), config.clip_norm)
-        self.optimizer.step()
-
-        rows = result.latents.transpose(1, 2).flatten(0, 1)
+        assert self._last is not None
+        rows = self._last.latents.transpose(1, 2).flatten(0, 1)
         codebook = self.dvae.codebook
-        codebook.ema_update(rows, result.codes.flatten(), config.codebook.decay)
+        codebook.ema_update(rows, self._last.codes.flatten(), config.codebook.decay)
         restarted = 0
         if (step + 1) % config.codebook.restart_every == 0 and step < _RESTARTS_END * config.steps:
-            restarted = codebook.restart_dead(rows, config.codebook.restart_below, generator)
-        return {
-            "step": step + 1,
-            "learning_rate": learning_rate,
-            "loss": loss.item(),
-            "l1": l1.item(),
-            "l2": l2.item(),
-            "commitment": result.commitment.item(),
-            "restarted": restarted,
-        }
-
-    def _batch(self, step: int) -> tuple[Tensor, torch.Generator]:
-        config = self.config
-        n_frames = config.crop_frames
-        n_drawn = frames_needed(config.augment, n_frames) if config.augment.share else n_frames
-        mel, generator = self.corpus.batch(self.seed, step, config.batch_size, n_drawn)
-        if config.augment.share:
-            mel = augment(mel, n_frames, config.augment, self.corpus.spec, generator)
-        return mel.to(self.device), generator
+            restarted = codebook.restart_dead(rows, config.codebook.restart_below, draw)
+        return {"restarted": restarted}
 
     @torch.no_grad()
-    def _start_codebook(self) -> None:
+    def start_codebook(self) -> None:
         """Starts the codebook on k-means centres of what the untrained encoder writes."""
         size = self.dvae.dimensions.codebook_size
         # Steps count from 0, so the draws of negative "steps" are never seen again in training.
-        batches = [self._batch(-1 - i)[0] for i in range(_KMEANS_BATCHES)]
+        draws = [torch.Generator().manual_seed((self.seed << 32) - 1 - i) for i in range(_KMEANS_BATCHES)]
+        batches = [self._batch(draw) for draw in draws]
         latents = torch.cat([self.dvae.encoder(mel).transpose(1, 2).flatten(0, 1) for mel in batches]).cpu()
         generator = torch.Generator().manual_seed(self.seed)
         centres = kmeans(latents, size, self.config.codebook.kmeans_iterations, generator)
@@ -233,8 +166,8 @@ class _Loop:
         self.dvae.codebook.set_codes(centres.to(self.device), tokens_a_step / size)
 
     @torch.no_grad()
-    def _validate(self) -> tuple[float, float]:
-        """Mean absolute error and share of codes used over all held-out clips; NaN where there are none."""
+    def validate(self) -> dict[str, float]:
+        """Mean absolute error and share of codes used over all held-out clips; nothing where there are none."""
         error, count = 0.0, 0
         seen = torch.zeros(self.dvae.dimensions.codebook_size, dtype=torch.bool, device=self.device)
         for mel in self.corpus.validation:
@@ -244,39 +177,16 @@ class _Loop:
             decoded = self.dvae.decode(codes)[..., : mel.shape[-1]]
             error += (decoded - mel).abs().sum().item()
             count += mel.numel()
-        return (error / count, seen.float().mean().item()) if count else (math.nan, math.nan)
+        return {"l1": error / count, "used": seen.float().mean().item()} if count else {}
 
-    def _resume(self) -> tuple[int, list[dict[str, float]]]:
-        if not self.state_path.exists():
-            return 0, []
-        try:
-            state = torch.load(self.state_path, map_location=self.device, weights_only=True)
-            self.dvae.load_state_dict(state["model"], strict=True)
-            self.optimizer.load_state_dict(state["optimizer"])
-            return int(state["step"]), list(state["log"])
-        except Exception as error:
-            raise TrainingError(
-                f"the saved state cannot be read ({error})",
-                where=str(self.state_path),
-                fix="remove the folder to train from the start",
-            ) from error
-
-    def _save(self, step: int, rows: list[dict[str, float]]) -> None:
-        state = {"step": step, "model": self.dvae.state_dict(), "optimizer": self.optimizer.state_dict(), "log": rows}
-        content = io.BytesIO()
-        torch.save(state, content)
-        write_whole(self.state_path, content.getvalue())
-        _write_log(self.log_path, rows)
-
-
-def _schedule(config: TrainingConfig, step: int) -> float:
-    """Share of the learning rate at a step: linear warm-up, then constant or half a cosine to zero."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return 1.0
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * done))
+    def _batch(self, draw: torch.Generator) -> Tensor:
+        config = self.config
+        n_frames = config.crop_frames
+        n_drawn = frames_needed(config.augment, n_frames) if config.augment.share else n_frames
+        mel = self.corpus.batch(draw, config.batch_size, n_drawn)
+        if config.augment.share:
+            mel = augment(mel, n_frames, config.augment, self.corpus.spec, draw)
+        return mel.to(self.device)
 
 
 def _read_marker(folder: Path) -> str | None:
@@ -289,11 +199,3 @@ def _read_marker(folder: Path) -> str | None:
         raise TrainingError(
             "the folder's training.json cannot be read", where=str(marker), fix="choose another folder"
         ) from error
-
-
-def _write_log(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _LOG_FIELDS)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())

@@ -1,0 +1,150 @@
+"""From what people write to a teacher, its voices and its sentences."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vqbench.audio.io import load_waveform
+from vqbench.data.corpora import corpus_clips, load_clips
+from vqbench.data.manifest import Clip
+from vqbench.data.sentences import sentences
+from vqbench.data.source import DataSource
+from vqbench.engine.cache import content_key
+from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
+from vqbench.progress import Progress
+from vqbench.suite import POCKET
+from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ, gpt_conditioning, tacotron_conditioning
+from vqbench.tortoise.diffusion import TACOTRON_RANGE, DiffusionDecoder
+from vqbench.tortoise.official import OfficialCheckpoints
+from vqbench.tortoise.pair_generation import read_sentences
+from vqbench.tortoise.part import Part
+from vqbench.tortoise.teacher import Teacher, Voice
+from vqbench.tortoise.text import TextEncoder
+from vqbench.tortoise.tokens import OFFICIAL, diffusion_frames
+from vqbench.tortoise.vocoder import UnivNetVocoder
+
+POCKET_MAX_WORDS = 12
+"""The longest sentences that the pocket TorToiSe learnt to say."""
+
+OFFICIAL_STEPS = 80
+"""Diffusion steps of the official teacher, as in tortoise-tts's preset `fast`."""
+
+_ROOMY_BYTES = 12 << 30
+"""With so much memory all official models (4 GB) stay loaded."""
+
+
+def open_teacher(written: str, device: torch.device) -> Teacher:
+    """Opens a teacher.
+
+    Args:
+        written: `pocket`, or a folder with TorToiSe's published checkpoints.
+        device: where it shall run.
+
+    Raises:
+        ConfigError: neither.
+        CheckpointError: a checkpoint is missing or at fault (several: ManyErrors).
+        MissingExtraError: tortoise-tts is not installed.
+    """
+    if written == POCKET:
+        from vqbench.pocket.assets import load_pocket
+
+        return load_pocket(device)
+    if not Path(written).is_dir():
+        raise ConfigError(
+            f"there is no teacher {written!r}{did_you_mean(written, [POCKET])}",
+            expected=f"{POCKET}, or a folder with TorToiSe's checkpoints",
+        )
+    return official_teacher(OfficialCheckpoints(Path(written)), device)
+
+
+def official_teacher(checkpoints: OfficialCheckpoints, device: torch.device) -> Teacher:
+    """The published TorToiSe, as tortoise-tts runs it; one model at a time is loaded where memory is small.
+
+    Raises:
+        CheckpointError: a checkpoint is missing or at fault (several: ManyErrors).
+        MissingExtraError: tortoise-tts is not installed.
+    """
+    checkpoints.check()
+    text = TextEncoder()
+    keep = _memory_bytes(device) >= _ROOMY_BYTES
+    weights = checkpoints.digest()
+    decides = {"weights": weights, "text": dict(text.identity), "steps": OFFICIAL_STEPS, "scores_padding": True}
+    return Teacher(
+        name=checkpoints.folder.name,
+        digest=content_key(decides)[:16],
+        gpt=Part(lambda: checkpoints.load_gpt(device), keep),
+        clvp=Part(lambda: checkpoints.load_clvp(device), keep),
+        diffusion=Part(
+            lambda: DiffusionDecoder(checkpoints.load_diffusion(device), TACOTRON_RANGE, steps=OFFICIAL_STEPS), keep
+        ),
+        vocoder=Part(lambda: UnivNetVocoder(checkpoints.load_vocoder(device)), keep),
+        text=text,
+        vocabulary=OFFICIAL,
+        mel_frames=diffusion_frames,
+        gpt_mel=lambda waveform: gpt_conditioning(waveform, seed=0),
+        diffusion_mel=tacotron_conditioning,
+        scores_padding=True,
+        batch_size=16 if device.type == "cpu" else 64,
+        device=device,
+        tokenizer=checkpoints.load_tokenizer(device),
+    )
+
+
+def teacher_voices(teacher: str, source: DataSource | None) -> list[Clip]:
+    """The recordings that tell a teacher its voices.
+
+    Args:
+        teacher: as `open_teacher` reads it.
+        source: of recordings, each with its speaker; left out, the pocket's own, or the human voices that come with
+            tortoise-tts.
+
+    Raises:
+        DataError: a recording is missing or has no speaker (several: ManyErrors).
+    """
+    if source is not None:
+        clips = load_clips(source)
+        where = str(source.manifest or source.corpus)
+        raise_all([DataError(f"clip {clip.id!r} names no speaker", where=where) for clip in clips if not clip.speaker])
+        return clips
+    if teacher == POCKET:
+        from vqbench.pocket.assets import voices
+
+        return voices()
+    return corpus_clips("tortoise-voices")
+
+
+def listen(teacher: Teacher, clips: Sequence[Clip], progress: Progress) -> list[Voice]:
+    """One voice a speaker, of all clips of the speaker.
+
+    Raises:
+        DataError: for audio that cannot be read.
+    """
+    recordings: dict[str, list[Tensor]] = {}
+    with progress.task("listening to voices", len(clips)) as advance:
+        for clip in clips:
+            recordings.setdefault(clip.speaker or "", []).append(load_waveform(clip.path, SAMPLE_RATE_HZ))
+            advance()
+    return teacher.voices(recordings)
+
+
+def find_sentences(written: str, seed: int) -> Iterable[str]:
+    """The sentences of a file with one a line, or without end those of the pocket TorToiSe's domain, by a seed.
+
+    Raises:
+        DataError: the file cannot be read, or is empty.
+    """
+    return sentences(seed, POCKET_MAX_WORDS) if written == POCKET else read_sentences(Path(written))
+
+
+def _memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # not asked like this on every system
+        return 0

@@ -1,0 +1,1 @@
+"""The small TorToiSe that vqbench brings along."""

@@ -1,0 +1,260 @@
+"""Makes the pocket TorToiSe from packages alone, in stages that can be left and resumed at any step.
+
+corpus → VQVAE → tokenised speech → GPT → CLVP → diffusion. Each stage ends with a check on held-out speech, and a stage
+whose check failed is not gone past.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pydantic import BaseModel
+from safetensors.torch import load_file, save
+from torch import nn
+
+from vqbench.data.manifest import Clip, read_manifest
+from vqbench.data.synthesis import Voice, synthesize
+from vqbench.errors import TrainingError
+from vqbench.files import write_text, write_whole
+from vqbench.pocket.objectives import Denoising, Matching, NextToken
+from vqbench.pocket.plan import PartPlan, Plan
+from vqbench.pocket.speech import Batches, Speech, load_speech, read_speech, save_speech
+from vqbench.progress import Progress
+from vqbench.tokenizer.checkpoint import load_tokenizer
+from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tortoise.clvp import build_clvp
+from vqbench.tortoise.diffusion import MelRange, build_diffusion
+from vqbench.tortoise.gpt import UnifiedVoice
+from vqbench.tortoise.text import TextEncoder
+from vqbench.training.loop import Objective, optimize
+from vqbench.training.recipe import Recipe, TrainingSource
+from vqbench.training.trainer import train, write_half
+
+_UNCONDITIONED = 0.1
+"""Share of the diffusion's training rows without conditioning, so that guidance is possible."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """Where a build left things, and what its checks found."""
+
+    corpus: list[Clip]
+    vqvae: Path
+    gpt: Path
+    clvp: Path
+    diffusion: Path
+    checks: Mapping[str, Mapping[str, float]]
+
+
+def build(plan: Plan, folder: Path, device: torch.device, progress: Progress) -> Built:
+    """Carries out a plan, or what is left of it.
+
+    Args:
+        plan: what to build.
+        folder: where every stage keeps its work; 1.3 GB for the full plan.
+        device: where to train.
+        progress: shows how far each stage is.
+
+    Raises:
+        TrainingError: a stage failed its check, or the folder holds a build of another plan.
+        MissingExtraError, DataError: where a voice, a program or the disk is missing.
+    """
+    _claim(folder, plan)
+    clips = make_corpus(plan, folder, progress)
+    # What is shipped is half precision, and rounding flips codes: so the GPT learns the rounded VQVAE's.
+    vqvae = write_half(make_vqvae(plan, clips, folder, device, progress))
+    tokenizer = load_tokenizer(vqvae, device=device)
+    speech = tokenised_speech(plan, clips, tokenizer, folder, progress)
+    checks: dict[str, Mapping[str, float]] = {"vqvae": _last_row(folder / "vqvae" / "log.csv")}
+    _require(checks["vqvae"]["validation_l1"] <= plan.most_l1, "vqvae", checks["vqvae"])
+    makers: dict[str, Callable[..., tuple[nn.Module, Path, Mapping[str, float]]]] = {
+        "gpt": make_gpt,
+        "clvp": make_clvp,
+        "diffusion": make_diffusion,
+    }
+    paths: dict[str, Path] = {}
+    for name, make in makers.items():
+        _, paths[name], checks[name] = make(plan, speech, tokenizer, folder, device, progress)
+    return Built(clips, vqvae, paths["gpt"], paths["clvp"], paths["diffusion"], checks)
+
+
+def make_corpus(plan: Plan, folder: Path, progress: Progress) -> list[Clip]:
+    """Speaks the corpus, at one speed and one level: a narrow domain is what makes a small VQVAE sharp."""
+    corpus = plan.corpus
+    manifest = folder / "corpus" / "manifest.jsonl"
+    if not manifest.exists():
+        synthesize(
+            folder / "corpus",
+            corpus.n,
+            plan.seed,
+            progress,
+            voices=cast("tuple[Voice, ...]", corpus.voices),
+            speeds=(1.0,),
+            levels=(corpus.level, corpus.level),
+            max_words=corpus.max_words,
+        )
+    return read_manifest(manifest)
+
+
+def training_part(plan: Plan, clips: list[Clip]) -> list[Clip]:
+    """All but the test utterances; the last of these are the validation ones."""
+    return clips[: len(clips) - plan.corpus.n_test]
+
+
+def held_out_part(plan: Plan, clips: list[Clip]) -> list[Clip]:
+    """The utterances that nothing is trained on and no training watches."""
+    return clips[len(clips) - plan.corpus.n_test :]
+
+
+def make_vqvae(plan: Plan, clips: list[Clip], folder: Path, device: torch.device, progress: Progress) -> Path:
+    """Trains the VQVAE by reconstruction, by the same trainer as every candidate."""
+    source = TrainingSource(manifest=folder / "corpus" / "manifest.jsonl")
+    recipe = Recipe(name="pocket-vqvae", seed=0, model=plan.vqvae, training=plan.vqvae_training, data=(source,))
+    weighted = [(clip, 1.0) for clip in clips[: plan.vqvae_clips]]
+    return train(recipe, weighted, folder / "vqvae", device, progress)
+
+
+def tokenised_speech(
+    plan: Plan, clips: list[Clip], tokenizer: DVAETokenizer, folder: Path, progress: Progress
+) -> Speech:
+    """Reads and tokenises the training utterances once."""
+    path = folder / "speech.safetensors"
+    if not path.exists():
+        used = training_part(plan, clips)
+        save_speech(path, read_speech(used, tokenizer, TextEncoder().encode, plan.corpus.n_validation, progress))
+    return load_speech(path)
+
+
+def make_gpt(
+    plan: Plan, speech: Speech, tokenizer: DVAETokenizer, folder: Path, device: torch.device, progress: Progress
+) -> tuple[nn.Module, Path, Mapping[str, float]]:
+    """Trains the GPT to write the VQVAE's tokens."""
+    with _seeded(plan.seed):
+        gpt = UnifiedVoice(plan.gpt, plan.gpt_dropout).to(device)
+    objective = NextToken(gpt, _batches(speech, plan.gpt_plan, device))
+    path, check = _train_part("gpt", gpt, objective, plan.gpt_plan, plan.seed, folder, device, progress)
+    _require(check["right"] >= plan.least_right, "gpt", check)
+    return gpt, path, check
+
+
+def make_clvp(
+    plan: Plan, speech: Speech, tokenizer: DVAETokenizer, folder: Path, device: torch.device, progress: Progress
+) -> tuple[nn.Module, Path, Mapping[str, float]]:
+    """Trains CLVP to match texts and tokens."""
+    with _seeded(plan.seed):
+        clvp = build_clvp(plan.clvp).to(device)
+    objective = Matching(clvp, _batches(speech, plan.clvp_plan, device))
+    path, check = _train_part("clvp", clvp, objective, plan.clvp_plan, plan.seed, folder, device, progress)
+    _require(check["above"] >= plan.least_above, "clvp", check)
+    return clvp, path, check
+
+
+def make_diffusion(
+    plan: Plan, speech: Speech, tokenizer: DVAETokenizer, folder: Path, device: torch.device, progress: Progress
+) -> tuple[nn.Module, Path, Mapping[str, float]]:
+    """Trains the diffusion decoder on the finished GPT's latents."""
+    gpt = UnifiedVoice(plan.gpt).to(device).eval()
+    gpt.load_state_dict(load_file(folder / "gpt" / "weights.safetensors"), strict=True)
+    with _seeded(plan.seed):
+        diffusion = build_diffusion(plan.diffusion, unconditioned=_UNCONDITIONED).to(device)
+    objective = Denoising(
+        diffusion,
+        gpt,
+        _batches(speech, plan.diffusion_plan, device),
+        MelRange.of_spec(tokenizer.mel_spec),
+        plan.diffusion_crop_tokens,
+    )
+    path, check = _train_part(
+        "diffusion", diffusion, objective, plan.diffusion_plan, plan.seed, folder, device, progress
+    )
+    _require(check["noise"] <= plan.most_noise, "diffusion", check)
+    return diffusion, path, check
+
+
+def _batches(speech: Speech, plan: PartPlan, device: torch.device) -> Batches:
+    return Batches(speech, plan.batch_size, device, plan.conditioning_frames)
+
+
+def _train_part(
+    name: str,
+    module: nn.Module,
+    objective: Objective,
+    plan: PartPlan,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[Path, Mapping[str, float]]:
+    """Trains one network and keeps its weights and what its check found; a finished one is only loaded."""
+    weights, checked = folder / name / "weights.safetensors", folder / name / "check.json"
+    if not weights.exists():
+        optimize(module.train(), objective, plan.training, seed, folder / name, device, progress, name)
+        write_text(checked, json.dumps(dict(objective.validate()), indent=2))
+        state = {key: tensor.detach().cpu().contiguous() for key, tensor in module.state_dict().items()}
+        write_whole(weights, save(state))
+        (folder / name / "state.pt").unlink(missing_ok=True)
+    module.load_state_dict(load_file(weights), strict=True)
+    found: dict[str, float] = json.loads(checked.read_text(encoding="utf-8"))
+    return weights, found
+
+
+def _require(good: bool, stage: str, figures: Mapping[str, float]) -> None:
+    if not good:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        raise TrainingError(
+            f"the stage {stage!r} failed its check on held-out speech: {shown}",
+            fix="the stages after it would be trained on a bad one; remove its folder and change the plan",
+        )
+
+
+def _claim(folder: Path, plan: Plan) -> None:
+    """One folder holds one plan's build."""
+    marker, digest = folder / "plan.json", plan_digest(plan)
+    if marker.exists():
+        found = json.loads(marker.read_text(encoding="utf-8")).get("digest")
+        if found != digest:
+            raise TrainingError(
+                f"the folder holds a build of another plan (digest {found}, this one's is {digest})",
+                where=str(folder),
+                fix="choose another folder with -o",
+            )
+    else:
+        write_text(marker, json.dumps({"digest": digest, "plan": _plain(plan)}, indent=2))
+
+
+def plan_digest(plan: Plan) -> str:
+    """Sixteen hex digits over all that a plan says."""
+    return hashlib.sha256(json.dumps(_plain(plan), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return value.model_dump(mode="json")
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return value
+
+    shown = plain(asdict(plan))
+    assert isinstance(shown, dict)
+    return shown
+
+
+def _last_row(log: Path) -> Mapping[str, float]:
+    header, *_, last = log.read_text(encoding="utf-8").splitlines()
+    return {name: float(cell) for name, cell in zip(header.split(","), last.split(","), strict=True) if cell}
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draws a network's first weights from a seed of their own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

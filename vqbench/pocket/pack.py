@@ -1,0 +1,121 @@
+"""From a finished build to what is shipped: weights in half precision, recordings, and the card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from vqbench.data.manifest import Clip, write_manifest
+from vqbench.pocket.assets import Settings, save_part, write_card
+from vqbench.pocket.build import Built, held_out_part, plan_digest
+from vqbench.pocket.plan import Plan
+from vqbench.tokenizer.checkpoint import load_tokenizer
+from vqbench.tortoise.clvp import build_clvp
+from vqbench.tortoise.diffusion import build_diffusion
+from vqbench.tortoise.gpt import UnifiedVoice
+
+CONDITIONING_PER_SPEAKER = 3
+"""Recordings by which a voice is told."""
+
+LICENCE = (
+    "The weights are vqbench's own and under its licence. They were trained on speech made by Piper with the voice "
+    "`joe` (CC0) and by flite with slt, rms and awb (CMU ARCTIC, free for any use)."
+)
+
+
+def pack(plan: Plan, built: Built, folder: Path, settings: Settings, n_test: int) -> dict[str, Any]:
+    """Writes weights, recordings and the card without figures into `folder`.
+
+    Args:
+        plan: what was built.
+        built: its parts.
+        folder: what becomes `vqbench/pocket/data`.
+        settings: what the parts are run with.
+        n_test: test recordings to bring along.
+
+    Returns:
+        the card.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(built.vqvae, folder / "vqvae.safetensors")
+    for name, module, dimensions, weights in (
+        ("gpt", UnifiedVoice(plan.gpt), plan.gpt, built.gpt),
+        ("clvp", build_clvp(plan.clvp), plan.clvp, built.clvp),
+        ("diffusion", build_diffusion(plan.diffusion), plan.diffusion, built.diffusion),
+    ):
+        module.load_state_dict(load_file(weights), strict=True)
+        save_part(folder / f"{name}.safetensors", module, dimensions)
+    parts = {name: _part(folder / f"{name}.safetensors") for name in ("vqvae", "gpt", "clvp", "diffusion")}
+    for name, check in built.checks.items():
+        parts[name]["check"] = {key: round(value, 4) for key, value in check.items()}
+    tokenizer = load_tokenizer(folder / "vqvae.safetensors")
+    parts["vqvae"]["dimensions"] = asdict(tokenizer.dvae.dimensions)
+    for name, dimensions in (("gpt", plan.gpt), ("clvp", plan.clvp), ("diffusion", plan.diffusion)):
+        parts[name]["dimensions"] = asdict(dimensions)
+    _copy_clips(held_out_part(plan, built.corpus), folder, n_test)
+    used = built.corpus[: len(built.corpus) - plan.corpus.n_test]
+    card: dict[str, Any] = {
+        "name": plan.name,
+        "plan": plan_digest(plan),
+        "parts": parts,
+        "bytes": sum(part["bytes"] for part in parts.values()),
+        "settings": asdict(settings),
+        "corpus": {
+            "utterances": len(used),
+            "hours": round(sum(clip.duration_s for clip in used) / 3600, 2),
+            "held_out": plan.corpus.n_test,
+            "voices": list(plan.corpus.voices),
+            "synthesised_by": "Piper (joe), flite (slt, rms, awb)",
+            "sentences": f"vqbench.data.sentences, seed {plan.seed}, at most {plan.corpus.max_words} words",
+        },
+        "licence": LICENCE,
+        "figures": {},
+    }
+    write_card(folder, card)
+    return card
+
+
+def calm_code(speech_ends: Sequence[torch.Tensor]) -> int:
+    """The code of silence: the one that utterances end on most often."""
+    ends = torch.cat([codes[-2:] for codes in speech_ends]).long()
+    return int(ends.bincount().argmax())
+
+
+def _part(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    n_numbers = sum(tensor.numel() for tensor in load_file(path).values())
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "numbers": n_numbers,
+    }
+
+
+def _copy_clips(clips: Sequence[Clip], folder: Path, n_test: int) -> None:
+    """Some recordings of each speaker to be conditioned on, and others to test on."""
+    (folder / "clips").mkdir(exist_ok=True)
+    seen: dict[str | None, int] = {}
+    chosen: list[Clip] = []
+    for clip in clips:
+        seen[clip.speaker] = seen.get(clip.speaker, 0) + 1
+        conditioning = seen[clip.speaker] <= CONDITIONING_PER_SPEAKER
+        if not conditioning and sum(c.split == "test" for c in chosen) >= n_test:
+            continue
+        path = folder / "clips" / clip.path.name
+        shutil.copyfile(clip.path, path)
+        chosen.append(replace(clip, path=path, split="conditioning" if conditioning else "test"))
+    write_manifest(folder / "clips.jsonl", chosen)
+
+
+def add_figures(folder: Path, card: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
+    """Writes the card again, with what was measured."""
+    write_card(folder, {**json.loads(json.dumps(dict(card))), "figures": dict(figures)})

@@ -1,0 +1,177 @@
+"""How big the pocket TorToiSe is and how long each of its parts is trained; `TINY` is the same build in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vqbench.tortoise.clvp import CLVPDimensions
+from vqbench.tortoise.diffusion import DiffusionDimensions
+from vqbench.tortoise.gpt import GPTDimensions
+from vqbench.training.recipe import CodebookConfig, ModelConfig, OptimizationConfig, TrainingConfig
+
+
+@dataclass(frozen=True)
+class CorpusPlan:
+    """What is spoken. The last utterances are never trained on by anything: they are for conditioning and testing."""
+
+    n: int
+    n_test: int
+    n_validation: int
+    max_words: int = 12
+    voices: tuple[str, ...] = ("joe", "slt", "rms", "awb")
+    level: float = 0.7
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """How one network is trained.
+
+    Attributes:
+        training: the loop.
+        batch_size: utterances a step.
+        conditioning_frames: mel frames of the recording that tells a voice.
+    """
+
+    training: OptimizationConfig
+    batch_size: int
+    conditioning_frames: int = 128
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole build.
+
+    Attributes:
+        vqvae_clips: the VQVAE hears the first so many utterances; all of them would not make it sharper.
+        least_right: the GPT's check: share of held-out tokens that it predicts.
+        least_above: CLVP's check: how often a held-out text scores above another.
+        most_noise: the diffusion's check: mean squared error of the noise it predicts on held-out speech.
+        most_l1: the VQVAE's check: held-out mean absolute error in training units.
+    """
+
+    name: str
+    seed: int
+    corpus: CorpusPlan
+    vqvae_clips: int
+    vqvae: ModelConfig
+    vqvae_training: TrainingConfig
+    most_l1: float
+    gpt: GPTDimensions
+    gpt_dropout: float
+    gpt_plan: PartPlan
+    least_right: float
+    clvp: CLVPDimensions
+    clvp_plan: PartPlan
+    least_above: float
+    diffusion: DiffusionDimensions
+    diffusion_plan: PartPlan
+    diffusion_crop_tokens: int
+    most_noise: float
+
+
+FULL = Plan(
+    name="pocket",
+    seed=7,
+    corpus=CorpusPlan(n=12_400, n_test=400, n_validation=200),
+    vqvae_clips=3_000,
+    vqvae=ModelConfig(hidden_dim=128, codebook_size=1024, codebook_dim=128),
+    vqvae_training=TrainingConfig(
+        steps=9_000,
+        batch_size=24,
+        crop_frames=128,
+        learning_rate=8e-4,
+        precision="bf16",
+        codebook=CodebookConfig(decay=0.97, restart_below=0.1),
+        validate_every=300,
+        checkpoint_every=300,
+    ),
+    most_l1=0.12,
+    gpt=GPTDimensions(
+        n_layers=6,
+        width=256,
+        n_heads=4,
+        n_codes=1024,
+        max_text_tokens=100,
+        max_mel_tokens=200,
+        max_conditioning_inputs=1,
+    ),
+    gpt_dropout=0.1,
+    gpt_plan=PartPlan(
+        OptimizationConfig(
+            steps=4_000,
+            learning_rate=1e-3,
+            warmup_steps=300,
+            weight_decay=0.05,
+            precision="bf16",
+            validate_every=200,
+            checkpoint_every=200,
+        ),
+        batch_size=32,
+    ),
+    least_right=0.3,
+    clvp=CLVPDimensions(n_layers=3, width=128, n_heads=2, n_text_tokens=256, n_codes=1024),
+    clvp_plan=PartPlan(
+        OptimizationConfig(
+            steps=2_000,
+            learning_rate=1e-3,
+            warmup_steps=200,
+            precision="bf16",
+            validate_every=200,
+            checkpoint_every=200,
+        ),
+        batch_size=64,
+    ),
+    least_above=0.95,
+    diffusion=DiffusionDimensions(n_layers=4, width=192, n_heads=4, n_mels=80, latent_width=256, n_codes=1),
+    diffusion_plan=PartPlan(
+        OptimizationConfig(
+            steps=4_500,
+            learning_rate=8e-4,
+            warmup_steps=200,
+            precision="bf16",
+            validate_every=300,
+            checkpoint_every=300,
+        ),
+        batch_size=24,
+    ),
+    diffusion_crop_tokens=32,
+    most_noise=0.3,
+)
+"""What is shipped."""
+
+_BRIEF = OptimizationConfig(
+    steps=6, learning_rate=1e-3, warmup_steps=2, validate_every=3, checkpoint_every=2, schedule="constant"
+)
+
+TINY = Plan(
+    name="tiny",
+    seed=7,
+    corpus=CorpusPlan(n=24, n_test=4, n_validation=4, max_words=8, voices=("slt", "rms")),
+    vqvae_clips=16,
+    vqvae=ModelConfig(hidden_dim=16, codebook_size=32, codebook_dim=8, num_resnet_blocks=1),
+    vqvae_training=TrainingConfig(
+        steps=20,
+        batch_size=4,
+        crop_frames=64,
+        learning_rate=2e-3,
+        warmup_steps=2,
+        validate_every=10,
+        validation_share=0.3,
+        checkpoint_every=5,
+    ),
+    most_l1=1.0,
+    gpt=GPTDimensions(
+        n_layers=1, width=32, n_heads=2, n_codes=32, max_text_tokens=100, max_mel_tokens=120, max_conditioning_inputs=1
+    ),
+    gpt_dropout=0.1,
+    gpt_plan=PartPlan(_BRIEF, batch_size=4, conditioning_frames=32),
+    least_right=0.0,
+    clvp=CLVPDimensions(n_layers=1, width=32, n_heads=1, n_text_tokens=256, n_codes=32),
+    clvp_plan=PartPlan(_BRIEF, batch_size=4, conditioning_frames=32),
+    least_above=0.0,
+    diffusion=DiffusionDimensions(n_layers=1, width=32, n_heads=2, n_mels=80, latent_width=32, n_codes=1),
+    diffusion_plan=PartPlan(_BRIEF, batch_size=4, conditioning_frames=32),
+    diffusion_crop_tokens=16,
+    most_noise=2.0,
+)
+"""The same build with everything small: for tests, and to try it out. It does not speak."""

@@ -1,0 +1,188 @@
+"""The pocket TorToiSe's training speech, read and tokenised once: mels, codes, text tokens, speakers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vqbench.audio.io import load_waveform
+from vqbench.audio.mel import MelFrontEnd
+from vqbench.data.manifest import Clip
+from vqbench.progress import Progress
+from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tokenizer.protocol import encode
+
+PHASES = 4
+"""Each utterance is tokenised as it is and without its first one, two and three mel frames: the same speech falls
+otherwise into tokens, and a small corpus stands for four."""
+
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different length, end to end: row i is `flat[..., starts[i] : starts[i + 1]]`."""
+
+    flat: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Tensor]) -> Ragged:
+        """Joins rows along their last dimension."""
+        starts = torch.tensor([0, *(row.shape[-1] for row in rows)]).cumsum(0)
+        return cls(torch.cat(list(rows), dim=-1), starts)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.flat[..., int(self.starts[index]) : int(self.starts[index + 1])]
+
+    def length(self, index: int) -> int:
+        """Of one row."""
+        return int(self.starts[index + 1] - self.starts[index])
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Utterances, the last `n_validation` of them held out.
+
+    Attributes:
+        mels: (n_mels, T) float16 each.
+        codes: for each phase, (L,) int16 each, of the mel without its first `phase` frames.
+        texts: (T,) int16 each, as `TextEncoder` gives them.
+        speakers: (n,) int64, numbered.
+    """
+
+    mels: Ragged
+    codes: tuple[Ragged, ...]
+    texts: Ragged
+    speakers: Tensor
+    n_validation: int
+
+    @property
+    def n_training(self) -> int:
+        """Utterances to train on, the first ones."""
+        return len(self.mels) - self.n_validation
+
+
+def read_speech(
+    clips: Sequence[Clip],
+    tokenizer: DVAETokenizer,
+    encode_text: Callable[[str], Tensor],
+    n_validation: int,
+    progress: Progress,
+) -> Speech:
+    """Reads all clips and tokenises them.
+
+    Raises:
+        DataError: a clip cannot be read, or its text not be encoded.
+    """
+    front_end = MelFrontEnd(tokenizer.mel_spec)
+    mels: list[Tensor] = []
+    codes: tuple[list[Tensor], ...] = tuple([] for _ in range(PHASES))
+    with progress.task("reading and tokenising speech", len(clips)) as advance, torch.inference_mode():
+        for start in range(0, len(clips), _AT_ONCE):
+            chunk = clips[start : start + _AT_ONCE]
+            fresh = [front_end(load_waveform(clip.path, tokenizer.mel_spec.sample_rate_hz)) for clip in chunk]
+            for phase, rows in enumerate(codes):
+                rows += [row.cpu().short() for row in encode(tokenizer, [mel[:, phase:] for mel in fresh])]
+            mels += [mel.half() for mel in fresh]
+            advance(len(chunk))
+    names = sorted({clip.speaker or "" for clip in clips})
+    return Speech(
+        Ragged.of(mels),
+        tuple(Ragged.of(rows) for rows in codes),
+        Ragged.of([encode_text(clip.text or "").short() for clip in clips]),
+        torch.tensor([names.index(clip.speaker or "") for clip in clips]),
+        n_validation,
+    )
+
+
+def save_speech(path: Path, speech: Speech) -> None:
+    """Writes it as one safetensors file."""
+    rows = {"mels": speech.mels, "texts": speech.texts, **{f"codes{i}": rows for i, rows in enumerate(speech.codes)}}
+    tensors = {f"{name}.flat": ragged.flat.contiguous() for name, ragged in rows.items()}
+    tensors |= {f"{name}.starts": ragged.starts for name, ragged in rows.items()}
+    half_written = path.with_suffix(".part")
+    save_file({**tensors, "speakers": speech.speakers, "n_validation": torch.tensor(speech.n_validation)}, half_written)
+    half_written.replace(path)
+
+
+def load_speech(path: Path) -> Speech:
+    """Reads what `save_speech` wrote."""
+    tensors = load_file(path)
+
+    def ragged(name: str) -> Ragged:
+        return Ragged(tensors[f"{name}.flat"], tensors[f"{name}.starts"])
+
+    return Speech(
+        ragged("mels"),
+        tuple(ragged(f"codes{i}") for i in range(PHASES)),
+        ragged("texts"),
+        tensors["speakers"],
+        int(tensors["n_validation"]),
+    )
+
+
+class Batches:
+    """Draws batches of utterances of like length, with another recording of each one's speaker beside it."""
+
+    def __init__(self, speech: Speech, size: int, device: torch.device, conditioning_frames: int) -> None:
+        self.speech, self.size, self.device = speech, size, device
+        self.conditioning_frames = conditioning_frames
+        lengths = speech.mels.starts.diff()
+        self._by_length = lengths[: speech.n_training].argsort(stable=True)
+        self._of_speaker = {
+            name: (speech.speakers[: speech.n_training] == name).nonzero().flatten()
+            for name in sorted(set(speech.speakers.tolist()))
+        }
+
+    def draw(self, generator: torch.Generator) -> tuple[list[int], int]:
+        """Training utterances, each equally likely but for the shortest and longest, and the phase of their codes."""
+        n = len(self._by_length)
+        window = min(n, 16 * self.size)
+        first = int(torch.randint(n - window + 1, (1,), generator=generator))
+        rows = self._by_length[first + torch.randperm(window, generator=generator)[: self.size]]
+        return rows.tolist(), int(torch.randint(PHASES, (1,), generator=generator))
+
+    def validation(self) -> list[int]:
+        """The held-out utterances."""
+        return list(range(self.speech.n_training, len(self.speech.mels)))
+
+    def texts(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(B, T) int64 filled with zeros, and (B,) their lengths."""
+        return self._padded([self.speech.texts[row] for row in rows], 0)
+
+    def codes(self, rows: Sequence[int], phase: int, fill: int) -> tuple[Tensor, Tensor]:
+        """(B, L) int64 filled with `fill`, and (B,) their lengths."""
+        return self._padded([self.speech.codes[phase][row] for row in rows], fill)
+
+    def conditioning(self, rows: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Crops of recordings of the speakers of these rows, one a speaker, which is less to encode than one a row.
+
+        Returns:
+            (S, n_mels, conditioning_frames) float32, and for each row which of them is its speaker's, (B,) int64.
+        """
+        n = self.conditioning_frames
+        speakers = [int(self.speech.speakers[row]) for row in rows]
+        present = sorted(set(speakers))
+        crops = []
+        for speaker in present:
+            others = self._of_speaker[speaker]
+            mel = self.speech.mels[int(others[torch.randint(len(others), (1,), generator=generator)])]
+            start = int(torch.randint(max(1, mel.shape[-1] - n + 1), (1,), generator=generator))
+            crop = mel[:, start : start + n]
+            # A recording shorter than the crop is heard again from its start.
+            crops.append(crop.repeat(1, -(-n // crop.shape[-1]))[:, :n].float())
+        which = torch.tensor([present.index(speaker) for speaker in speakers], device=self.device)
+        return torch.stack(crops).to(self.device), which
+
+    def _padded(self, rows: Sequence[Tensor], fill: int) -> tuple[Tensor, Tensor]:
+        padded = torch.nn.utils.rnn.pad_sequence([row.long() for row in rows], batch_first=True, padding_value=fill)
+        return padded.to(self.device), torch.tensor([len(row) for row in rows], device=self.device)

@@ -1,0 +1,1 @@
+"""TorToiSe: text and a voice become tokens, tokens a waveform."""
