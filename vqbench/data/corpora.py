@@ -33,6 +33,8 @@ def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None =
 
     `tortoise-voices`: the audiobook voices that tortoise-tts ships, 26 clips (185 s) of 10 human speakers; no speaker
     is in both of the splits `train` and `test`.
+    `pocket`: what the pocket TorToiSe's four synthetic speakers say and none of its parts was trained on; its splits
+    are `test`, and `conditioning`, by which the teacher is told a voice.
 
     Args:
         name: of the corpus.
@@ -42,8 +44,11 @@ def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None =
     Raises:
         DataError: tortoise-tts is not installed or has other recordings, or no clip is left.
     """
+    if name == "pocket":
+        with resources.as_file(resources.files("vqbench.pocket") / "data" / "clips.jsonl") as manifest:
+            return read_manifest(manifest, split=split, limit=limit)
     if name != "tortoise-voices":
-        raise DataError(f"there is no corpus {name!r}", expected="tortoise-voices")
+        raise DataError(f"there is no corpus {name!r}", expected="tortoise-voices or pocket")
     voices = _tortoise_voices()
     with resources.as_file(resources.files("vqbench.data") / "tortoise_voices.jsonl") as manifest:
         try:

@@ -235,7 +235,7 @@ _OPENERS = (
 
 
 def sentences(seed: int, max_words: int = 24) -> Iterator[str]:
-    """Yields distinct sentences of some 6 to 20 words, none of more than `max_words`, the same ones for the same seed."""
+    """Yields distinct sentences of some 6 to 20 words, at most `max_words`, the same ones for the same seed."""
     draw = random.Random(seed)
     seen: set[str] = set()
     while True:

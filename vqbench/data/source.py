@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vqbench.config import ConfigModel, ExistingFile, Fault, exactly_one
 
-CorpusName = Literal["tortoise-voices"]
+CorpusName = Literal["tortoise-voices", "pocket"]
 """The corpora that vqbench can find by name."""
 
 

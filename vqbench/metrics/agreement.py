@@ -204,6 +204,7 @@ def _spec(
         description=description,
         decimals=decimals,
         headline=headline,
+        clip_set="pairs",
     )
 
 
