@@ -143,7 +143,9 @@ def test_the_loss_is_of_noise_variance_and_the_mel_head(model, rows):
     voice = torch.randn(3, 2, 12, 20, generator=torch.Generator().manual_seed(6))
     schedule = noise_schedule()
     with torch.no_grad():
-        loss = training_loss(model, schedule, mel, latents, voice, torch.Generator().manual_seed(7))
+        loss = training_loss(
+            model, schedule, mel, latents, model.get_conditioning(voice), torch.Generator().manual_seed(7)
+        )
         # By hand, from the same draws.
         generator = torch.Generator().manual_seed(7)
         steps = torch.randint(0, 4000, (3,), generator=generator)
@@ -165,7 +167,7 @@ def test_training_lowers_the_loss(rows, given):
     optimiser, generator = torch.optim.Adam(model.parameters(), 2e-3), torch.Generator().manual_seed(0)
     schedule, losses = noise_schedule(), []
     for _ in range(40):
-        loss = training_loss(model, schedule, mel, aligned, mel, generator)
+        loss = training_loss(model, schedule, mel, aligned, model.get_conditioning(mel), generator)
         optimiser.zero_grad()
         loss.total.backward()
         optimiser.step()
@@ -188,3 +190,24 @@ def test_the_default_sizes_are_those_that_upstream_loads_the_official_file_into(
     assert {key: t.shape for key, t in ours.state_dict().items()} == {
         key: t.shape for key, t in upstream.state_dict().items()
     }
+
+
+def test_training_under_autocast_is_training_in_half_precision() -> None:
+    model, schedule = build_diffusion(SMALL), noise_schedule()
+    mel, latents = torch.randn(2, SMALL.n_mels, 16).tanh(), torch.randn(2, 4, SMALL.latent_width)
+
+    def loss() -> torch.Tensor:
+        draws = torch.Generator().manual_seed(1)
+        return training_loss(model, schedule, mel, latents, model.get_conditioning(mel), draws).total
+
+    seen: set[torch.dtype] = set()
+    model.layers[1].attn.qkv.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    full = loss()
+    assert seen == {torch.float32}
+    seen.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = loss()
+    assert seen == {torch.bfloat16}
+    torch.testing.assert_close(half, full, rtol=0.05, atol=0)
+    half.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -107,7 +109,7 @@ class Denoising:
     """The diffusion decoder's: undo noise on a mel, given the GPT's latents and another recording of the speaker."""
 
     def __init__(
-        self, diffusion: nn.Module, gpt: UnifiedVoice, batches: Batches, mel_range: MelRange, crop_tokens: int
+        self, diffusion: Any, gpt: UnifiedVoice, batches: Batches, mel_range: MelRange, crop_tokens: int
     ) -> None:
         self.diffusion, self.gpt, self.batches = diffusion, gpt.eval(), batches
         self.mel_range, self.crop_tokens = mel_range, crop_tokens
@@ -156,7 +158,7 @@ class Denoising:
             self._schedule,
             unit,
             torch.stack([piece[:short] for piece in pieces]),
-            crops[which],
+            self.diffusion.get_conditioning(crops)[which],
             draw,
         )
         figures = {"noise": loss.noise.item(), "variance": loss.variance.item(), "mel": loss.mel.item()}

@@ -83,7 +83,8 @@ class Table:
     """The sufficient statistics of one candidate in one group.
 
     Attributes:
-        row_ids: clip ids, or repetition ids for timings. Every clip of the group's set is here or in `unscored`, not in both.
+        row_ids: clip ids, or repetition ids for timings. Every clip of the group's set is here or in `unscored`, never
+            in both.
         columns: name → one cell a row.
         constants: numbers that hold for all rows, e.g. `codebook_size`.
         unscored: clip id → why it has no row.

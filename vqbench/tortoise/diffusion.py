@@ -115,6 +115,9 @@ def build_diffusion(
         layer_drop=layer_drop,
         unconditioned_percentage=unconditioned,
     )
+    # Upstream always runs the first layer in full precision, but under autocast hands it half-precision numbers.
+    first = model.get_submodule("layers.0")
+    first.register_forward_pre_hook(lambda _, inputs: tuple(x.float() for x in inputs))
     return model
 
 
@@ -159,7 +162,7 @@ def training_loss(
     schedule: Any,
     unit_mel: Tensor,
     latents: Tensor,
-    conditioning_mel: Tensor,
+    conditioning: Tensor,
     generator: torch.Generator,
 ) -> DiffusionLoss:
     """Computes upstream's training loss at one random step a row.
@@ -169,9 +172,11 @@ def training_loss(
         schedule: from `noise_schedule()`.
         unit_mel: (B, n_mels, T) float32, `MelRange.to_unit` of the true mels.
         latents: (B, L, latent_width) float32 of the GPT, stretched over all T frames; or (B, L) int64 tokens.
-        conditioning_mel: (B, n_mels, S) or (B, clips, n_mels, S) float32 of the same voices.
+        conditioning: (B, 2 · width) float32, the model's `get_conditioning` of mels of the same voices.
         generator: on the CPU; draws steps and noise. What the network drops comes from torch's own state.
     """
+    # Without this the layers would leave an autocast that their caller asked for.
+    model.enable_fp16 = torch.is_autocast_enabled(unit_mel.device.type)
     steps = torch.randint(0, schedule.num_timesteps, (len(unit_mel),), generator=generator)
     noise = torch.randn(unit_mel.shape, generator=generator)
     terms = schedule.training_losses(
@@ -180,7 +185,7 @@ def training_loss(
         steps.to(unit_mel.device),
         model_kwargs={
             "aligned_conditioning": latents,
-            "conditioning_latent": model.get_conditioning(conditioning_mel),
+            "conditioning_latent": conditioning,
             "return_code_pred": True,
         },
         noise=noise.to(unit_mel.device),
