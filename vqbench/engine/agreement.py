@@ -7,7 +7,7 @@ and are cheap, so they are counted anew in every run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from vqbench.progress import Progress
 from vqbench.results.record import ClipRecord, MetricSpec, Table
 from vqbench.suite import POCKET, Suite
 from vqbench.tokenizer.protocol import SpeechTokenizer
-from vqbench.tortoise.pair_generation import generate_pairs
+from vqbench.tortoise.pair_generation import generate_pairs, split_of
 from vqbench.tortoise.pairs import read_pairs
 from vqbench.tortoise.teacher import Teacher
 from vqbench.tortoise.tokens import SAMPLES_PER_TOKEN
@@ -41,6 +41,9 @@ _SILENCE_DB = -40.0
 """A token is silent where its samples are so far below the loudest token of its recording."""
 
 _AT_ONCE = 32
+
+_SENTENCE_SEED = 1_000_003
+"""Added to a suite's seed: other sentences than the pocket TorToiSe was trained on."""
 
 _NATURAL = ("raw", "floor", "without_silence", "relabelled", "top5", "codebook_distance", "mutual_information_share")
 """What is shown of human recordings, where the true tokenizer's tokens stand in for the GPT's: its ceiling is 1."""
@@ -196,7 +199,7 @@ def _written(question: Question, cache: Cache, progress: Progress) -> list[Targe
     if not (cache.read and whole.exists()):
         generate_pairs(
             teacher,
-            find_sentences(question.sentences, _sentence_seed(question.seed)),
+            _sentences(question),
             listen(teacher, question.voices, progress),
             folder,
             question.n,
@@ -218,9 +221,10 @@ def _written(question: Question, cache: Cache, progress: Progress) -> list[Targe
     ]
 
 
-def _sentence_seed(seed: int) -> int:
-    """Suites ask for other sentences than the pocket TorToiSe was trained on (seed 7) or pairs are generated from."""
-    return 1_000_003 + seed
+def _sentences(question: Question) -> Iterable[str]:
+    """The sentences of a file, or those of the pocket's that `vqbench pairs generate` never trains on, by their hash."""
+    found = find_sentences(question.sentences, _SENTENCE_SEED + question.seed)
+    return (text for text in found if split_of(text) == "test") if question.sentences == POCKET else found
 
 
 def _natural(clip: Clip, tokenizer: SpeechTokenizer) -> Target:
