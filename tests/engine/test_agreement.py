@@ -36,6 +36,7 @@ from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 
 N = 6
+"""Sentences asked for; an utterance that repeats another's tokens is left out."""
 
 
 def tokenizer(seed: int, size: int = VOCABULARY.n_codes) -> DVAETokenizer:
@@ -200,7 +201,9 @@ def suite_file(tmp_path: Path, question: Question, monkeypatch: pytest.MonkeyPat
     return write
 
 
-def test_a_run_holds_agreement_beside_the_rest(suite_file: Callable[..., Path], tmp_path: Path, cache: Cache) -> None:
+def test_a_run_holds_agreement_beside_the_rest(
+    suite_file: Callable[..., Path], tmp_path: Path, cache: Cache, answer: AgreementData
+) -> None:
     suite = load_suite(suite_file(gate=["token_agreement.raw >= 0.9", "token_agreement.floor >= 0"], min_clips=2))
     run = run_suite(suite, cache, Silent()).run
     check_run(run)
@@ -210,17 +213,19 @@ def test_a_run_holds_agreement_beside_the_rest(suite_file: Callable[..., Path], 
     for name in ("one", "two"):
         raw, floor = found[name, "token_agreement.raw"], found[name, "token_agreement.floor"]
         assert raw.value is not None and raw.ci_low is not None
-        assert raw.n == N and raw.n_clusters is None  # every sentence is a row of its own
+        assert raw.n == len(answer.written) and raw.n_clusters is None  # every sentence is a row of its own
         assert floor.value is not None and floor.value > 0
     assert {clip.clip_set for clip in run.clips} == {"speech", "pairs", "natural"}
     assert ("original", "token_agreement.raw") not in found
 
 
-def test_two_candidates_are_compared_pair_by_pair(suite_file: Callable[..., Path], cache: Cache) -> None:
+def test_two_candidates_are_compared_pair_by_pair(
+    suite_file: Callable[..., Path], cache: Cache, answer: AgreementData
+) -> None:
     run = run_suite(load_suite(suite_file()), cache, Silent()).run
     table = compare_runs([Selection("run", run)], ["token_agreement.raw"])
     (raw,) = table.comparisons
-    assert (raw.reference, raw.candidate, raw.n_pairs) == ("one", "two", N)
+    assert (raw.reference, raw.candidate, raw.n_pairs) == ("one", "two", len(answer.written))
     assert raw.delta is not None and raw.ci_low is not None
 
 

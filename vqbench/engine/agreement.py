@@ -222,7 +222,7 @@ def _written(question: Question, cache: Cache, progress: Progress) -> list[Targe
 
 
 def _sentences(question: Question) -> Iterable[str]:
-    """The sentences of a file, or those of the pocket's that `vqbench pairs generate` never trains on, by their hash."""
+    """The sentences of a file, or those of the pocket's that no `vqbench pairs generate` trains on, by their hash."""
     found = find_sentences(question.sentences, _SENTENCE_SEED + question.seed)
     return (text for text in found if split_of(text) == "test") if question.sentences == POCKET else found
 
