@@ -48,12 +48,13 @@ def test_suites_load(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipes_load(path: Path, tmp_path: Path) -> None:
-    # The synthetic corpus is made by a command, so its manifest is not in a clean checkout.
+    # Synthetic corpora and pairs are made by commands, so they are not in a clean checkout.
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "recipes").mkdir()
-    corpus = tmp_path / "trainings/corpus/manifest.jsonl"
-    corpus.parent.mkdir(parents=True)
-    corpus.touch()
+    (tmp_path / "trainings/pairs").mkdir(parents=True)
+    for corpus in ("trainings/corpus", "trainings/pocket/corpus"):
+        (tmp_path / corpus).mkdir(parents=True)
+        (tmp_path / corpus / "manifest.jsonl").touch()
     copy = tmp_path / "recipes" / path.name
     copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     assert load_recipe(copy).name == path.stem

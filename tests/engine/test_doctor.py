@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from vqbench.cli import app
+from vqbench.engine import doctor
 from vqbench.engine.doctor import examine, examine_cache, is_fit
 
 
@@ -65,3 +69,44 @@ def test_an_unwritable_cache_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = examine_cache()
     assert cache.status == "missing"
     assert "VQBENCH_CACHE" in cache.to_do
+
+
+def test_a_pocket_tortoise_that_did_not_come_along_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SHIPPED", tmp_path)
+    found = doctor.examine_pocket()
+    assert found.status == "note"
+    assert "vqbench pocket build" in found.to_do
+    (tmp_path / "card.json").write_text("{")
+    assert doctor.examine_pocket().status == "missing"
+
+
+def test_what_pocket_build_needs_is_examined(findings) -> None:  # type: ignore[no-untyped-def]
+    found = {finding.what: finding for finding in findings}
+    for voice in ("flite", "Piper and its voice joe"):
+        assert found[voice].status == "ok" or "pocket build" in found[voice].found
+
+
+def test_every_faulty_checkpoint_has_its_line(tmp_path: Path) -> None:
+    (tmp_path / "clvp2.pth").write_bytes(b"no checkpoint")
+    found = list(doctor.examine_checkpoints(tmp_path))
+    assert [finding.status for finding in found] == ["missing"] * 4
+    names = ("autoregressive.pth", "clvp2.pth", "diffusion_decoder.pth", "vocoder.pth")
+    for finding, name in zip(found, names, strict=True):
+        assert name in finding.found
+        assert finding.to_do.startswith("download it from")
+    assert "13 bytes" in found[1].found
+
+
+def test_whole_checkpoints_are_told_from_their_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("vqbench.tortoise.official.OfficialCheckpoints.faults", lambda self: [])
+    (found,) = doctor.examine_checkpoints(tmp_path)
+    assert found.status == "ok"
+    assert "without the VQVAE, dvae.pth" in found.found
+
+
+def test_the_command_looks_at_the_folder_that_is_named(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["doctor", "--teacher", str(tmp_path / "nowhere"), "--json"])
+    assert shown.exit_code == 1
+    (found,) = [f for f in json.loads(shown.stdout) if f["what"] == "TorToiSe's checkpoints"]
+    assert found["status"] == "missing"
+    assert "there is no such folder" in found["found"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqbench.cli import baseline, compare, data, doctor, gate, pairs, report, run, schema, train
+from vqbench.cli import baseline, compare, data, doctor, gate, pairs, pocket, report, run, schema, train
 from vqbench.errors import ManyErrors, VqbenchError
 from vqbench.extras import missing_extra
 
@@ -78,6 +78,7 @@ app.add_typer(baseline.app, name="baseline")
 app.command("train")(train.train)
 app.add_typer(data.app, name="data")
 app.add_typer(pairs.app, name="pairs")
+app.add_typer(pocket.app, name="pocket")
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
 

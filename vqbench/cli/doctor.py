@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from vqbench.cli import console
 
 
-def doctor(as_json: console.AsJson = False) -> None:
+def doctor(
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", "-t", metavar="DIR", help="Also look at TorToiSe's checkpoints in DIR.")
+    ] = None,
+    as_json: console.AsJson = False,
+) -> None:
     """Say what vqbench finds on this machine and what is missing.
 
-    Exit 1 where `vqbench run suites/quick.yaml` could not run.
+    Exit 1 where `vqbench run suites/quick.yaml` could not run, or what was asked for is at fault.
 
-    Example: vqbench doctor
+    Example: vqbench doctor --teacher checkpoints/tortoise
     """
     from vqbench.engine.doctor import examine, is_fit
 
-    findings = examine()
+    findings = examine(teacher)
     if as_json:
         import json
 

@@ -6,6 +6,7 @@ They exist to be spoken by a synthesiser: everyday words, no names that have sev
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 _PEOPLE = (
@@ -232,6 +233,61 @@ _OPENERS = (
     "as far as I know",
     "some years later",
 )
+
+
+HARD_TO_HEAR = frozenset(
+    [
+        "believed",
+        "bird",
+        "book",
+        "bought",
+        "box",
+        "captain",
+        "carried",
+        "church",
+        "cleaned",
+        "cloud",
+        "drew",
+        "dropped",
+        "examined",
+        "fought",
+        "gardener",
+        "glove",
+        "hall",
+        "hid",
+        "hollow",
+        "horse",
+        "judge",
+        "laughed",
+        "map",
+        "moved",
+        "mountain",
+        "neighbor",
+        "night",
+        "nurse",
+        "pulled",
+        "sea",
+        "searched",
+        "shop",
+        "surprise",
+        "tall",
+        "thick",
+        "touched",
+        "warm",
+        "washed",
+        "watched",
+        "welcomed",
+    ]
+)
+"""Words that Whisper tiny.en gets wrong in more than 15 % of the corpus's own recordings, 900 of those trained on."""
+
+
+def is_easily_heard(text: str) -> bool:
+    """Whether an ASR that is given a good recording of the sentence can be expected to spell it.
+
+    What it misspells anyway says nothing about whoever speaks, so sentences to be judged by are chosen so.
+    """
+    return HARD_TO_HEAR.isdisjoint(re.findall(r"[a-z]+", text.lower()))
 
 
 def sentences(seed: int, max_words: int = 24) -> Iterator[str]:

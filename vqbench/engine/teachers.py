@@ -12,7 +12,7 @@ from torch import Tensor
 from vqbench.audio.io import load_waveform
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.data.manifest import Clip
-from vqbench.data.sentences import sentences
+from vqbench.data.sentences import is_easily_heard, sentences
 from vqbench.data.source import DataSource
 from vqbench.engine.cache import content_key
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
@@ -138,7 +138,9 @@ def find_sentences(written: str, seed: int) -> Iterable[str]:
     Raises:
         DataError: the file cannot be read, or is empty.
     """
-    return sentences(seed, POCKET_MAX_WORDS) if written == POCKET else read_sentences(Path(written))
+    if written == POCKET:
+        return filter(is_easily_heard, sentences(seed, POCKET_MAX_WORDS))
+    return read_sentences(Path(written))
 
 
 def _memory_bytes(device: torch.device) -> int:

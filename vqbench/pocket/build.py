@@ -22,7 +22,7 @@ from torch import nn
 from vqbench.data.manifest import Clip, read_manifest
 from vqbench.data.synthesis import Voice, synthesize
 from vqbench.errors import TrainingError
-from vqbench.files import write_text, write_whole
+from vqbench.files import require_writable, write_text, write_whole
 from vqbench.pocket.objectives import Denoising, Matching, NextToken
 from vqbench.pocket.plan import PartPlan, Plan
 from vqbench.pocket.speech import Batches, Speech, load_speech, read_speech, save_speech
@@ -33,19 +33,45 @@ from vqbench.tortoise.clvp import build_clvp
 from vqbench.tortoise.diffusion import MelRange, build_diffusion
 from vqbench.tortoise.gpt import UnifiedVoice
 from vqbench.tortoise.text import TextEncoder
+from vqbench.tortoise.upstream import upstream_module
 from vqbench.training.loop import Objective, optimize
 from vqbench.training.recipe import Recipe, TrainingSource
-from vqbench.training.trainer import train, write_half
+from vqbench.training.trainer import half_path, train, write_half
 
 _UNCONDITIONED = 0.1
 """Share of the diffusion's training rows without conditioning, so that guidance is possible."""
 
+_WITHOUT_WEIGHT = ("name", "duration", "most_l1", "least_right", "least_above", "most_noise", "speaking")
+"""What a plan says that no weight depends on: a folder built without it is built with it."""
+
+_UPSTREAM = ("utils.tokenizer", "models.clvp", "models.diffusion_decoder", "utils.diffusion")
+"""Modules of tortoise-tts that the later stages need."""
+
+_ELSEWHERE = "choose another folder with -o"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a build: `done` where it left its work in the folder before."""
+
+    name: str
+    work: str
+    done: bool
+
 
 @dataclass(frozen=True)
 class Built:
-    """Where a build left things, and what its checks found."""
+    """What a build made, and what its checks found.
+
+    Attributes:
+        corpus: all utterances, in order.
+        speech: those that are not held out, tokenised.
+        vqvae: its weights in half precision; the others' are in full.
+        checks: of each trained part, figures on held-out speech.
+    """
 
     corpus: list[Clip]
+    speech: Speech
     vqvae: Path
     gpt: Path
     clvp: Path
@@ -53,27 +79,50 @@ class Built:
     checks: Mapping[str, Mapping[str, float]]
 
 
+def stages(plan: Plan, folder: Path) -> list[Stage]:
+    """What a build will do, and what of it is done."""
+    corpus = plan.corpus
+
+    def trained(name: str, steps: int, file: str = "weights.safetensors") -> Stage:
+        return Stage(name, f"{steps:,} steps", (folder / name / file).exists())
+
+    spoken = f"{corpus.n:,} utterances by {', '.join(corpus.voices)}"
+    return [
+        Stage("corpus", spoken, _manifest(folder).exists()),
+        trained("vqvae", plan.vqvae_training.steps, "checkpoint.safetensors"),
+        Stage("speech", "the corpus in the VQVAE's tokens", _speech_file(folder).exists()),
+        trained("gpt", plan.gpt_plan.training.steps),
+        trained("clvp", plan.clvp_plan.training.steps),
+        trained("diffusion", plan.diffusion_plan.training.steps),
+    ]
+
+
 def build(plan: Plan, folder: Path, device: torch.device, progress: Progress) -> Built:
     """Carries out a plan, or what is left of it.
 
     Args:
         plan: what to build.
-        folder: where every stage keeps its work; 1.3 GB for the full plan.
+        folder: where every stage keeps its work; 2 GB for the full plan.
         device: where to train.
         progress: shows how far each stage is.
 
     Raises:
         TrainingError: a stage failed its check, or the folder holds a build of another plan.
-        MissingExtraError, DataError: where a voice, a program or the disk is missing.
+        MissingExtraError, DataError: where a voice, a program, a package or the disk is missing.
     """
+    for name in _UPSTREAM:
+        upstream_module(name)  # what is missing is missed now, not after hours
     _claim(folder, plan)
     clips = make_corpus(plan, folder, progress)
+    checkpoint = make_vqvae(plan, clips, folder, device, progress)
+    checks: dict[str, Mapping[str, float]] = {"vqvae": _held_out_figures(folder / "vqvae" / "log.csv")}
+    _require(checks["vqvae"]["l1"] <= plan.most_l1, "vqvae", checks["vqvae"])
     # What is shipped is half precision, and rounding flips codes: so the GPT learns the rounded VQVAE's.
-    vqvae = write_half(make_vqvae(plan, clips, folder, device, progress))
+    vqvae = half_path(checkpoint)
+    if not vqvae.exists():
+        write_half(checkpoint)
     tokenizer = load_tokenizer(vqvae, device=device)
     speech = tokenised_speech(plan, clips, tokenizer, folder, progress)
-    checks: dict[str, Mapping[str, float]] = {"vqvae": _last_row(folder / "vqvae" / "log.csv")}
-    _require(checks["vqvae"]["validation_l1"] <= plan.most_l1, "vqvae", checks["vqvae"])
     makers: dict[str, Callable[..., tuple[nn.Module, Path, Mapping[str, float]]]] = {
         "gpt": make_gpt,
         "clvp": make_clvp,
@@ -82,13 +131,13 @@ def build(plan: Plan, folder: Path, device: torch.device, progress: Progress) ->
     paths: dict[str, Path] = {}
     for name, make in makers.items():
         _, paths[name], checks[name] = make(plan, speech, tokenizer, folder, device, progress)
-    return Built(clips, vqvae, paths["gpt"], paths["clvp"], paths["diffusion"], checks)
+    return Built(clips, speech, vqvae, paths["gpt"], paths["clvp"], paths["diffusion"], checks)
 
 
 def make_corpus(plan: Plan, folder: Path, progress: Progress) -> list[Clip]:
     """Speaks the corpus, at one speed and one level: a narrow domain is what makes a small VQVAE sharp."""
     corpus = plan.corpus
-    manifest = folder / "corpus" / "manifest.jsonl"
+    manifest = _manifest(folder)
     if not manifest.exists():
         synthesize(
             folder / "corpus",
@@ -115,7 +164,7 @@ def held_out_part(plan: Plan, clips: list[Clip]) -> list[Clip]:
 
 def make_vqvae(plan: Plan, clips: list[Clip], folder: Path, device: torch.device, progress: Progress) -> Path:
     """Trains the VQVAE by reconstruction, by the same trainer as every candidate."""
-    source = TrainingSource(manifest=folder / "corpus" / "manifest.jsonl")
+    source = TrainingSource(manifest=_manifest(folder))
     recipe = Recipe(name="pocket-vqvae", seed=0, model=plan.vqvae, training=plan.vqvae_training, data=(source,))
     weighted = [(clip, 1.0) for clip in clips[: plan.vqvae_clips]]
     return train(recipe, weighted, folder / "vqvae", device, progress)
@@ -125,7 +174,7 @@ def tokenised_speech(
     plan: Plan, clips: list[Clip], tokenizer: DVAETokenizer, folder: Path, progress: Progress
 ) -> Speech:
     """Reads and tokenises the training utterances once."""
-    path = folder / "speech.safetensors"
+    path = _speech_file(folder)
     if not path.exists():
         used = training_part(plan, clips)
         save_speech(path, read_speech(used, tokenizer, TextEncoder().encode, plan.corpus.n_validation, progress))
@@ -178,6 +227,14 @@ def make_diffusion(
     return diffusion, path, check
 
 
+def _manifest(folder: Path) -> Path:
+    return folder / "corpus" / "manifest.jsonl"
+
+
+def _speech_file(folder: Path) -> Path:
+    return folder / "speech.safetensors"
+
+
 def _batches(speech: Speech, plan: PartPlan, device: torch.device) -> Batches:
     return Batches(speech, plan.batch_size, device, plan.conditioning_frames)
 
@@ -210,28 +267,33 @@ def _require(good: bool, stage: str, figures: Mapping[str, float]) -> None:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         raise TrainingError(
             f"the stage {stage!r} failed its check on held-out speech: {shown}",
-            fix="the stages after it would be trained on a bad one; remove its folder and change the plan",
+            fix="the stages after it would be trained on a bad one: change the plan, and build into another folder",
         )
 
 
 def _claim(folder: Path, plan: Plan) -> None:
     """One folder holds one plan's build."""
     marker, digest = folder / "plan.json", plan_digest(plan)
-    if marker.exists():
-        found = json.loads(marker.read_text(encoding="utf-8")).get("digest")
-        if found != digest:
-            raise TrainingError(
-                f"the folder holds a build of another plan (digest {found}, this one's is {digest})",
-                where=str(folder),
-                fix="choose another folder with -o",
-            )
-    else:
+    if not marker.exists():
+        require_writable(marker)
         write_text(marker, json.dumps({"digest": digest, "plan": _plain(plan)}, indent=2))
+        return
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError("the folder's plan.json cannot be read", where=str(marker), fix=_ELSEWHERE) from error
+    if found != digest:
+        raise TrainingError(
+            f"the folder holds a build of another plan (digest {found}, this one's is {digest})",
+            where=str(folder),
+            fix=_ELSEWHERE,
+        )
 
 
 def plan_digest(plan: Plan) -> str:
-    """Sixteen hex digits over all that a plan says."""
-    return hashlib.sha256(json.dumps(_plain(plan), sort_keys=True).encode()).hexdigest()[:16]
+    """Sixteen hex digits over all of a plan that its weights depend on."""
+    decides = {key: value for key, value in _plain(plan).items() if key not in _WITHOUT_WEIGHT}
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _plain(plan: Plan) -> dict[str, Any]:
@@ -247,9 +309,12 @@ def _plain(plan: Plan) -> dict[str, Any]:
     return shown
 
 
-def _last_row(log: Path) -> Mapping[str, float]:
+def _held_out_figures(log: Path) -> Mapping[str, float]:
+    """What a training's log says of the finished weights on held-out data."""
     header, *_, last = log.read_text(encoding="utf-8").splitlines()
-    return {name: float(cell) for name, cell in zip(header.split(","), last.split(","), strict=True) if cell}
+    row = {name: float(cell) for name, cell in zip(header.split(","), last.split(","), strict=True) if cell}
+    figures = {name: value for name, value in row.items() if name.startswith("validation_")}
+    return {name.removeprefix("validation_"): value for name, value in figures.items()}
 
 
 @contextmanager

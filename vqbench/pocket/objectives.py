@@ -65,7 +65,11 @@ class NextToken:
 
 
 def _targets(tokens: Tensor, lengths: Tensor, stop: int) -> Tensor:
-    """What comes after each position: (B, N) → (B, N + 1), a stop after the last token and nothing asked beyond."""
+    """What comes after each position: (B, N) → (B, N + 1), a stop after the last token and nothing asked beyond.
+
+    >>> _targets(torch.tensor([[5, 6], [7, 9]]), torch.tensor([2, 1]), stop=9).tolist()
+    [[5, 6, 9], [7, 9, -100]]
+    """
     shifted = F.pad(tokens, (0, 1), value=stop)
     at = torch.arange(shifted.shape[1], device=tokens.device)
     shifted = shifted.masked_fill(at == lengths[:, None], stop)
@@ -106,14 +110,14 @@ class Matching:
 
 
 class Denoising:
-    """The diffusion decoder's: undo noise on a mel, given the GPT's latents and another recording of the speaker."""
+    """The diffusion decoder's: undo noise on a mel, given the GPT's latents and a recording of the speaker."""
 
     def __init__(
         self, diffusion: Any, gpt: UnifiedVoice, batches: Batches, mel_range: MelRange, crop_tokens: int
     ) -> None:
         self.diffusion, self.gpt, self.batches = diffusion, gpt.eval(), batches
         self.mel_range, self.crop_tokens = mel_range, crop_tokens
-        self._schedule = noise_schedule()
+        self._schedule = noise_schedule(predicted="mel")
 
     def loss(self, step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Noise, variance and the mel that the latents alone foretell."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from vqbench.audio.io import file_digest
 from vqbench.data.manifest import Clip, write_manifest
-from vqbench.pocket.assets import Settings, save_part, write_card
-from vqbench.pocket.build import Built, held_out_part, plan_digest
+from vqbench.data.sentences import is_easily_heard
+from vqbench.pocket.assets import Settings, save_part
+from vqbench.pocket.build import Built, held_out_part, plan_digest, training_part
+from vqbench.pocket.card import load_card, write_card
 from vqbench.pocket.plan import Plan
 from vqbench.tokenizer.checkpoint import load_tokenizer
 from vqbench.tortoise.clvp import build_clvp
@@ -61,10 +64,11 @@ def pack(plan: Plan, built: Built, folder: Path, settings: Settings, n_test: int
     for name, dimensions in (("gpt", plan.gpt), ("clvp", plan.clvp), ("diffusion", plan.diffusion)):
         parts[name]["dimensions"] = asdict(dimensions)
     _copy_clips(held_out_part(plan, built.corpus), folder, n_test)
-    used = built.corpus[: len(built.corpus) - plan.corpus.n_test]
+    used = training_part(plan, built.corpus)
     card: dict[str, Any] = {
         "name": plan.name,
         "plan": plan_digest(plan),
+        "source": source_digest(plan, built, settings),
         "parts": parts,
         "bytes": sum(part["bytes"] for part in parts.values()),
         "settings": asdict(settings),
@@ -72,15 +76,22 @@ def pack(plan: Plan, built: Built, folder: Path, settings: Settings, n_test: int
             "utterances": len(used),
             "hours": round(sum(clip.duration_s for clip in used) / 3600, 2),
             "held_out": plan.corpus.n_test,
-            "voices": list(plan.corpus.voices),
-            "synthesised_by": "Piper (joe), flite (slt, rms, awb)",
+            "voices": {voice: "Piper" if voice == "joe" else "flite" for voice in plan.corpus.voices},
             "sentences": f"vqbench.data.sentences, seed {plan.seed}, at most {plan.corpus.max_words} words",
         },
         "licence": LICENCE,
         "figures": {},
+        "judges": {},
     }
     write_card(folder, card)
-    return card
+    return load_card(folder)
+
+
+def source_digest(plan: Plan, built: Built, settings: Settings) -> str:
+    """Sixteen hex digits over all that a package is made of: the same ones make the same package."""
+    weights = [file_digest(path) for path in (built.vqvae, built.gpt, built.clvp, built.diffusion)]
+    content = [plan_digest(plan), asdict(plan.speaking), asdict(settings), weights]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def calm_code(speech_ends: Sequence[torch.Tensor]) -> int:
@@ -102,20 +113,18 @@ def _part(path: Path) -> dict[str, Any]:
 
 def _copy_clips(clips: Sequence[Clip], folder: Path, n_test: int) -> None:
     """Some recordings of each speaker to be conditioned on, and others to test on."""
-    (folder / "clips").mkdir(exist_ok=True)
+    if (folder / "clips").exists():
+        shutil.rmtree(folder / "clips")
+    (folder / "clips").mkdir()
     seen: dict[str | None, int] = {}
     chosen: list[Clip] = []
     for clip in clips:
         seen[clip.speaker] = seen.get(clip.speaker, 0) + 1
         conditioning = seen[clip.speaker] <= CONDITIONING_PER_SPEAKER
-        if not conditioning and sum(c.split == "test" for c in chosen) >= n_test:
+        enough = sum(c.split == "test" for c in chosen) >= n_test
+        if not conditioning and (enough or not is_easily_heard(clip.text or "")):
             continue
         path = folder / "clips" / clip.path.name
         shutil.copyfile(clip.path, path)
         chosen.append(replace(clip, path=path, split="conditioning" if conditioning else "test"))
     write_manifest(folder / "clips.jsonl", chosen)
-
-
-def add_figures(folder: Path, card: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-    """Writes the card again, with what was measured."""
-    write_card(folder, {**json.loads(json.dumps(dict(card))), "figures": dict(figures)})

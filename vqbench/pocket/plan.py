@@ -1,4 +1,4 @@
-"""How big the pocket TorToiSe is and how long each of its parts is trained; `TINY` is the same build in seconds."""
+"""How big the pocket TorToiSe is, how long each part is trained, how it speaks; `TINY` is the same build in seconds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vqbench.tortoise.clvp import CLVPDimensions
 from vqbench.tortoise.diffusion import DiffusionDimensions
 from vqbench.tortoise.gpt import GPTDimensions
+from vqbench.tortoise.sampling import Sampling
 from vqbench.training.recipe import CodebookConfig, ModelConfig, OptimizationConfig, TrainingConfig
 
 
@@ -38,11 +39,35 @@ class PartPlan:
 
 
 @dataclass(frozen=True)
+class SpeakingPlan:
+    """How the finished parts are run and judged. No weight depends on it.
+
+    Attributes:
+        sampling: of the GPT.
+        diffusion_steps: that a mel is rendered in.
+        cond_free_k: strength of the diffusion's guidance; 0 is none.
+        vocoder_iterations: rounds of Griffin-Lim.
+        n_packed: test recordings that come along, besides those that tell the voices.
+        n_copied: test recordings that the VQVAE is judged on.
+        n_spoken: new sentences that the whole is judged on.
+    """
+
+    sampling: Sampling
+    diffusion_steps: int
+    cond_free_k: float
+    vocoder_iterations: int
+    n_packed: int
+    n_copied: int
+    n_spoken: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """The whole build.
 
     Attributes:
-        vqvae_clips: the VQVAE hears the first so many utterances; all of them would not make it sharper.
+        duration: what to expect of it, for people.
+        vqvae_clips: the VQVAE hears the first so many utterances.
         least_right: the GPT's check: share of held-out tokens that it predicts.
         least_above: CLVP's check: how often a held-out text scores above another.
         most_noise: the diffusion's check: mean squared error of the noise it predicts on held-out speech.
@@ -50,6 +75,7 @@ class Plan:
     """
 
     name: str
+    duration: str
     seed: int
     corpus: CorpusPlan
     vqvae_clips: int
@@ -67,16 +93,18 @@ class Plan:
     diffusion_plan: PartPlan
     diffusion_crop_tokens: int
     most_noise: float
+    speaking: SpeakingPlan
 
 
 FULL = Plan(
     name="pocket",
+    duration="hours on two CPU cores",
     seed=7,
     corpus=CorpusPlan(n=12_400, n_test=400, n_validation=200),
-    vqvae_clips=3_000,
-    vqvae=ModelConfig(hidden_dim=128, codebook_size=1024, codebook_dim=128),
+    vqvae_clips=12_000,
+    vqvae=ModelConfig(hidden_dim=128, codebook_size=1024, codebook_dim=128, num_resnet_blocks=4),
     vqvae_training=TrainingConfig(
-        steps=9_000,
+        steps=15_000,
         batch_size=24,
         crop_frames=128,
         learning_rate=8e-4,
@@ -85,7 +113,7 @@ FULL = Plan(
         validate_every=300,
         checkpoint_every=300,
     ),
-    most_l1=0.12,
+    most_l1=0.1,
     gpt=GPTDimensions(
         n_layers=6,
         width=256,
@@ -98,7 +126,7 @@ FULL = Plan(
     gpt_dropout=0.1,
     gpt_plan=PartPlan(
         OptimizationConfig(
-            steps=4_000,
+            steps=7_000,
             learning_rate=1e-3,
             warmup_steps=300,
             weight_decay=0.05,
@@ -122,7 +150,7 @@ FULL = Plan(
         batch_size=64,
     ),
     least_above=0.95,
-    diffusion=DiffusionDimensions(n_layers=4, width=192, n_heads=4, n_mels=80, latent_width=256, n_codes=1),
+    diffusion=DiffusionDimensions(n_layers=3, width=192, n_heads=4, n_mels=80, latent_width=256, n_codes=1),
     diffusion_plan=PartPlan(
         OptimizationConfig(
             steps=4_500,
@@ -136,6 +164,15 @@ FULL = Plan(
     ),
     diffusion_crop_tokens=32,
     most_noise=0.3,
+    speaking=SpeakingPlan(
+        Sampling(temperature=0.7, top_p=0.8, top_k=50, repetition_penalty=1.0, max_tokens=160),
+        diffusion_steps=24,
+        cond_free_k=0.0,
+        vocoder_iterations=32,
+        n_packed=40,
+        n_copied=100,
+        n_spoken=200,
+    ),
 )
 """What is shipped."""
 
@@ -144,9 +181,10 @@ _BRIEF = OptimizationConfig(
 )
 
 TINY = Plan(
-    name="tiny",
+    name="pocket-tiny",
+    duration="less than a minute",
     seed=7,
-    corpus=CorpusPlan(n=24, n_test=4, n_validation=4, max_words=8, voices=("slt", "rms")),
+    corpus=CorpusPlan(n=44, n_test=24, n_validation=4, max_words=8, voices=("slt", "rms")),
     vqvae_clips=16,
     vqvae=ModelConfig(hidden_dim=16, codebook_size=32, codebook_dim=8, num_resnet_blocks=1),
     vqvae_training=TrainingConfig(
@@ -173,5 +211,14 @@ TINY = Plan(
     diffusion_plan=PartPlan(_BRIEF, batch_size=4, conditioning_frames=32),
     diffusion_crop_tokens=16,
     most_noise=2.0,
+    speaking=SpeakingPlan(
+        Sampling(temperature=0.7, top_p=0.8, repetition_penalty=1.0, max_tokens=24),
+        diffusion_steps=2,
+        cond_free_k=0.0,
+        vocoder_iterations=4,
+        n_packed=2,
+        n_copied=2,
+        n_spoken=4,
+    ),
 )
 """The same build with everything small: for tests, and to try it out. It does not speak."""

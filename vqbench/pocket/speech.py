@@ -131,7 +131,7 @@ def load_speech(path: Path) -> Speech:
 
 
 class Batches:
-    """Draws batches of utterances of like length, with another recording of each one's speaker beside it."""
+    """Draws batches of utterances of like length, with some training recording of each one's speaker beside it."""
 
     def __init__(self, speech: Speech, size: int, device: torch.device, conditioning_frames: int) -> None:
         self.speech, self.size, self.device = speech, size, device

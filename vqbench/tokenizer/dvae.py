@@ -192,6 +192,10 @@ class DVAE(nn.Module):
         Raises:
             IndexError: for a code outside [0, codebook_size).
         """
+        return self.mels(codes, n_tokens)
+
+    def mels(self, codes: Tensor, n_tokens: Tensor | None = None) -> Tensor:
+        """Decodes as `decode` does, and leaves the decoder's gradient."""
         vectors = self.codebook.lookup(codes)
         return self.decoder(vectors) if n_tokens is None else _run_padded(self.decoder, vectors, n_tokens)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +121,12 @@ def build_diffusion(
     return model
 
 
-def noise_schedule(steps: int = TRAINED_STEPS) -> Any:
+Predicted = Literal["noise", "mel"]
+"""What the network was trained to tell from a noisy mel: upstream's tells the noise. Telling the mel itself is the same
+process, learnt in far fewer steps."""
+
+
+def noise_schedule(steps: int = TRAINED_STEPS, predicted: Predicted = "noise") -> Any:
     """Builds upstream's `SpacedDiffusion` over `steps` of the trained ones: all of them to train, fewer to render.
 
     Raises:
@@ -134,7 +139,7 @@ def noise_schedule(steps: int = TRAINED_STEPS) -> Any:
     return upstream.SpacedDiffusion(
         use_timesteps=upstream.space_timesteps(TRAINED_STEPS, [steps]),
         betas=upstream.get_named_beta_schedule("linear", TRAINED_STEPS),
-        model_mean_type="epsilon",
+        model_mean_type="epsilon" if predicted == "noise" else "start_x",
         model_var_type="learned_range",
         loss_type="mse",
     )
@@ -145,7 +150,7 @@ class DiffusionLoss:
     """The terms of `training_loss`, each () float32."""
 
     noise: Tensor
-    """Mean squared error of the predicted noise."""
+    """Mean squared error of what is predicted, the noise or the mel."""
     variance: Tensor
     """The variational bound in bits a value, which trains the learned variances alone."""
     mel: Tensor
@@ -204,6 +209,7 @@ class DiffusionDecoder:
         cond_free_k: how far the conditioned noise is pushed away from the unconditioned one at the last step, less so
             before; 0 halves the work. Upstream's presets: 2.
         temperature: of the first noise; 0 sounds bland.
+        predicted: what the network tells.
     """
 
     def __init__(
@@ -214,12 +220,13 @@ class DiffusionDecoder:
         steps: int = 80,
         cond_free_k: float = 2.0,
         temperature: float = 1.0,
+        predicted: Predicted = "noise",
     ) -> None:
         self.model = model.eval()
         self.mel_range = mel_range
         self.cond_free_k = cond_free_k
         self.temperature = temperature
-        self._schedule = noise_schedule(steps)
+        self._schedule = noise_schedule(steps, predicted)
 
     @torch.no_grad()
     def conditioning(self, mels: Tensor) -> Tensor:
@@ -284,7 +291,7 @@ class DiffusionDecoder:
                 precomputed_aligned_embeddings=torch.cat([aligned, free]),
             )
             with_conditioning, without = both.chunk(2)
-            noise, variance = with_conditioning.chunk(2, dim=1)
-            return torch.cat([(1 + k) * noise - k * without[:, : noise.shape[1]], variance], dim=1)
+            told, variance = with_conditioning.chunk(2, dim=1)
+            return torch.cat([(1 + k) * told - k * without[:, : told.shape[1]], variance], dim=1)
 
         return guided if self.cond_free_k else conditioned

@@ -83,16 +83,12 @@ def optimize(
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                     loss, figures = objective.loss(step, draw)
                 value = loss.item()
-                if not math.isfinite(value):
-                    raise TrainingError(
-                        f"the loss became {value} at step {step}: training diverged",
-                        where=str(folder),
-                        fix=f"lower learning_rate (now {config.learning_rate}) or clip_norm (now {config.clip_norm}), "
-                        "and train into another folder; what was saved before is still there",
-                    )
+                _require_finite("loss", value, step, config, folder)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
+            # Such a step would ruin the weights, and the next checkpoint with them.
+            _require_finite("gradient's norm", norm.item(), step, config, folder)
             optimizer.step()
             figures = {**figures, **objective.updated(step, draw)}
             step += 1
@@ -123,6 +119,16 @@ def write_log(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_whole(path, text.getvalue().encode())
+
+
+def _require_finite(what: str, value: float, step: int, config: OptimizationConfig, folder: Path) -> None:
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the {what} became {value} at step {step}: training diverged",
+            where=str(folder),
+            fix=f"lower learning_rate (now {config.learning_rate}) or clip_norm (now {config.clip_norm}), "
+            "and train into another folder; what was saved before is still there",
+        )
 
 
 def _resume(

@@ -6,15 +6,47 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo
 
-from vqbench.config import ConfigFile, ConfigModel, Fault, FileName, Several, load_config, section
+from vqbench.config import (
+    ConfigFile,
+    ConfigModel,
+    Fault,
+    FileName,
+    Several,
+    load_config,
+    path_as_written,
+    path_in_file,
+    reject,
+    section,
+    shown,
+)
 from vqbench.data.source import DataSource
+from vqbench.files import near_files
 
 _Size = Annotated[int, Field(ge=1, le=65_536)]
 _Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
 _Weight = Annotated[float, Field(ge=0)]
 _Beta = Annotated[float, Field(ge=0, lt=1)]
+
+PAIRS_LAYERS = 2
+"""What `model.num_layers` must be for pairs: a GPT's token stands for four mel frames."""
+
+
+def _pairs(value: Any, info: ValidationInfo) -> Path:
+    if not isinstance(value, str | Path):
+        raise reject(Fault((), f"expected a folder, got {shown(value)}"))
+    path = path_in_file(str(value), info)
+    if info.context is not None:
+        try:
+            is_folder, is_file = path.is_dir(), path.is_file()
+        except OSError as error:
+            raise reject(Fault((), f"{shown(value)} cannot be read: {error.strerror}")) from None
+        if not is_folder:
+            there = f"{shown(value)} is a file" if is_file else f"there is no folder {shown(value)}{near_files(path)}"
+            made = "vqbench pairs generate -o that folder makes it"
+            raise reject(Fault((), there, expected=f"a folder of pairs at {path}", fix=made))
+    return path
 
 
 class ModelConfig(ConfigModel):
@@ -153,7 +185,7 @@ class TrainingConfig(OptimizationConfig):
     """Random changes of the crops."""
 
     validation_share: float = Field(default=0.02, ge=0, le=0.5)
-    """Share of the clips that is held out for validation."""
+    """Share of the clips that is held out for validation; of pairs, the share of their training sentences."""
 
 
 class TrainingSource(DataSource):
@@ -161,6 +193,21 @@ class TrainingSource(DataSource):
 
     weight: float = Field(default=1.0, gt=0, le=1e6)
     """How often a frame of these clips is drawn, against a frame of a source of weight 1."""
+
+
+class DistillationConfig(ConfigModel):
+    """How an encoder learns a GPT's tokens from pairs. The codebook is unknown: a code is the moving average, by
+    `training.codebook.decay`, of the latents of its tokens. Meanwhile the decoder learns by `training.loss`, from the
+    tokens alone: the encoder has no part in that."""
+
+    cross_entropy: float = Field(default=1.0, gt=0)
+    """Weight of the cross-entropy over all codes. Never 0: the other part alone would bring all codes to one point."""
+
+    vector_mse: _Weight = 0.25
+    """Weight of the mean squared error between a latent and the vector of its token."""
+
+    scale: float = Field(default=1.0, gt=0, le=1e6)
+    """A code's logit is its squared distance from the latent, times minus this."""
 
 
 class Recipe(ConfigFile):
@@ -173,7 +220,14 @@ class Recipe(ConfigFile):
     """Seed of every random number."""
 
     data: Several[TrainingSource] = ()
-    """What it is trained on, all sources together. An untrained candidate (steps: 0) needs none."""
+    """What it learns to reconstruct, all sources together. An untrained candidate (steps: 0) needs none."""
+
+    pairs: Annotated[Path, BeforeValidator(_pairs), PlainSerializer(path_as_written, return_type=str)] | None = None
+    """Instead of data: a folder of a GPT's tokens and their waveforms that `vqbench pairs generate` wrote, relative to
+    the recipe. The candidate learns to hear those tokens. Pairs of the split `test` are left alone."""
+
+    distillation: DistillationConfig = Field(default_factory=DistillationConfig)
+    """How it learns from pairs."""
 
     model: ModelConfig = Field(default_factory=ModelConfig)
     """The sizes of the VQVAE."""
@@ -183,13 +237,23 @@ class Recipe(ConfigFile):
 
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
-        """Data where there are steps, and crops that are whole tokens."""
+        """One kind of data where there are steps, crops that are whole tokens, and nothing that pairs forbid."""
         training, model = section(data, "training"), section(data, "model")
-        if cls.value_in(data, "data") in ([], ()) and TrainingConfig.value_in(training, "steps") != 0:
-            yield Fault(
-                ("data",), "there is nothing to train on", expected="a corpus or manifest, or training.steps: 0"
-            )
         crop, layers = TrainingConfig.value_in(training, "crop_frames"), ModelConfig.value_in(model, "num_layers")
+        without_data = cls.value_in(data, "data") in ([], ())
+        if data.get("pairs") is not None:
+            if not without_data:
+                yield Fault(("pairs",), "a recipe has either data or pairs, this one has both")
+            if isinstance(layers, int) and layers != PAIRS_LAYERS:
+                problem = f"tokens of {layers} layers are no GPT's tokens"
+                yield Fault(("model", "num_layers"), problem, expected=f"{PAIRS_LAYERS} where there are pairs")
+            if AugmentConfig.value_in(section(training, "augment"), "share") != 0:
+                yield Fault(("training", "augment"), "changed speech would have other tokens than its pair says")
+        elif "distillation" in data and section(data, "distillation"):
+            yield Fault(("distillation",), "there are no pairs to distil from", fix="add `pairs: FOLDER`")
+        elif without_data and TrainingConfig.value_in(training, "steps") != 0:
+            expected = "a corpus or manifest, pairs, or training.steps: 0"
+            yield Fault(("data",), "there is nothing to train on", expected=expected)
         if isinstance(crop, int) and isinstance(layers, int) and 1 <= layers <= 8 and crop > 0 and crop % 2**layers:
             yield Fault(
                 ("training", "crop_frames"),

@@ -1,4 +1,4 @@
-"""Trains a VQVAE from scratch by reconstruction, in a folder that can be left and resumed at any step."""
+"""Trains a VQVAE, by reconstruction or from pairs, in a folder that can be left and resumed at any step."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from vqbench.tokenizer.dvae import DVAE, Dimensions, TrainingPass
 from vqbench.tokenizer.quantizer import kmeans
 from vqbench.training.augment import augment, frames_needed
 from vqbench.training.crops import Corpus, WeightedClip, load_corpus
+from vqbench.training.distillation import DISTILLATION_VERSION, Distillation, load_pairs, pairs_digest
 from vqbench.training.loop import optimize
 from vqbench.training.recipe import Recipe
 
@@ -33,7 +34,7 @@ _RESTARTS_END = 0.9
 
 
 def training_clips(recipe: Recipe) -> list[WeightedClip]:
-    """Finds all clips of a recipe.
+    """Finds all clips of a recipe; one with pairs has none.
 
     Raises:
         DataError: where a manifest or a clip is at fault.
@@ -42,12 +43,18 @@ def training_clips(recipe: Recipe) -> list[WeightedClip]:
 
 
 def training_digest(recipe: Recipe, clips: Sequence[WeightedClip]) -> str:
-    """Sixteen hex digits over all that decides the weights: settings, the clips' content, the trainer's version.
+    """Sixteen hex digits over all that decides the weights: settings, the data's content, the trainer's version.
 
-    Where the clips lie and what the recipe is called do not matter.
+    Where the data lie and what the recipe is called do not matter.
+
+    Raises:
+        DataError: where the recipe's pairs cannot be read.
     """
     settings = recipe.model_dump(mode="json", include={"seed", "model", "training"})
     content = [settings, TRAINER_VERSION, *[[clip.id, clip.sha256, weight] for clip, weight in clips]]
+    if recipe.pairs is not None:
+        distillation = recipe.distillation.model_dump(mode="json")
+        content.append([distillation, DISTILLATION_VERSION, pairs_digest(recipe.pairs)])
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -58,7 +65,7 @@ def train(
 
     Args:
         recipe: what to train.
-        clips: recordings with their weights, sha256 filled in.
+        clips: recordings with their weights, sha256 filled in; none for a recipe with pairs.
         folder: holds `state.pt` (to resume), `log.csv` and, in the end, `checkpoint.safetensors`.
         device: where to train.
         progress: shows how far it is.
@@ -68,7 +75,8 @@ def train(
 
     Raises:
         TrainingError: the folder holds another training, or the loss diverged; what was saved is left as it is.
-        DataError: a clip cannot be read, or the folder not be written. Nothing is written before all clips are read.
+        DataError: a clip or pair cannot be read, or the folder not be written. Nothing is written before all are read.
+        ConfigError: the pairs hold tokens that the recipe's codebook has not.
     """
     digest = training_digest(recipe, clips)
     finished = folder / "checkpoint.safetensors"
@@ -93,8 +101,10 @@ def train(
         torch.manual_seed(recipe.seed)
         dvae = DVAE(Dimensions(**recipe.model.model_dump())).to(device)
     spec = MelSpec()
-    objective = None
-    if recipe.training.steps:
+    objective: _Reconstruction | Distillation | None = None
+    if recipe.training.steps and recipe.pairs is not None:
+        objective = Distillation(recipe, dvae, load_pairs(recipe, recipe.pairs, spec, progress), torch.device(device))
+    elif recipe.training.steps:
         corpus = load_corpus(clips, spec, recipe.training.validation_share, progress, str(recipe.path or recipe.name))
         objective = _Reconstruction(recipe, dvae, corpus, torch.device(device))
     write_whole(folder / "training.json", json.dumps({"digest": digest, "recipe": recipe.name}, indent=2).encode())
@@ -119,9 +129,18 @@ def write_half(checkpoint: Path) -> Path:
     It is another candidate, with another digest: rounding flips a few codes in a thousand.
     """
     tokenizer = load_tokenizer(checkpoint)
-    path = checkpoint.with_name(f"{checkpoint.stem}-fp16.safetensors")
+    path = half_path(checkpoint)
     save_checkpoint(path, tokenizer.dvae, tokenizer.mel_spec, {"rounded_from": tokenizer.digest}, torch.float16)
     return path
+
+
+def half_path(checkpoint: Path) -> Path:
+    """Where `write_half` puts the copy.
+
+    >>> half_path(Path("trainings/small/checkpoint.safetensors")).name
+    'checkpoint-fp16.safetensors'
+    """
+    return checkpoint.with_name(f"{checkpoint.stem}-fp16.safetensors")
 
 
 class _Reconstruction:
