@@ -234,7 +234,7 @@ def test_every_report_is_written(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_finished_training_is_found(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vqbench.training.trainer._Loop.run", refuse)
+    monkeypatch.setattr("vqbench.training.trainer.optimize", refuse)
     before = (workplace / "trainings/good/checkpoint.safetensors").read_bytes()
     assert vqbench("train recipes/good.yaml").exit_code == 0
     assert (workplace / "trainings/good/checkpoint.safetensors").read_bytes() == before
@@ -371,21 +371,23 @@ def test_an_interrupted_run_leaves_whole_rows_and_the_same_command_goes_on(
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vqbench.training.trainer import _Loop
+    from vqbench.training.trainer import _Reconstruction
 
-    step = _Loop._step
+    loss = _Reconstruction.loss
 
-    def step_until_interrupted(self: _Loop, number: int) -> dict[str, float]:
-        if number == 100:
+    def loss_until_interrupted(
+        self: _Reconstruction, step: int, draw: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        if step == 100:
             raise KeyboardInterrupt
-        return step(self, number)
+        return loss(self, step, draw)
 
-    monkeypatch.setattr(_Loop, "_step", step_until_interrupted)
+    monkeypatch.setattr(_Reconstruction, "loss", loss_until_interrupted)
     line = f"train recipes/good.yaml -o {tmp_path}/good"
     assert vqbench(line).exit_code == 130
     assert tree(tmp_path / "good") == ["log.csv", "state.pt", "training.json"]
     steps: list[int] = []
-    monkeypatch.setattr(_Loop, "_step", lambda self, number: steps.append(number) or step(self, number))
+    monkeypatch.setattr(_Reconstruction, "loss", lambda self, step, draw: steps.append(step) or loss(self, step, draw))
     assert vqbench(line).exit_code == 0
     assert steps == list(range(80, 120))
     assert (tmp_path / "good/checkpoint.safetensors").read_bytes() == (

@@ -22,7 +22,7 @@ def train(
     ] = False,
     quiet: console.Quiet = False,
 ) -> None:
-    """Train a VQVAE from scratch by reconstruction.
+    """Train a VQVAE from scratch, by reconstruction, or on the tokens that a GPT wrote (`pairs` in the recipe).
 
     An interrupted training resumes by the same command and ends with the same weights. Prints the checkpoint's path.
 
