@@ -7,7 +7,6 @@ Pickles are read with `weights_only=True`, so a file that wants to run code is r
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from vqbench.errors import CheckpointError
 from vqbench.files import write_whole
 from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tokenizer.state_dict import misfits, not_finite, read_torch
 
 FORMAT = 1
 _METADATA_KEY = "vqbench"
@@ -104,22 +104,12 @@ def _build(state: Mapping[str, Tensor], dimensions: Dimensions) -> DVAE:
     with torch.device("meta"):
         dvae = DVAE(dimensions)
     wanted = {key: tuple(tensor.shape) for key, tensor in dvae.state_dict().items()}
-    faults = [f"missing {key}" for key in wanted if key not in state]
-    faults += [f"unexpected {key}" for key in state if key not in wanted]
-    faults += [
-        f"{key} has shape {tuple(state[key].shape)}, wanted {shape}"
-        for key, shape in wanted.items()
-        if key in state and tuple(state[key].shape) != shape
-    ]
-    faults += [
-        f"{key} is {tensor.dtype}, wanted floats" for key, tensor in state.items() if not tensor.is_floating_point()
-    ]
-    if not faults:
-        faults = [f"{key} holds NaN or infinity" for key, tensor in state.items() if not tensor.isfinite().all()]
+    faults = misfits(state, wanted)
+    if not faults and (broken := not_finite(state)):
+        faults = f"{broken} holds NaN or infinity"
     if faults:
-        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
         raise CheckpointError(
-            f"the checkpoint does not fit the VQVAE: {shown}",
+            f"the checkpoint does not fit the VQVAE: {faults}",
             expected=f"the {len(wanted)} tensors of a VQVAE with {dimensions}",
         )
     dvae.load_state_dict({key: tensor.float() for key, tensor in state.items()}, strict=True, assign=True)
@@ -145,7 +135,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 fix="use the vqbench version that wrote it, or train again",
             )
         return state, header
-    loaded = _read_torch(path)
+    loaded = read_torch(path)
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()) or not loaded:
         raise CheckpointError(
             f"the file holds a {type(loaded).__name__}, not a state_dict", expected="a mapping of names to tensors"
@@ -153,31 +143,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return {str(key): tensor for key, tensor in loaded.items() if key not in _XTTS_EXTRAS}, {}
 
 
-def _read_torch(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"the file is a pickle that wants more than tensors, or no torch file ({_first_line(error)})",
-            expected="tensors only: such files are never run",
-            fix="convert it to safetensors on a machine where you trust it",
-        ) from error
-    except Exception as error:  # arbitrary bytes make torch's reader fail in any way it can
-        raise CheckpointError(f"the file is truncated or no torch file ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
 def _read_norms(path: Path) -> list[float]:
     if not path.is_file():
         raise CheckpointError("there is no such mel norms file", where=str(path))
-    try:
-        loaded = _read_torch(path)
-    except CheckpointError as error:
-        error.where = str(path)
-        raise
+    loaded = read_torch(path)
     if not isinstance(loaded, Tensor) or loaded.ndim != 1 or not loaded.is_floating_point():
         raise CheckpointError(
             "the mel norms are not a row of numbers", where=str(path), expected="a tensor of 80 floats"

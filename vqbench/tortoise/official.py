@@ -8,8 +8,6 @@ in the memory maps of their files, one model at a time: a process that runs the 
 from __future__ import annotations
 
 import hashlib
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from vqbench.audio.io import file_digest
 from vqbench.errors import CheckpointError, raise_all
 from vqbench.tokenizer.checkpoint import load_tokenizer
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tokenizer.state_dict import misfits, not_finite, read_torch
 from vqbench.tortoise.clvp import CLVPDimensions, build_clvp
 from vqbench.tortoise.diffusion import DiffusionDimensions, build_diffusion
 from vqbench.tortoise.gpt import GPTDimensions, UnifiedVoice
@@ -34,9 +33,6 @@ TOKENIZER_FILE = "dvae.pth"
 """The VQVAE, which is withheld from most: optional, and the oracle where it is there."""
 
 SOURCE = "the folder .models of the repository jbetker/tortoise-tts-v2 on huggingface.co"
-
-_SHOWN = 5
-"""Faults of one file that are named; the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -137,10 +133,9 @@ class OfficialCheckpoints:
 
     def _load(self, name: str, device: torch.device | str) -> nn.Module:
         model, state = self._open(name)
-        broken = [key for key, tensor in state.items() if not tensor.isfinite().all()]
-        if broken:
+        if broken := not_finite(state):
             raise CheckpointError(
-                f"the weights hold NaN or infinity: {_list(broken)}", where=str(self.folder / name), fix=_DOWNLOAD
+                f"the weights hold NaN or infinity: {broken}", where=str(self.folder / name), fix=_DOWNLOAD
             )
         model.load_state_dict({key: tensor.float() for key, tensor in state.items()}, strict=True, assign=True)
         # UnivNet's own eval() returns nothing.
@@ -156,10 +151,9 @@ class OfficialCheckpoints:
         if not path.is_file():
             raise CheckpointError("there is no such checkpoint file", where=str(path), expected=size, fix=_DOWNLOAD)
         state = _read(path, name, size)
-        faults = _faults(state, wanted)
-        if faults:
+        if faults := misfits(state, wanted):
             raise CheckpointError(
-                f"the checkpoint does not fit: {_list(faults)}",
+                f"the checkpoint does not fit: {faults}",
                 where=str(path),
                 expected=f"the {len(wanted)} tensors of {type(model).__name__} in TorToiSe's size",
                 fix=_DOWNLOAD,
@@ -174,23 +168,10 @@ def _read(path: Path, name: str, size: str) -> dict[str, Tensor]:
     """The state_dict of a file, in its memory map, without what was never part of the network."""
     where = str(path)
     try:
-        # Files from before torch 1.6 are no archives, and are read whole.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"the file of {path.stat().st_size:,} bytes is no checkpoint, or one that wants to run code"
-            f" ({_first_line(error)})",
-            where=where,
-            expected=f"{size} of tensors: files that want more are never run",
-            fix=_DOWNLOAD,
-        ) from error
-    except Exception as error:  # arbitrary bytes make torch's reader fail in any way it can
-        raise CheckpointError(
-            f"the file of {path.stat().st_size:,} bytes is truncated or no checkpoint ({_first_line(error)})",
-            where=where,
-            expected=size,
-            fix=_DOWNLOAD,
-        ) from error
+        content = read_torch(path, mapped=True)
+    except CheckpointError as error:
+        error.expected, error.fix = f"{size} of tensors: files that want more are never run", _DOWNLOAD
+        raise
     if name == VOCODER_FILE and isinstance(content, Mapping):
         # UnivNet was published with its discriminator and optimisers.
         content = content.get("model_g")
@@ -203,24 +184,3 @@ def _read(path: Path, name: str, size: str) -> dict[str, Tensor]:
 def _is_causal_mask(key: str) -> bool:
     """Whether it is a mask, the same in every GPT-2, that older releases of transformers stored with the weights."""
     return key.startswith("gpt.h.") and key.endswith((".attn.bias", ".attn.masked_bias"))
-
-
-def _faults(state: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
-    return [
-        *(f"missing {key}" for key in wanted if key not in state),
-        *(f"unexpected {key}" for key in state if key not in wanted),
-        *(
-            f"{key} has shape {tuple(tensor.shape)}, wanted {wanted[key]}"
-            for key, tensor in state.items()
-            if key in wanted and tuple(tensor.shape) != wanted[key]
-        ),
-        *(f"{key} is {tensor.dtype}, wanted floats" for key, tensor in state.items() if not tensor.is_floating_point()),
-    ]
-
-
-def _list(faults: list[str]) -> str:
-    return "; ".join(faults[:_SHOWN]) + (f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
