@@ -45,12 +45,12 @@ def rows():
     return torch.randn(3, 5, 24, generator=generator), torch.randn(3, 64, generator=generator)
 
 
-def upstream_render(model, latents, conditioning, seed, steps, k, temperature):
+def upstream_render(model, latents, conditioning, seed, steps, k, temperature, predicted="noise", sampler="ancestral"):
     """Upstream's way for one row: `do_spectrogram_diffusion`, but for its fixed sizes."""
     upstream = upstream_module("utils.diffusion")
     schedule = upstream.SpacedDiffusion(
         use_timesteps=upstream.space_timesteps(4000, [steps]),
-        model_mean_type="epsilon",
+        model_mean_type="epsilon" if predicted == "noise" else "start_x",
         model_var_type="learned_range",
         loss_type="mse",
         betas=upstream.get_named_beta_schedule("linear", 4000),
@@ -60,7 +60,8 @@ def upstream_render(model, latents, conditioning, seed, steps, k, temperature):
     with torch.no_grad():
         embeddings = model.timestep_independent(latents[None], conditioning[None], N_FRAMES, False)
         torch.manual_seed(seed)
-        return schedule.p_sample_loop(
+        loop = schedule.p_sample_loop if sampler == "ancestral" else schedule.ddim_sample_loop
+        return loop(
             model,
             (1, SMALL.n_mels, N_FRAMES),
             noise=torch.randn(1, SMALL.n_mels, N_FRAMES) * temperature,
@@ -77,6 +78,20 @@ def test_every_row_of_a_batch_is_upstreams(model, rows, steps, k, temperature):
         expected = upstream_render(model, latents[row], conditioning[row], seed, steps, k, temperature)
         # Early steps divide by how little of the signal is left, and rounding with it.
         torch.testing.assert_close(mels[row], expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("predicted", "sampler"), [("mel", "ancestral"), ("noise", "ddim"), ("mel", "ddim")])
+def test_other_ways_of_rendering_are_upstreams_too(model, rows, predicted, sampler):
+    latents, conditioning = rows
+    decoder = DiffusionDecoder(model, UNIT, steps=4, cond_free_k=0.0, predicted=predicted, sampler=sampler)
+    mels = decoder.render(latents, conditioning, [11, 12, 13], N_FRAMES)
+    for row, seed in enumerate([11, 12, 13]):
+        expected = upstream_render(model, latents[row], conditioning[row], seed, 4, 0.0, 1.0, predicted, sampler)
+        torch.testing.assert_close(mels[row], expected, atol=1e-3, rtol=0)
+    usual = DiffusionDecoder(model, UNIT, steps=4, cond_free_k=0.0).render(
+        latents, conditioning, [11, 12, 13], N_FRAMES
+    )
+    assert (mels - usual).abs().max() > 0.01
 
 
 def test_a_row_depends_on_its_seed_and_not_on_its_neighbours(model, rows):

@@ -85,6 +85,7 @@ def load_pocket(device: torch.device | str = "cpu", folder: Path = SHIPPED) -> T
                 steps=settings.diffusion_steps,
                 cond_free_k=settings.cond_free_k,
                 predicted="mel",
+                sampler="ddim",
             )
         ),
         vocoder=Part(lambda: GriffinLimVocoder(GriffinLim(spec, settings.vocoder_iterations).to(device))),

@@ -166,7 +166,7 @@ FULL = Plan(
     most_noise=0.3,
     speaking=SpeakingPlan(
         Sampling(temperature=0.7, top_p=0.8, top_k=50, repetition_penalty=1.0, max_tokens=160),
-        diffusion_steps=24,
+        diffusion_steps=4,
         cond_free_k=0.0,
         vocoder_iterations=32,
         n_packed=40,

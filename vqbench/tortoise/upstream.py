@@ -54,7 +54,10 @@ def upstream_module(name: str) -> Any:
         missing = MissingExtraError("tortoise-tts" if package == "tortoise" else package, "bench", "TorToiSe")
         if sys.version_info >= (3, 12):
             # tortoise-tts pins a tokenizers that has no wheels there; the modules used here do without it.
-            missing.fix = "pip install einops rotary-embedding-torch tqdm; pip install --no-deps tortoise-tts"
+            missing.fix = (
+                "pip install einops rotary-embedding-torch tqdm tokenizers inflect Unidecode; "
+                "pip install --no-deps tortoise-tts"
+            )
         raise missing from error
 
 
