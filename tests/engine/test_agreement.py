@@ -160,6 +160,18 @@ def test_the_second_time_nothing_is_spoken_or_heard(
     assert tables(tokenizer(1), again, cache) == first
 
 
+def test_the_true_tokenizer_as_a_candidate_is_not_heard_again(
+    answer: AgreementData, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the ceiling was heard already")
+
+    monkeypatch.setattr(agreement, "_encode", refuse)
+    written_only = replace(answer, natural=())
+    table = tables(answer.teacher.tokenizer, written_only, cache)["token_agreement"]  # type: ignore[arg-type]
+    assert table.columns["matches"] == table.columns["ceiling_matches"]
+
+
 def test_silence_is_not_audible() -> None:
     waveform = torch.cat([hum(200, 4 * 1024), torch.zeros(3 * 1024)])
     target = agreement._target("x", waveform, torch.zeros(8, dtype=torch.int64), "", None, "pairs")

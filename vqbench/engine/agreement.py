@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from vqbench.engine.systems import Candidate
 from vqbench.engine.teachers import find_sentences, listen, open_teacher, teacher_voices
 from vqbench.errors import DataError
 from vqbench.files import write_text
-from vqbench.metrics.agreement import AGREEMENT_SPECS, Encoded, GptSequence, agreement_columns
+from vqbench.metrics.agreement import AGREEMENT_SPECS, Codes, Encoded, GptSequence, agreement_columns
 from vqbench.progress import Progress
 from vqbench.results.record import ClipRecord, MetricSpec, Table
 from vqbench.suite import POCKET, Suite
@@ -79,12 +80,14 @@ class AgreementData:
         written: what the GPT wrote, with its rendering.
         natural: human recordings with the true tokenizer's tokens; none where it is not known.
         unscored: clip id → why a human recording could not be read.
+        ceiling: what the true tokenizer hears in each rendering; None where it is not known.
         teacher: who wrote.
     """
 
     written: tuple[Target, ...]
     natural: tuple[Target, ...]
     unscored: Mapping[str, str]
+    ceiling: tuple[Codes, ...] | None
     teacher: Teacher
 
     @property
@@ -147,36 +150,38 @@ def answer_question(question: Question, cache: Cache, progress: Progress) -> Agr
     """
     natural: list[Target] = []
     unscored: dict[str, str] = {}
+    true, device = question.teacher.tokenizer, question.teacher.device
     for clip in question.natural:
-        assert question.teacher.tokenizer is not None
+        assert true is not None
         try:
-            natural.append(_natural(clip, question.teacher.tokenizer))
+            natural.append(_natural(clip, true))
         except DataError as error:
             unscored[f"natural/{clip.id}"] = error.problem
-    return AgreementData(tuple(_written(question, cache, progress)), tuple(natural), unscored, question.teacher)
+    written = _written(question, cache, progress)
+    ceiling = None if true is None else _codes(_hear(true, "true tokenizer", device, written, cache, progress))
+    return AgreementData(tuple(written), tuple(natural), unscored, ceiling, question.teacher)
 
 
 def measure_agreement(system: Candidate, data: AgreementData, cache: Cache, progress: Progress) -> Iterator[Table]:
     """One table for what the GPT wrote, and one for human recordings where there are any."""
-    oracle = data.teacher.tokenizer
-    vocabulary = data.teacher.vocabulary
-    for group, targets, unscored in (
-        ("token_agreement", data.written, {}),
-        ("token_agreement.natural", data.natural, data.unscored),
+    tokenizer, n_codes = system.tokenizer, data.teacher.vocabulary.n_codes
+    size = max(n_codes, tokenizer.codebook_size)
+    # On human recordings the true tokenizer's tokens are the target, so it is its own ceiling.
+    itself = tuple(target.sequence.codes for target in data.natural)
+    for group, targets, ceiling, unscored in (
+        ("token_agreement", data.written, data.ceiling, {}),
+        ("token_agreement.natural", data.natural, itself, data.unscored),
     ):
         if not targets and not unscored:
             continue
-        heard = _hear(system, targets, cache, progress)
-        ceiling = None if oracle is None else [row["codes"] for row in _hear_oracle(oracle, targets, cache, progress)]
-        size = max(vocabulary.n_codes, system.tokenizer.codebook_size)
-        encoded = _encoded(heard, targets, system.tokenizer, vocabulary.n_codes)
+        heard = _hear(tokenizer, system.record.name, data.teacher.device, targets, cache, progress)
         sequences = [target.sequence for target in targets]
         yield Table(
             candidate=system.record.name,
             group=group,
             row_ids=tuple(target.clip.id for target in targets),
-            columns=agreement_columns(sequences, encoded, ceiling, size),
-            constants={"codebook_size": float(size), "token_rate_hz": system.tokenizer.token_rate_hz},
+            columns=agreement_columns(sequences, _encoded(heard, targets, tokenizer, n_codes), ceiling, size),
+            constants={"codebook_size": float(size), "token_rate_hz": tokenizer.token_rate_hz},
             unscored=dict(unscored),
         )
 
@@ -256,28 +261,23 @@ def _at_tokenizer_rate(waveform: Tensor, rate_hz: int) -> Tensor:
     return waveform if rate_hz == wanted else resample(waveform, rate_hz, wanted)
 
 
-def _hear(system: Candidate, targets: Sequence[Target], cache: Cache, progress: Progress) -> list[Mapping[str, Any]]:
-    return _heard_by(system.tokenizer, dict(system.identity), system.record.name, targets, cache, progress)
-
-
-def _hear_oracle(
-    tokenizer: SpeechTokenizer, targets: Sequence[Target], cache: Cache, progress: Progress
-) -> list[Mapping[str, Any]]:
-    return _heard_by(tokenizer, {"tokenizer": tokenizer.digest}, "true tokenizer", targets, cache, progress)
-
-
-def _heard_by(
+def _hear(
     tokenizer: SpeechTokenizer,
-    identity: Mapping[str, object],
     name: str,
+    device: torch.device,
     targets: Sequence[Target],
     cache: Cache,
     progress: Progress,
 ) -> list[Mapping[str, Any]]:
     """What a tokenizer makes of each recording: its codes, and where each true code ranks among its neighbours."""
-    keys = [
-        content_key({"version": _HEARING_VERSION, "system": identity, "clip": target.clip.sha256}) for target in targets
-    ]
+    identity = {
+        "version": _HEARING_VERSION,
+        "tokenizer": tokenizer.digest,
+        # Rounding differs between devices, and with it a code now and then.
+        "device": device.type,
+        "packages": {package: metadata.version(package) for package in ("torch", "soundfile", "soxr")},
+    }
+    keys = [content_key({**identity, "clip": target.clip.sha256}) for target in targets]
     rows: dict[int, Mapping[str, Any]] = {
         place: known for place, key in enumerate(keys) if (known := cache.get(_HEARD, key)) is not None
     }
@@ -293,6 +293,10 @@ def _heard_by(
                     cache.put(_HEARD, keys[place], row)
                 advance(len(places))
     return [rows[place] for place in range(len(targets))]
+
+
+def _codes(heard: Sequence[Mapping[str, Any]]) -> tuple[Codes, ...]:
+    return tuple(np.asarray(row["codes"], dtype=np.int64) for row in heard)
 
 
 @torch.inference_mode()
