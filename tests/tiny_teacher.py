@@ -68,6 +68,7 @@ def make_teacher(seed: int = 0, *, keep: bool = True, stop_bias: float = 3.2) ->
         mel_frames=lambda n_tokens: 4 * n_tokens,
         gpt_mel=lambda waveform: gpt_conditioning(waveform, 0, n_samples=SECOND),
         diffusion_mel=lambda waveform: mel_conditioning(waveform, n_samples=SECOND),
+        max_text_tokens=404,
         sampling=SAMPLING,
         batch_size=4,
     )

@@ -217,6 +217,10 @@ class IntervalConfig(ConfigModel):
     resamples: int = Field(default=2000, ge=100, le=1_000_000)
     """Draws of the bootstrap."""
 
+    unit: Literal["speaker", "clip"] = Field(default="speaker", title="unit")
+    """What of `data.speech` is drawn whole. `speaker`: all clips of a speaker, so that an interval is for speakers who
+    were not heard. `clip`: each clip by itself, which is for other sentences of these very speakers."""
+
 
 class GateEntry(ConfigModel):
     """A rule that a release must hold. A rule alone, without `candidates`, may be written as plain text."""

@@ -16,19 +16,13 @@ from vqbench.cli import app
 from vqbench.pocket import card as cards
 
 FIGURE = {"value": 0.1234, "ci_low": 0.1, "ci_high": 0.15, "n": 200, "target": "<= 0.2", "met": True, "about": "words"}
+PART: dict[str, Any] = {"sha256": "f" * 64, "bytes": 12_345_678, "numbers": 6_000_000, "check": {"right": 0.41}}
 CARD: dict[str, Any] = {
     "format": 1,
     "name": "pocket",
     "plan": "0123456789abcdef",
-    "parts": {
-        "gpt": {
-            "file": "gpt.safetensors",
-            "sha256": "f" * 64,
-            "bytes": 12_345_678,
-            "numbers": 6_000_000,
-            "check": {"right": 0.41},
-        }
-    },
+    "source": "0123456789abcdef",
+    "parts": {name: {**PART, "file": f"{name}.safetensors"} for name in cards.PARTS},
     "bytes": 12_345_678,
     "settings": {"sampling": {"temperature": 0.7}, "diffusion_steps": 24},
     "corpus": {"utterances": 12_000, "hours": 10.5, "voices": {"joe": "Piper", "slt": "flite"}},
@@ -47,6 +41,7 @@ CARD: dict[str, Any] = {
         },
         "similarity_margin": {**FIGURE, "unscored": ["'Yes.': no voice was found"]},
     },
+    "judges": {"asr": {"backend": "faster-whisper"}},
     "notes": ["more steps of the diffusion did not help"],
 }
 
@@ -110,9 +105,13 @@ def test_where_none_was_shipped_it_is_said(tmp_path: Path, monkeypatch: pytest.M
         ("\udcff", "the card cannot be read"),
         ("[]", "the card has another format"),
         (json.dumps({**CARD, "format": 2}), "expected: format 1"),
-        (json.dumps({"format": 1, "name": "pocket"}), "the card lacks plan, parts"),
+        (json.dumps({"format": 1, "name": "pocket"}), "the card lacks plan, source, parts"),
+        (json.dumps({**CARD, "figures": None, "parts": []}), "the card's parts, figures cannot be read"),
+        (json.dumps({**CARD, "parts": {}}), "the card's parts are not a pocket TorToiSe's"),
+        (json.dumps({**CARD, "parts": {**CARD["parts"], "gpt": {**PART, "file": "../gpt"}}}), "the card's parts are"),
+        (json.dumps({**CARD, "parts": {**CARD["parts"], "gpt": {"file": "gpt.safetensors"}}}), "each with its file"),
     ],
-    ids=["absent", "damaged", "binary", "list", "newer", "half"],
+    ids=["absent", "damaged", "binary", "list", "newer", "half", "kinds", "no parts", "other file", "no digest"],
 )
 def test_a_card_that_is_none(tmp_path: Path, content: str | None, says: str) -> None:
     if content is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,12 @@ from vqbench.audio.io import save_waveform
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip, verify
-from vqbench.engine import agreement, runner
+from vqbench.engine import agreement, hearing, runner
 from vqbench.engine.agreement import AgreementData, Question, answer_question, measure_agreement
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import run_suite
 from vqbench.engine.systems import Candidate
-from vqbench.errors import ManyErrors, VqbenchError
+from vqbench.errors import DataError, ManyErrors, VqbenchError
 from vqbench.progress import Silent
 from vqbench.results.check import check_run
 from vqbench.results.compare import compare_runs
@@ -34,6 +35,7 @@ from vqbench.suite import load_suite
 from vqbench.tokenizer.checkpoint import save_checkpoint
 from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tortoise.pair_generation import split_of
 
 N = 6
 """Sentences asked for; an utterance that repeats another's tokens is left out."""
@@ -156,8 +158,73 @@ def test_the_second_time_nothing_is_spoken_or_heard(
 
     monkeypatch.setattr(agreement, "generate_pairs", refuse)
     again = answer_question(question, cache, Silent())
-    monkeypatch.setattr(agreement, "_encode", refuse)
+    monkeypatch.setattr(hearing, "_encode", refuse)
     assert tables(tokenizer(1), again, cache) == first
+
+
+@pytest.mark.parametrize("damage", ["a shard is gone", "a shard is cut", "no cache is wanted"])
+def test_what_is_not_whole_any_more_is_spoken_again(
+    damage: str, question: Question, answer: AgreementData, cache: Cache, tmp_path: Path
+) -> None:
+    own = Cache(Path(shutil.copytree(cache.folder, tmp_path / "cache")))
+    (shard,) = own.folder.glob("pairs/*/pairs-00000.parquet")
+    before = shard.read_bytes()
+    if damage == "a shard is gone":
+        shard.unlink()
+    elif damage == "a shard is cut":
+        shard.write_bytes(before[: len(before) // 2])
+    else:
+        shard.write_bytes(before + b"not what the teacher said")
+        own = Cache(own.folder, read=False)
+    again = answer_question(question, own, Silent())
+    assert [target.clip for target in again.written] == [target.clip for target in answer.written]
+    assert shard.read_bytes() == before
+
+
+def test_other_sampling_is_another_question(question: Question, answer: AgreementData, cache: Cache) -> None:
+    sampling = replace(question.teacher.sampling, temperature=0.1)
+    other = replace(question, teacher=replace(question.teacher, sampling=sampling), natural=())
+    found = answer_question(other, cache, Silent())
+    assert {target.clip.sha256 for target in found.written} != {target.clip.sha256 for target in answer.written}
+
+
+def test_only_held_out_sentences_of_a_file_are_said_and_each_once(
+    question: Question, cache: Cache, tmp_path: Path
+) -> None:
+    lines = [f"The {what} of number {i} was found." for i in range(60) for what in ("map", "bell")]
+    held_out = [line for line in lines if split_of(line) == "test"]
+    path = tmp_path / "sentences.txt"
+    path.write_text("\n".join([*lines, *(line.upper() for line in lines)]), encoding="utf-8")
+    asked = replace(question, sentences=str(path), n=len(held_out), natural=())
+    texts = [target.sequence.sentence for target in answer_question(asked, cache, Silent()).written]
+    assert texts and set(texts) <= set(held_out)
+    assert len(set(texts)) == len(texts)
+    with pytest.raises(DataError, match=f"only {len(held_out)} sentences of this file are held out"):
+        answer_question(replace(asked, n=len(held_out) + 1), cache, Silent())
+
+
+def test_a_candidate_at_another_token_rate_is_not_compared(answer: AgreementData, cache: Cache) -> None:
+    torch.manual_seed(0)
+    half = DVAE(Dimensions(codebook_size=64, codebook_dim=8, hidden_dim=8, num_resnet_blocks=1, num_layers=3))
+    found = tables(DVAETokenizer(half, MelSpec()), answer, cache)
+    assert not found["token_agreement"].row_ids
+    assert set(found["token_agreement"].unscored) == {target.clip.id for target in answer.written}
+    assert "10.77 tokens a second" in next(iter(found["token_agreement"].unscored.values()))
+
+
+def test_a_candidate_without_numbers_is_named_and_has_no_figure(answer: AgreementData, cache: Cache) -> None:
+    broken = tokenizer(4)
+    with torch.no_grad():
+        next(broken.dvae.encoder.parameters()).fill_(float("nan"))
+    table = tables(broken, answer, cache)["token_agreement"]
+    assert not table.row_ids
+    assert set(table.unscored.values()) == {"the encoder's latents are not finite"}
+
+
+def test_utterances_that_were_not_kept_are_counted(answer: AgreementData) -> None:
+    found = answer.identity
+    assert found["utterances"] == len(answer.written)
+    assert found["left_out"] == N - len(answer.written)
 
 
 def test_the_true_tokenizer_as_a_candidate_is_not_heard_again(
@@ -166,7 +233,7 @@ def test_the_true_tokenizer_as_a_candidate_is_not_heard_again(
     def refuse(*_: object) -> None:
         raise AssertionError("the ceiling was heard already")
 
-    monkeypatch.setattr(agreement, "_encode", refuse)
+    monkeypatch.setattr(hearing, "_encode", refuse)
     written_only = replace(answer, natural=())
     table = tables(answer.teacher.tokenizer, written_only, cache)["token_agreement"]  # type: ignore[arg-type]
     assert table.columns["matches"] == table.columns["ceiling_matches"]

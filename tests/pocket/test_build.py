@@ -43,7 +43,7 @@ def test_every_stage_leaves_its_work_and_its_check(made: Path) -> None:
         "vqvae": ["l1", "used"],
         "gpt": ["mel", "right"],
         "clvp": ["above"],
-        "diffusion": ["mel", "noise", "variance"],
+        "diffusion": ["head", "told", "variance"],
     }
     assert card["bytes"] == sum((made / "package" / part["file"]).stat().st_size for part in card["parts"].values())
     assert card["corpus"]["voices"] == {"slt": "flite", "rms": "flite"}
@@ -55,9 +55,11 @@ def test_every_target_of_the_card_was_measured(made: Path) -> None:
     targets = {name: figure["target"] for name, figure in figures.items()}
     assert targets == {
         "corpus_wer": "<= 0.05",
+        "easy_wer": "<= 0.05",
         "copy_wer": "<= 0.1",
         "copy_similarity": ">= 0.8",
         "spoken_wer": "<= 0.2",
+        "chosen_wer": "<= 0.2",
         "own_similarity": ">= 0.8",
         "similarity_margin": ">= 0.15",
         "finished": ">= 0.95",
@@ -119,7 +121,7 @@ def test_stopped_within_the_gpt_it_ends_bit_for_bit_the_same(at: int, made: Path
         ("vqvae", {"most_l1": 0.0}),
         ("gpt", {"least_right": 1.1}),
         ("clvp", {"least_above": 1.1}),
-        ("diffusion", {"most_noise": 0.0}),
+        ("diffusion", {"most_told": 0.0}),
     ],
 )
 def test_a_failed_check_stops_with_the_stage_and_its_figures(stage: str, change: dict[str, float], made: Path) -> None:
@@ -244,7 +246,7 @@ def test_the_command_goes_on_from_there_and_shows_the_card(made: Path) -> None:
     assert files(made) == before
     assert "done   gpt        6 steps" in done.stderr
     missed = [name for name, figure in load_card(made / "package")["figures"].items() if not figure["met"]]
-    assert f"{len(missed)} of 10 targets missed; written to {made / 'package'}" in done.stderr
+    assert f"{len(missed)} of 12 targets missed; written to {made / 'package'}" in done.stderr
     told = done.stdout.partition("missed: ")[2]
     assert all(f"{name} " in told for name in missed)
     refused = CliRunner().invoke(app, ["pocket", "build", "-o", str(made), "--device", "cpu", "-q"])

@@ -17,10 +17,18 @@ from vqbench.audio.io import file_digest, save_waveform
 from vqbench.audio.mel import MelSpec
 from vqbench.data.manifest import Clip
 from vqbench.errors import DataError
-from vqbench.pocket.evaluate import Figure, at_most, evaluate_teacher, evaluate_tokenizer, new_sentences
+from vqbench.pocket.evaluate import (
+    Figure,
+    at_most,
+    evaluate_corpus,
+    evaluate_teacher,
+    evaluate_tokenizer,
+    new_sentences,
+)
 from vqbench.progress import Silent
 from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tortoise.clvp import score
 
 ANN, BOB = hum(220), hum(110)
 TEXTS = (
@@ -66,9 +74,9 @@ class Encoder:
         return np.array([0.8, 0.6])
 
 
-def evaluated(heard: Sequence[str], encoder: Encoder | None = None) -> dict[str, Figure]:
-    judges: Any = (Asr(heard), encoder or Encoder())
-    return evaluate_teacher(teacher(), {"ann": [ANN], "bob": [BOB]}, TEXTS, *judges, Silent())
+def evaluated(heard: Sequence[str], encoder: Encoder | None = None, best: Sequence[str] = TEXTS) -> dict[str, Figure]:
+    judges: Any = (Asr(heard, best), encoder or Encoder())
+    return evaluate_teacher(teacher(), {"ann": [ANN], "bob": [BOB]}, TEXTS, 3, *judges, Silent())
 
 
 def test_the_figures_of_a_teacher() -> None:
@@ -88,6 +96,13 @@ def test_the_figures_of_a_teacher() -> None:
     assert figures["seconds_for_24"].ci_low is None
 
 
+def test_what_clvp_chose_is_heard_by_itself() -> None:
+    figures = evaluated(TEXTS, best=[TEXTS[0], "", *TEXTS[2:]])
+    assert figures["spoken_wer"].value == 0
+    assert figures["chosen_wer"].value == pytest.approx(5 / 25)
+    assert "of 3 tries" in figures["chosen_wer"].about
+
+
 def test_all_heard_right_meets_the_target() -> None:
     figures = evaluated(TEXTS)
     assert figures["spoken_wer"].value == 0
@@ -104,11 +119,14 @@ def test_who_is_not_heard_is_named_not_averaged_and_meets_no_target() -> None:
 def test_clvp_is_asked_about_every_utterance_with_tokens() -> None:
     figures = evaluated(TEXTS)
     above, finished = figures["clvp_above"], figures["finished"]
-    assert above.n + len(above.unscored) == 5
-    assert above.value is not None
-    assert above.value * above.n == pytest.approx(round(above.value * above.n))
     voices = teacher().voices({"ann": [ANN], "bob": [BOB]})
     spoken = teacher().speak(TEXTS, [voices[i % 2] for i in range(5)], range(5))
+    said = [u for u in spoken if len(u.codes)]
+    assert (above.n, len(above.unscored)) == (len(said), 5 - len(said))
+    with teacher().clvp.loaded() as clvp:
+        scores = [[float(score(clvp, [teacher().encode(t.text)], [u.codes])) for t in said] for u in said]
+    won = [row[i] > row[(i + 1) % len(said)] for i, row in enumerate(scores)]
+    assert above.value == pytest.approx(np.mean(won))
     assert finished.value == pytest.approx(np.mean([u.finished for u in spoken]))
 
 
@@ -122,10 +140,19 @@ def test_the_figures_of_a_tokenizer(tmp_path: Path) -> None:
     dvae = DVAE(Dimensions(n_mels=80, hidden_dim=8, codebook_size=16, codebook_dim=8, num_resnet_blocks=1))
     judges: Any = (Asr([TEXTS[0], "our cousin sold a ball"], ["", TEXTS[1]]), Encoder(1))
     figures = evaluate_tokenizer(DVAETokenizer(dvae, MelSpec()), clips, *judges, Silent())
-    assert figures["corpus_wer"].value == pytest.approx(1 / 10)
+    assert figures["easy_wer"].value == pytest.approx(1 / 10)
     assert figures["copy_wer"].value == pytest.approx(5 / 10)
     assert figures["copy_similarity"].value == pytest.approx(0.8)  # Ann's copy; of Bob's nothing was heard
     assert figures["copy_similarity"].unscored == ("bob: no voice was found",)
+
+
+def test_the_corpus_is_heard_whatever_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "ann.wav"
+    save_waveform(path, ANN, 22_050)
+    clips = [Clip(name, path, file_digest(path), 0.5, text=TEXTS[0], speaker="ann") for name in "ab"]
+    judge: Any = Asr([TEXTS[0], "the judge took"])
+    wer = evaluate_corpus(clips, judge)["corpus_wer"]
+    assert (wer.value, wer.n) == (pytest.approx(2 / 10), 2)
 
 
 def test_new_sentences_are_new() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqbench.pocket.speech import PHASES, Batches, Ragged, Speech, load_speech, save_speech
+from vqbench.pocket.speech import PHASES, Batches, Ragged, Speech, load_speech, save_speech, tokenizer_of
 
 CPU = torch.device("cpu")
 N_MELS = 3
@@ -39,7 +39,9 @@ def test_ragged_gives_back_its_rows() -> None:
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     saved = speech()
-    save_speech(tmp_path / "speech.safetensors", saved)
+    assert tokenizer_of(tmp_path / "speech.safetensors") is None
+    save_speech(tmp_path / "speech.safetensors", saved, "0123")
+    assert tokenizer_of(tmp_path / "speech.safetensors") == "0123"
     loaded = load_speech(tmp_path / "speech.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["speech.safetensors"]
     assert (loaded.n_training, loaded.n_validation) == (6, 2)

@@ -11,6 +11,7 @@ from vqbench.stats.paired import holm
 
 RUN = make_run()
 WORSE = make_run(quality={"good": 1.6, "fair": 3.0, "new": 1.0})
+RUN_METRICS = {spec.name: spec for spec in RUN.metrics}
 TIMINGS = [spec.name for spec in RUN.metrics if spec.resampled == "repetition"]
 
 
@@ -35,7 +36,8 @@ def test_a_against_a_differs_in_nothing():
     table = compare(("a", RUN), ("b", RUN))
     assert len(table.comparisons) == 3 * len(RUN.metrics)
     for one in table.comparisons:
-        assert (one.delta, one.p_value, one.p_holm) == (0.0, 1.0, 1.0), one
+        directed = RUN_METRICS[one.metric].higher_is_better is not None
+        assert (one.delta, one.p_value, one.p_holm) == (0.0, *([1.0] * 2 if directed else [None] * 2)), one
         if one.metric not in ("codebook.dead",):
             assert (one.ci_low, one.ci_high) == (0.0, 0.0), one
 
@@ -84,9 +86,18 @@ def test_a_reference_row_is_compared_only_where_it_is_named():
 def test_p_values_are_corrected_over_quality_and_over_speed():
     table = compare(("old", RUN), ("new", WORSE))
     for chosen in (True, False):
-        family = [c for c in table.comparisons if (c.metric in TIMINGS) == chosen]
+        family = [c for c in table.comparisons if (c.metric in TIMINGS) == chosen and c.p_value is not None]
         assert [c.p_holm for c in family] == holm([c.p_value for c in family])
     assert found(table, "reconstruction.mel_l1", "new:good").p_value < 0.05
+
+
+def test_what_has_no_better_end_is_compared_but_not_tested():
+    """A floor is the same for everybody: as one more test it would only make the others harder to pass."""
+    table = compare(("old", RUN), ("new", WORSE))
+    untested = {c.metric for c in table.comparisons if c.p_value is None and c.reason is None}
+    assert untested == {name for name, spec in RUN_METRICS.items() if spec.higher_is_better is None}
+    assert untested
+    assert all(c.ci_low is not None for c in table.comparisons if c.metric in untested)
 
 
 def test_more_tests_in_a_family_bring_more_permutations():

@@ -34,6 +34,21 @@ def test_clips_are_clustered_by_speaker_only_where_all_name_one_and_there_are_tw
     assert n_clusters == [2, None, None]
 
 
+def test_where_the_voices_are_all_there_are_every_clip_is_drawn_by_itself():
+    # Each speaker's four clips are equal, so whole speakers are three draws and clips are twelve.
+    table, clips = speech([3.0] * 4 + [0.0] * 8, [10.0] * 12), make_clips(12, 3)
+    clips = tuple(replace(clip, speaker="abc"[i // 4]) for i, clip in enumerate(clips))
+    whole = summarise(WER, table, clips, INTERVAL)
+    single = summarise(WER, table, clips, replace(INTERVAL, unit="clip"))
+    assert whole.value == single.value == pytest.approx(0.1)
+    assert (whole.n_clusters, single.n_clusters) == (3, None)
+    assert single.ci_high - single.ci_low < whole.ci_high - whole.ci_low
+    unnamed = tuple(replace(clip, speaker=None) for clip in clips)
+    assert single == summarise(WER, table, unnamed, INTERVAL)
+    human = tuple(replace(clip, clip_set="natural") for clip in clips)
+    assert summarise(WER, table, human, replace(INTERVAL, unit="clip")) == whole
+
+
 def test_the_speaker_of_an_unscored_clip_does_not_count():
     clips = make_clips(4, 2)
     clips = (replace(clips[0], speaker=None), *clips[1:])

@@ -144,7 +144,7 @@ def test_a_gpt_that_stops_at_once_says_nothing() -> None:
     assert nothing.finished
     assert nothing.clvp == -math.inf
     assert nothing.codes.shape == nothing.waveform.shape == (0,)
-    # Beside others, too, and never the best of several.
+    # Beside others, too.
     written = [*quiet.write([TEXTS[0]], [voices()[0]], [0]), *loud.write([TEXTS[1]], [voices()[0]], [0])]
     silent, spoken = loud.render(written)
     assert not len(silent.waveform)

@@ -7,11 +7,12 @@ and are cheap, so they are counted anew in every run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,26 +23,28 @@ from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.cache import Cache, content_key
+from vqbench.engine.hearing import Heard, Target, hear, with_distances
 from vqbench.engine.systems import Candidate
 from vqbench.engine.teachers import find_sentences, listen, open_teacher, teacher_voices
-from vqbench.errors import DataError
+from vqbench.errors import CheckpointError, DataError
 from vqbench.files import write_text
-from vqbench.metrics.agreement import AGREEMENT_SPECS, Codes, Encoded, GptSequence, agreement_columns
+from vqbench.metrics.agreement import AGREEMENT_SPECS, Codes, GptSequence, agreement_columns
 from vqbench.progress import Progress
 from vqbench.results.record import ClipRecord, MetricSpec, Table
-from vqbench.suite import POCKET, Suite
+from vqbench.suite import Suite
 from vqbench.tokenizer.protocol import SpeechTokenizer
-from vqbench.tortoise.pair_generation import generate_pairs, split_of
+from vqbench.tortoise.pair_generation import PAIRS_VERSION, generate_pairs, held_out_sentences
 from vqbench.tortoise.pairs import read_pairs
 from vqbench.tortoise.teacher import Teacher
 from vqbench.tortoise.tokens import SAMPLES_PER_TOKEN
 
-_HEARD = "heard"
-_HEARING_VERSION = 1
+_WHOLE = "whole"
+"""Says in a cached folder how many pairs were made once all of them were."""
+
+_TOKEN_RATE_HZ = MelSpec().sample_rate_hz / SAMPLES_PER_TOKEN
+
 _SILENCE_DB = -40.0
 """A token is silent where its samples are so far below the loudest token of its recording."""
-
-_AT_ONCE = 32
 
 _SENTENCE_SEED = 1_000_003
 """Added to a suite's seed: other sentences than the pocket TorToiSe was trained on."""
@@ -64,15 +67,6 @@ NATURAL_SPECS = tuple(
 
 
 @dataclass(frozen=True)
-class Target:
-    """A recording and the tokens that a candidate should find in it."""
-
-    clip: ClipRecord
-    waveform: Tensor
-    sequence: GptSequence
-
-
-@dataclass(frozen=True)
 class AgreementData:
     """What all candidates of a run are held against.
 
@@ -82,6 +76,7 @@ class AgreementData:
         unscored: clip id → why a human recording could not be read.
         ceiling: what the true tokenizer hears in each rendering; None where it is not known.
         teacher: who wrote.
+        asked: utterances that it was asked for; those it was silent in, or repeated itself, are not in `written`.
     """
 
     written: tuple[Target, ...]
@@ -89,6 +84,13 @@ class AgreementData:
     unscored: Mapping[str, str]
     ceiling: tuple[Codes, ...] | None
     teacher: Teacher
+    asked: int
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """Who wrote, and how much."""
+        found = {"teacher": self.teacher.name, "digest": self.teacher.digest}
+        return {**found, "utterances": len(self.written), "left_out": self.asked - len(self.written)}
 
     @property
     def clips(self) -> tuple[ClipRecord, ...]:
@@ -158,8 +160,8 @@ def answer_question(question: Question, cache: Cache, progress: Progress) -> Agr
         except DataError as error:
             unscored[f"natural/{clip.id}"] = error.problem
     written = _written(question, cache, progress)
-    ceiling = None if true is None else _codes(_hear(true, "true tokenizer", device, written, cache, progress))
-    return AgreementData(tuple(written), tuple(natural), unscored, ceiling, question.teacher)
+    ceiling = None if true is None else _ceiling(true, device, written, cache, progress)
+    return AgreementData(tuple(written), tuple(natural), unscored, ceiling, question.teacher, question.n)
 
 
 def measure_agreement(system: Candidate, data: AgreementData, cache: Cache, progress: Progress) -> Iterator[Table]:
@@ -174,45 +176,59 @@ def measure_agreement(system: Candidate, data: AgreementData, cache: Cache, prog
     ):
         if not targets and not unscored:
             continue
-        heard = _hear(tokenizer, system.record.name, data.teacher.device, targets, cache, progress)
-        sequences = [target.sequence for target in targets]
+        found: list[Heard | str]
+        if math.isclose(tokenizer.token_rate_hz, _TOKEN_RATE_HZ):
+            found = hear(tokenizer, system.record.name, data.teacher.device, targets, cache, progress)
+        else:
+            other = f"writes {tokenizer.token_rate_hz:.2f} tokens a second, where the GPT writes {_TOKEN_RATE_HZ:.2f}"
+            found = [other] * len(targets)
+        places = [place for place, row in enumerate(found) if isinstance(row, Heard)]
+        scored = [targets[place] for place in places]
+        encoded = with_distances([row for row in found if isinstance(row, Heard)], scored, tokenizer, n_codes)
+        oracle = None if ceiling is None else [ceiling[place] for place in places]
+        reasons = {target.clip.id: row for target, row in zip(targets, found, strict=True) if isinstance(row, str)}
         yield Table(
             candidate=system.record.name,
             group=group,
-            row_ids=tuple(target.clip.id for target in targets),
-            columns=agreement_columns(sequences, _encoded(heard, targets, tokenizer, n_codes), ceiling, size),
+            row_ids=tuple(target.clip.id for target in scored),
+            columns=agreement_columns([target.sequence for target in scored], encoded, oracle, size),
             constants={"codebook_size": float(size), "token_rate_hz": tokenizer.token_rate_hz},
-            unscored=dict(unscored),
+            unscored={**unscored, **reasons},
         )
 
 
+def _ceiling(
+    true: SpeechTokenizer, device: torch.device, written: Sequence[Target], cache: Cache, progress: Progress
+) -> tuple[Codes, ...]:
+    codes = []
+    for target, row in zip(written, hear(true, "true tokenizer", device, written, cache, progress), strict=True):
+        if isinstance(row, str):
+            raise CheckpointError(f"the teacher's own VQVAE: {row}", where=target.clip.id, expected="finite weights")
+        codes.append(row.codes)
+    return tuple(codes)
+
+
 def _written(question: Question, cache: Cache, progress: Progress) -> list[Target]:
-    teacher = question.teacher
-    own = question.sentences == POCKET
+    teacher, sentences = question.teacher, _sentences(question)
     key = content_key(
         {
+            "version": PAIRS_VERSION,
             "teacher": teacher.digest,
+            "sampling": asdict(teacher.sampling),
             "device": teacher.device.type,
-            "sentences": POCKET if own else _digest(Path(question.sentences)),
+            "packages": {package: metadata.version(package) for package in ("torch", "tortoise-tts", "soundfile")},
+            "sentences": sentences,
             "voices": [[clip.speaker, clip.sha256] for clip in question.voices],
-            "n": question.n,
             "seed": question.seed,
         }
     )
     folder = cache.pairs_folder(key)
-    whole = folder / "whole"
-    if not (cache.read and whole.exists()):
-        generate_pairs(
-            teacher,
-            _sentences(question),
-            listen(teacher, question.voices, progress),
-            folder,
-            question.n,
-            question.seed,
-            progress,
-            test_share=1.0,
-        )
-        write_text(whole, "")
+    if not (cache.read and _is_whole(folder)):
+        if not cache.read or (folder / _WHOLE).exists():
+            shutil.rmtree(folder, ignore_errors=True)  # damaged, or not to be believed
+        voices = listen(teacher, question.voices, progress)
+        made = generate_pairs(teacher, sentences, voices, folder, question.n, question.seed, progress, test_share=1.0)
+        write_text(folder / _WHOLE, str(made.n_test))
     return [
         _target(
             f"pairs/{pair.id}",
@@ -226,10 +242,26 @@ def _written(question: Question, cache: Cache, progress: Progress) -> list[Targe
     ]
 
 
-def _sentences(question: Question) -> Iterable[str]:
-    """The sentences of a file, or those of the pocket's that no `vqbench pairs generate` trains on, by their hash."""
-    found = find_sentences(question.sentences, _SENTENCE_SEED + question.seed)
-    return (text for text in found if split_of(text) == "test") if question.sentences == POCKET else found
+def _is_whole(folder: Path) -> bool:
+    """Whether all pairs that were made are still there to be read."""
+    try:
+        n_made = int((folder / _WHOLE).read_text(encoding="utf-8"))
+        return sum(1 for _ in read_pairs(folder, waveforms=False)) == n_made
+    except (OSError, ValueError, DataError):
+        return False
+
+
+def _sentences(question: Question) -> list[str]:
+    """Sentences that no `vqbench pairs generate` trains on, each once."""
+    found = held_out_sentences(find_sentences(question.sentences, _SENTENCE_SEED + question.seed), question.n)
+    if len(found) < question.n:
+        raise DataError(
+            f"only {len(found)} sentences of this file are held out from `vqbench pairs generate`",
+            where=question.sentences,
+            expected=f"at least the {question.n} that data.pairs.n asks for",
+            fix="add sentences (one in ten is held out, by a hash of its words), or ask for fewer",
+        )
+    return found
 
 
 def _natural(clip: Clip, tokenizer: SpeechTokenizer) -> Target:
@@ -259,108 +291,3 @@ def _audible(waveform: Tensor, n_tokens: int) -> np.ndarray:
 def _at_tokenizer_rate(waveform: Tensor, rate_hz: int) -> Tensor:
     wanted = MelSpec().sample_rate_hz
     return waveform if rate_hz == wanted else resample(waveform, rate_hz, wanted)
-
-
-def _hear(
-    tokenizer: SpeechTokenizer,
-    name: str,
-    device: torch.device,
-    targets: Sequence[Target],
-    cache: Cache,
-    progress: Progress,
-) -> list[Mapping[str, Any]]:
-    """What a tokenizer makes of each recording: its codes, and where each true code ranks among its neighbours."""
-    identity = {
-        "version": _HEARING_VERSION,
-        "tokenizer": tokenizer.digest,
-        # Rounding differs between devices, and with it a code now and then.
-        "device": device.type,
-        "packages": {package: metadata.version(package) for package in ("torch", "soundfile", "soxr")},
-    }
-    keys = [content_key({**identity, "clip": target.clip.sha256}) for target in targets]
-    rows: dict[int, Mapping[str, Any]] = {
-        place: known for place, key in enumerate(keys) if (known := cache.get(_HEARD, key)) is not None
-    }
-    missing = [place for place in range(len(targets)) if place not in rows]
-    if missing:
-        front_end = MelFrontEnd(tokenizer.mel_spec)
-        with progress.task(f"{name}: hearing tokens", len(missing)) as advance:
-            for start in range(0, len(missing), _AT_ONCE):
-                places = missing[start : start + _AT_ONCE]
-                fresh = _encode(tokenizer, front_end, [targets[place] for place in places])
-                for place, row in zip(places, fresh, strict=True):
-                    rows[place] = row
-                    cache.put(_HEARD, keys[place], row)
-                advance(len(places))
-    return [rows[place] for place in range(len(targets))]
-
-
-def _codes(heard: Sequence[Mapping[str, Any]]) -> tuple[Codes, ...]:
-    return tuple(np.asarray(row["codes"], dtype=np.int64) for row in heard)
-
-
-@torch.inference_mode()
-def _encode(tokenizer: SpeechTokenizer, front_end: MelFrontEnd, targets: Sequence[Target]) -> list[dict[str, Any]]:
-    mels = []
-    for target in targets:
-        waveform, spec = target.waveform, front_end.spec
-        if spec.sample_rate_hz != MelSpec().sample_rate_hz:
-            waveform = resample(waveform, MelSpec().sample_rate_hz, spec.sample_rate_hz)
-        mels.append(front_end(waveform))
-    latents = tokenizer.latents(mels)
-    codes = tokenizer.quantize(latents)
-    codebook = tokenizer.codebook
-    rows: list[dict[str, Any]] = []
-    for target, found, written in zip(targets, latents, codes, strict=True):
-        n = min(len(target.sequence.codes), len(written))
-        wanted = torch.from_numpy(target.sequence.codes[:n]).to(found.device)
-        known = wanted < len(codebook)
-        distances = torch.cdist(found[:n].float(), codebook)
-        true = distances.gather(1, wanted.clamp_max(len(codebook) - 1)[:, None])
-        # Where the codebook has no such code, every code is nearer.
-        ranks = torch.where(known, (distances < true).sum(1), len(codebook))
-        # The nearest code is the one that was written, whatever rounding says of a tie.
-        ranks = torch.where(wanted == written[:n], 0, ranks)
-        rows.append({"codes": written.tolist(), "ranks": ranks.tolist()})
-    return rows
-
-
-def _encoded(
-    heard: Sequence[Mapping[str, Any]], targets: Sequence[Target], tokenizer: SpeechTokenizer, n_codes: int
-) -> list[Encoded]:
-    """Adds the distances between what was written and what should have been, in units of chance."""
-    codebook = tokenizer.codebook.detach().float().cpu()
-    counts = np.zeros(max(n_codes, len(codebook)))
-    for target in targets:
-        np.add.at(counts, target.sequence.codes, 1)
-    chance = _mean_distance(codebook, torch.from_numpy(counts[: len(codebook)]).float())
-    rows = []
-    for row, target in zip(heard, targets, strict=True):
-        codes = np.asarray(row["codes"], dtype=np.int64)
-        n = min(len(codes), len(target.sequence.codes))
-        wanted = target.sequence.codes[:n]
-        known = wanted < len(codebook)
-        vectors = codebook[np.where(known, wanted, 0)]
-        distances = (vectors - codebook[codes[:n]]).norm(dim=1).numpy().astype(np.float64)
-        # A code that the codebook does not have is as far as chance.
-        relative = np.where(known, distances / chance if chance > 0 else 0.0, 1.0)
-        rows.append(Encoded(codes, np.asarray(row["ranks"], dtype=np.int64), relative))
-    return rows
-
-
-def _mean_distance(codebook: Tensor, counts: Tensor) -> float:
-    """Mean Euclidean distance between two codes drawn independently by their counts."""
-    used = counts.nonzero().flatten()
-    if len(used) == 0:
-        return 0.0
-    share = counts[used] / counts[used].sum()
-    rows = torch.split(used, 1024)
-    total = sum(
-        float(share_part @ (torch.cdist(codebook[part], codebook[used]) @ share))
-        for part, share_part in zip(rows, torch.split(share, 1024), strict=True)
-    )
-    return float(total)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -106,7 +106,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         for system in systems:
             if isinstance(system, Candidate):
                 tables += measure_agreement(system, answer, cache, progress)
-        judges["token_agreement"] = {"teacher": question.teacher.name, "digest": question.teacher.digest}
+        judges["token_agreement"] = answer.identity
     for system in systems:
         for table, texts in _measure(system, clips, groups.of(system.mel_spec), cache, progress):
             tables.append(table)
@@ -115,7 +115,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         for system in systems:
             if isinstance(system, Candidate) and (waveforms := _readable_waveforms(clips, system.mel_spec)):
                 tables += measure_throughput(system.record.name, system.tokenizer, waveforms, load, device, progress)
-    interval = IntervalSpec(confidence=suite.interval.confidence, resamples=suite.interval.resamples, seed=suite.seed)
+    interval = IntervalSpec(seed=suite.seed, **suite.interval.model_dump())
     records = (*(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips), *written)
     run = Run(
         suite=SuiteRecord(

@@ -23,7 +23,7 @@ from vqbench.tortoise.diffusion import TACOTRON_RANGE, DiffusionDecoder
 from vqbench.tortoise.official import OfficialCheckpoints
 from vqbench.tortoise.pair_generation import read_sentences
 from vqbench.tortoise.part import Part
-from vqbench.tortoise.teacher import Teacher, Voice
+from vqbench.tortoise.teacher import TEACHER_VERSION, Teacher, Voice
 from vqbench.tortoise.text import TextEncoder
 from vqbench.tortoise.tokens import OFFICIAL, diffusion_frames
 from vqbench.tortoise.vocoder import UnivNetVocoder
@@ -73,7 +73,13 @@ def official_teacher(checkpoints: OfficialCheckpoints, device: torch.device) -> 
     text = TextEncoder()
     keep = _memory_bytes(device) >= _ROOMY_BYTES
     weights = checkpoints.digest()
-    decides = {"weights": weights, "text": dict(text.identity), "steps": OFFICIAL_STEPS, "scores_padding": True}
+    decides = {
+        "weights": weights,
+        "text": dict(text.identity),
+        "steps": OFFICIAL_STEPS,
+        "scores_padding": True,
+        "version": TEACHER_VERSION,
+    }
     return Teacher(
         name=checkpoints.folder.name,
         digest=content_key(decides)[:16],
@@ -88,6 +94,7 @@ def official_teacher(checkpoints: OfficialCheckpoints, device: torch.device) -> 
         mel_frames=diffusion_frames,
         gpt_mel=lambda waveform: gpt_conditioning(waveform, seed=0),
         diffusion_mel=tacotron_conditioning,
+        max_text_tokens=checkpoints.sizes.gpt.max_text_tokens,
         scores_padding=True,
         batch_size=16 if device.type == "cpu" else 64,
         device=device,

@@ -23,14 +23,27 @@ from vqbench.tokenizer.checkpoint import load_tokenizer
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.tortoise.clvp import CLVPDimensions, build_clvp
 from vqbench.tortoise.conditioning import mel_conditioning
-from vqbench.tortoise.diffusion import DiffusionDecoder, DiffusionDimensions, MelRange, build_diffusion
+from vqbench.tortoise.diffusion import (
+    DiffusionDecoder,
+    DiffusionDimensions,
+    MelRange,
+    Predicted,
+    Sampler,
+    build_diffusion,
+)
 from vqbench.tortoise.gpt import GPTDimensions, UnifiedVoice
 from vqbench.tortoise.part import Part
 from vqbench.tortoise.sampling import Sampling
-from vqbench.tortoise.teacher import Teacher
+from vqbench.tortoise.teacher import TEACHER_VERSION, Teacher
 from vqbench.tortoise.text import TextEncoder
 from vqbench.tortoise.tokens import MelVocabulary
-from vqbench.tortoise.vocoder import GriffinLimVocoder
+from vqbench.tortoise.vocoder import GriffinLimVocoder, Vocoder
+
+PREDICTED: Predicted = "mel"
+"""What the pocket's diffusion tells, and learnt to."""
+
+SAMPLER: Sampler = "ddim"
+"""How its mels are rendered."""
 
 _DIMENSIONS = "vqbench.dimensions"
 _Sizes = TypeVar("_Sizes", GPTDimensions, CLVPDimensions, DiffusionDimensions)
@@ -70,12 +83,13 @@ def load_pocket(device: torch.device | str = "cpu", folder: Path = SHIPPED) -> T
     tokenizer = load_true_tokenizer(device, folder)
     spec = tokenizer.mel_spec
     text = TextEncoder()
+    vocoder = GriffinLimVocoder(GriffinLim(spec, settings.vocoder_iterations).to(device))
     n_samples = (settings.conditioning_frames - 1) * spec.hop_length
     gpt = Part(lambda: load_gpt(folder).to(device))
     n_codes = tokenizer.codebook_size
     return Teacher(
         name="pocket",
-        digest=_teacher_digest(card, text),
+        digest=_teacher_digest(card, text, vocoder),
         gpt=gpt,
         clvp=Part(lambda: load_clvp(folder).to(device)),
         diffusion=Part(
@@ -84,16 +98,17 @@ def load_pocket(device: torch.device | str = "cpu", folder: Path = SHIPPED) -> T
                 MelRange.of_spec(spec),
                 steps=settings.diffusion_steps,
                 cond_free_k=settings.cond_free_k,
-                predicted="mel",
-                sampler="ddim",
+                predicted=PREDICTED,
+                sampler=SAMPLER,
             )
         ),
-        vocoder=Part(lambda: GriffinLimVocoder(GriffinLim(spec, settings.vocoder_iterations).to(device))),
+        vocoder=Part(lambda: vocoder),
         text=text,
         vocabulary=MelVocabulary(n_codes, n_codes, n_codes + 1, settings.calm, (settings.calm,) * 3),
         mel_frames=lambda n_tokens: 4 * n_tokens,
         gpt_mel=lambda waveform: mel_conditioning(waveform, spec, n_samples),
         diffusion_mel=lambda waveform: mel_conditioning(waveform, spec, n_samples),
+        max_text_tokens=card["parts"]["gpt"]["dimensions"]["max_text_tokens"],
         sampling=settings.sampling,
         batch_size=16 if device.type == "cpu" else 64,
         device=device,
@@ -170,7 +185,8 @@ def _load_part(path: Path, sizes: type[_Sizes], make: Callable[[_Sizes], _Module
     return module.eval()
 
 
-def _teacher_digest(card: Mapping[str, Any], text: TextEncoder) -> str:
+def _teacher_digest(card: Mapping[str, Any], text: TextEncoder, vocoder: Vocoder) -> str:
     parts = {name: part["sha256"] for name, part in card["parts"].items()}
-    content = json.dumps([parts, card["settings"], dict(text.identity)], sort_keys=True)
+    rendered = [PREDICTED, SAMPLER, dict(vocoder.identity), TEACHER_VERSION]
+    content = json.dumps([parts, card["settings"], dict(text.identity), rendered], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

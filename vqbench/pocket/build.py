@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +19,14 @@ from pydantic import BaseModel
 from safetensors.torch import load_file, save
 from torch import nn
 
+from vqbench.audio.mel import MelSpec
 from vqbench.data.manifest import Clip, read_manifest
 from vqbench.data.synthesis import Voice, synthesize
 from vqbench.errors import TrainingError
 from vqbench.files import require_writable, write_text, write_whole
 from vqbench.pocket.objectives import Denoising, Matching, NextToken
 from vqbench.pocket.plan import PartPlan, Plan
-from vqbench.pocket.speech import Batches, Speech, load_speech, read_speech, save_speech
+from vqbench.pocket.speech import Batches, Speech, load_speech, read_speech, save_speech, tokenizer_of
 from vqbench.progress import Progress
 from vqbench.tokenizer.checkpoint import load_tokenizer
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
@@ -38,10 +39,13 @@ from vqbench.training.loop import Objective, optimize
 from vqbench.training.recipe import Recipe, TrainingSource
 from vqbench.training.trainer import half_path, train, write_half
 
+BUILD_VERSION = 1
+"""Raised whenever the same plan would give other weights."""
+
 _UNCONDITIONED = 0.1
 """Share of the diffusion's training rows without conditioning, so that guidance is possible."""
 
-_WITHOUT_WEIGHT = ("name", "duration", "most_l1", "least_right", "least_above", "most_noise", "speaking")
+_WITHOUT_WEIGHT = ("name", "duration", "most_l1", "least_right", "least_above", "most_told", "speaking", "notes")
 """What a plan says that no weight depends on: a folder built without it is built with it."""
 
 _UPSTREAM = ("utils.tokenizer", "models.clvp", "models.diffusion_decoder", "utils.diffusion")
@@ -123,15 +127,10 @@ def build(plan: Plan, folder: Path, device: torch.device, progress: Progress) ->
         write_half(checkpoint)
     tokenizer = load_tokenizer(vqvae, device=device)
     speech = tokenised_speech(plan, clips, tokenizer, folder, progress)
-    makers: dict[str, Callable[..., tuple[nn.Module, Path, Mapping[str, float]]]] = {
-        "gpt": make_gpt,
-        "clvp": make_clvp,
-        "diffusion": make_diffusion,
-    }
-    paths: dict[str, Path] = {}
-    for name, make in makers.items():
-        _, paths[name], checks[name] = make(plan, speech, tokenizer, folder, device, progress)
-    return Built(clips, speech, vqvae, paths["gpt"], paths["clvp"], paths["diffusion"], checks)
+    gpt, checks["gpt"] = make_gpt(plan, speech, folder, device, progress)
+    clvp, checks["clvp"] = make_clvp(plan, speech, folder, device, progress)
+    diffusion, checks["diffusion"] = make_diffusion(plan, speech, gpt, tokenizer.mel_spec, folder, device, progress)
+    return Built(clips, speech, vqvae, gpt, clvp, diffusion, checks)
 
 
 def make_corpus(plan: Plan, folder: Path, progress: Progress) -> list[Clip]:
@@ -149,7 +148,16 @@ def make_corpus(plan: Plan, folder: Path, progress: Progress) -> list[Clip]:
             levels=(corpus.level, corpus.level),
             max_words=corpus.max_words,
         )
-    return read_manifest(manifest)
+    clips = read_manifest(manifest)
+    voices = sorted({clip.speaker or "" for clip in clips})
+    if len(clips) != corpus.n or voices != sorted(corpus.voices):
+        raise TrainingError(
+            f"the corpus has {len(clips):,} utterances by {', '.join(voices)}",
+            where=str(manifest),
+            expected=f"{corpus.n:,} by {', '.join(corpus.voices)}",
+            fix=_ELSEWHERE,
+        )
+    return clips
 
 
 def training_part(plan: Plan, clips: list[Clip]) -> list[Clip]:
@@ -166,7 +174,7 @@ def make_vqvae(plan: Plan, clips: list[Clip], folder: Path, device: torch.device
     """Trains the VQVAE by reconstruction, by the same trainer as every candidate."""
     source = TrainingSource(manifest=_manifest(folder))
     recipe = Recipe(name="pocket-vqvae", seed=0, model=plan.vqvae, training=plan.vqvae_training, data=(source,))
-    weighted = [(clip, 1.0) for clip in clips[: plan.vqvae_clips]]
+    weighted = [(clip, 1.0) for clip in training_part(plan, clips)[: plan.vqvae_clips]]
     return train(recipe, weighted, folder / "vqvae", device, progress)
 
 
@@ -175,56 +183,64 @@ def tokenised_speech(
 ) -> Speech:
     """Reads and tokenises the training utterances once."""
     path = _speech_file(folder)
-    if not path.exists():
-        used = training_part(plan, clips)
-        save_speech(path, read_speech(used, tokenizer, TextEncoder().encode, plan.corpus.n_validation, progress))
+    if tokenizer_of(path) != tokenizer.digest:  # none there, or in the tokens of another VQVAE
+        speech = read_speech(
+            training_part(plan, clips), tokenizer, TextEncoder().encode, plan.corpus.n_validation, progress
+        )
+        save_speech(path, speech, tokenizer.digest)
     return load_speech(path)
 
 
 def make_gpt(
-    plan: Plan, speech: Speech, tokenizer: DVAETokenizer, folder: Path, device: torch.device, progress: Progress
-) -> tuple[nn.Module, Path, Mapping[str, float]]:
+    plan: Plan, speech: Speech, folder: Path, device: torch.device, progress: Progress
+) -> tuple[Path, Mapping[str, float]]:
     """Trains the GPT to write the VQVAE's tokens."""
     with _seeded(plan.seed):
         gpt = UnifiedVoice(plan.gpt, plan.gpt_dropout).to(device)
     objective = NextToken(gpt, _batches(speech, plan.gpt_plan, device))
     path, check = _train_part("gpt", gpt, objective, plan.gpt_plan, plan.seed, folder, device, progress)
     _require(check["right"] >= plan.least_right, "gpt", check)
-    return gpt, path, check
+    return path, check
 
 
 def make_clvp(
-    plan: Plan, speech: Speech, tokenizer: DVAETokenizer, folder: Path, device: torch.device, progress: Progress
-) -> tuple[nn.Module, Path, Mapping[str, float]]:
+    plan: Plan, speech: Speech, folder: Path, device: torch.device, progress: Progress
+) -> tuple[Path, Mapping[str, float]]:
     """Trains CLVP to match texts and tokens."""
     with _seeded(plan.seed):
         clvp = build_clvp(plan.clvp).to(device)
     objective = Matching(clvp, _batches(speech, plan.clvp_plan, device))
     path, check = _train_part("clvp", clvp, objective, plan.clvp_plan, plan.seed, folder, device, progress)
     _require(check["above"] >= plan.least_above, "clvp", check)
-    return clvp, path, check
+    return path, check
 
 
 def make_diffusion(
-    plan: Plan, speech: Speech, tokenizer: DVAETokenizer, folder: Path, device: torch.device, progress: Progress
-) -> tuple[nn.Module, Path, Mapping[str, float]]:
-    """Trains the diffusion decoder on the finished GPT's latents."""
+    plan: Plan,
+    speech: Speech,
+    gpt_weights: Path,
+    mel_spec: MelSpec,
+    folder: Path,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[Path, Mapping[str, float]]:
+    """Trains the diffusion decoder to render the finished GPT's latents as mels of `mel_spec`."""
     gpt = UnifiedVoice(plan.gpt).to(device).eval()
-    gpt.load_state_dict(load_file(folder / "gpt" / "weights.safetensors"), strict=True)
+    gpt.load_state_dict(load_file(gpt_weights), strict=True)
     with _seeded(plan.seed):
         diffusion = build_diffusion(plan.diffusion, unconditioned=_UNCONDITIONED).to(device)
     objective = Denoising(
         diffusion,
         gpt,
         _batches(speech, plan.diffusion_plan, device),
-        MelRange.of_spec(tokenizer.mel_spec),
+        MelRange.of_spec(mel_spec),
         plan.diffusion_crop_tokens,
     )
     path, check = _train_part(
         "diffusion", diffusion, objective, plan.diffusion_plan, plan.seed, folder, device, progress
     )
-    _require(check["noise"] <= plan.most_noise, "diffusion", check)
-    return diffusion, path, check
+    _require(check["told"] <= plan.most_told, "diffusion", check)
+    return path, check
 
 
 def _manifest(folder: Path) -> Path:
@@ -275,6 +291,14 @@ def _claim(folder: Path, plan: Plan) -> None:
     """One folder holds one plan's build."""
     marker, digest = folder / "plan.json", plan_digest(plan)
     if not marker.exists():
+        # A corpus is what it is, whoever made it; what was trained without a plan could be anything.
+        begun = [stage.name for stage in stages(plan, folder)[1:] if stage.done or (folder / stage.name).exists()]
+        if begun:
+            raise TrainingError(
+                f"the folder holds {', '.join(begun)}, but no plan.json that says of what build",
+                where=str(folder),
+                fix=_ELSEWHERE,
+            )
         require_writable(marker)
         write_text(marker, json.dumps({"digest": digest, "plan": _plain(plan)}, indent=2))
         return
@@ -293,7 +317,7 @@ def _claim(folder: Path, plan: Plan) -> None:
 def plan_digest(plan: Plan) -> str:
     """Sixteen hex digits over all of a plan that its weights depend on."""
     decides = {key: value for key, value in _plain(plan).items() if key not in _WITHOUT_WEIGHT}
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([BUILD_VERSION, decides], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _plain(plan: Plan) -> dict[str, Any]:

@@ -19,7 +19,21 @@ CARD_FILE = "card.json"
 FORMAT = 1
 """Of the card; raised when older code could no longer read it."""
 
-_KEYS = ("name", "plan", "parts", "bytes", "settings", "corpus", "licence", "figures")
+PARTS = ("vqvae", "gpt", "clvp", "diffusion")
+"""The networks, each in a file of its name."""
+
+_KEYS: Mapping[str, type] = {
+    "name": str,
+    "plan": str,
+    "source": str,
+    "parts": dict,
+    "bytes": int,
+    "settings": dict,
+    "corpus": dict,
+    "licence": str,
+    "figures": dict,
+    "judges": dict,
+}
 
 
 def load_card(folder: Path = SHIPPED) -> dict[str, Any]:
@@ -50,7 +64,23 @@ def load_card(folder: Path = SHIPPED) -> dict[str, Any]:
     missing = [key for key in _KEYS if key not in card]
     if missing:
         raise CheckpointError(f"the card lacks {', '.join(missing)}", where=str(path))
+    wrong = [key for key, kind in _KEYS.items() if not isinstance(card[key], kind)]
+    if wrong:
+        raise CheckpointError(f"the card's {', '.join(wrong)} cannot be read", where=str(path))
+    if set(card["parts"]) != set(PARTS) or not all(_is_part(name, part) for name, part in card["parts"].items()):
+        expected = f"{', '.join(PARTS)}, each with its file, sha256 and bytes"
+        raise CheckpointError("the card's parts are not a pocket TorToiSe's", where=str(path), expected=expected)
     return card
+
+
+def _is_part(name: str, part: object) -> bool:
+    return (
+        isinstance(part, dict)
+        and part.get("file") == f"{name}.safetensors"
+        and isinstance(part.get("sha256"), str)
+        and isinstance(part.get("bytes"), int)
+        and isinstance(part.get("numbers"), int)
+    )
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:

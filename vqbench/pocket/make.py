@@ -18,7 +18,15 @@ from vqbench.errors import VqbenchError
 from vqbench.pocket.assets import Settings, load_pocket, voices
 from vqbench.pocket.build import Built, build, held_out_part, stages
 from vqbench.pocket.card import check_parts, load_card, write_card
-from vqbench.pocket.evaluate import Judges, as_plain, at_most, evaluate_teacher, evaluate_tokenizer, new_sentences
+from vqbench.pocket.evaluate import (
+    Judges,
+    as_plain,
+    at_most,
+    evaluate_corpus,
+    evaluate_teacher,
+    evaluate_tokenizer,
+    new_sentences,
+)
 from vqbench.pocket.pack import calm_code, pack, source_digest
 from vqbench.pocket.plan import Plan
 from vqbench.progress import Progress
@@ -112,10 +120,11 @@ def _judge(
         recordings.setdefault(clip.speaker or "", []).append(load_waveform(clip.path, SAMPLE_RATE_HZ))
     known = frozenset(clip.text or "" for clip in built.corpus)
     texts = new_sentences(known, plan.speaking.n_spoken, plan.corpus.max_words)
-    heard = [clip for clip in held_out_part(plan, built.corpus) if is_easily_heard(clip.text or "")]
-    copied = heard[-plan.speaking.n_copied :]
-    figures = evaluate_tokenizer(teacher.tokenizer, copied, judges.asr, judges.encoder, progress)
-    figures |= evaluate_teacher(teacher, recordings, texts, judges.asr, judges.encoder, progress)
+    held_out, n = held_out_part(plan, built.corpus), plan.speaking.n_copied
+    copied = [clip for clip in held_out if is_easily_heard(clip.text or "")][-n:]
+    figures = evaluate_corpus(held_out[-n:], judges.asr)
+    figures |= evaluate_tokenizer(teacher.tokenizer, copied, judges.asr, judges.encoder, progress)
+    figures |= evaluate_teacher(teacher, recordings, texts, plan.speaking.tries, judges.asr, judges.encoder, progress)
     figures["megabytes"] = at_most(card["bytes"] / 1e6, MOST_MEGABYTES, "size of all weights together")
     return as_plain(figures)
 

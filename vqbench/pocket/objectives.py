@@ -120,7 +120,7 @@ class Denoising:
         self._schedule = noise_schedule(predicted="mel")
 
     def loss(self, step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Noise, variance and the mel that the latents alone foretell."""
+        """The mel that is told from a noisy one, its variance, and the mel that the latents alone foretell."""
         rows, phase = self.batches.draw(draw)
         return self._losses(rows, phase, draw)
 
@@ -165,5 +165,5 @@ class Denoising:
             self.diffusion.get_conditioning(crops)[which],
             draw,
         )
-        figures = {"noise": loss.noise.item(), "variance": loss.variance.item(), "mel": loss.mel.item()}
+        figures = {"told": loss.told.item(), "variance": loss.variance.item(), "head": loss.mel.item()}
         return loss.total, figures

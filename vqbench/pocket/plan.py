@@ -50,6 +50,7 @@ class SpeakingPlan:
         n_packed: test recordings that come along, besides those that tell the voices.
         n_copied: test recordings that the VQVAE is judged on.
         n_spoken: new sentences that the whole is judged on.
+        tries: how often the GPT writes each of them where CLVP chooses.
     """
 
     sampling: Sampling
@@ -59,6 +60,7 @@ class SpeakingPlan:
     n_packed: int
     n_copied: int
     n_spoken: int
+    tries: int
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ class Plan:
         vqvae_clips: the VQVAE hears the first so many utterances.
         least_right: the GPT's check: share of held-out tokens that it predicts.
         least_above: CLVP's check: how often a held-out text scores above another.
-        most_noise: the diffusion's check: mean squared error of the noise it predicts on held-out speech.
+        most_told: the diffusion's check: mean squared error of the mel that it tells, in [−1, 1], on held-out speech.
         most_l1: the VQVAE's check: held-out mean absolute error in training units.
+        notes: what was tried where a target was missed; the card shows them.
     """
 
     name: str
@@ -92,8 +95,9 @@ class Plan:
     diffusion: DiffusionDimensions
     diffusion_plan: PartPlan
     diffusion_crop_tokens: int
-    most_noise: float
+    most_told: float
     speaking: SpeakingPlan
+    notes: tuple[str, ...] = ()
 
 
 FULL = Plan(
@@ -153,8 +157,8 @@ FULL = Plan(
     diffusion=DiffusionDimensions(n_layers=3, width=192, n_heads=4, n_mels=80, latent_width=256, n_codes=1),
     diffusion_plan=PartPlan(
         OptimizationConfig(
-            steps=4_500,
-            learning_rate=8e-4,
+            steps=7_000,
+            learning_rate=1e-3,
             warmup_steps=200,
             precision="bf16",
             validate_every=300,
@@ -163,15 +167,16 @@ FULL = Plan(
         batch_size=24,
     ),
     diffusion_crop_tokens=32,
-    most_noise=0.3,
+    most_told=0.0125,
     speaking=SpeakingPlan(
-        Sampling(temperature=0.7, top_p=0.8, top_k=50, repetition_penalty=1.0, max_tokens=160),
+        Sampling(temperature=0.3, top_p=0.9, top_k=50, repetition_penalty=1.0, max_tokens=160),
         diffusion_steps=4,
         cond_free_k=0.0,
         vocoder_iterations=32,
         n_packed=40,
         n_copied=100,
         n_spoken=200,
+        tries=8,
     ),
 )
 """What is shipped."""
@@ -210,7 +215,7 @@ TINY = Plan(
     diffusion=DiffusionDimensions(n_layers=1, width=32, n_heads=2, n_mels=80, latent_width=32, n_codes=1),
     diffusion_plan=PartPlan(_BRIEF, batch_size=4, conditioning_frames=32),
     diffusion_crop_tokens=16,
-    most_noise=2.0,
+    most_told=2.0,
     speaking=SpeakingPlan(
         Sampling(temperature=0.7, top_p=0.8, repetition_penalty=1.0, max_tokens=24),
         diffusion_steps=2,
@@ -219,6 +224,7 @@ TINY = Plan(
         n_packed=2,
         n_copied=2,
         n_spoken=4,
+        tries=2,
     ),
 )
 """The same build with everything small: for tests, and to try it out. It does not speak."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.manifest import Clip
+from vqbench.files import write_whole
 from vqbench.progress import Progress
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.tokenizer.protocol import encode
@@ -22,6 +24,8 @@ PHASES = 4
 otherwise into tokens, and a small corpus stands for four."""
 
 _AT_ONCE = 64
+
+_TOKENIZER = "vqbench.tokenizer"
 
 
 @dataclass(frozen=True)
@@ -104,14 +108,22 @@ def read_speech(
     )
 
 
-def save_speech(path: Path, speech: Speech) -> None:
-    """Writes it as one safetensors file."""
+def save_speech(path: Path, speech: Speech, tokenizer: str) -> None:
+    """Writes it as one safetensors file that names the digest of its tokens' VQVAE."""
     rows = {"mels": speech.mels, "texts": speech.texts, **{f"codes{i}": rows for i, rows in enumerate(speech.codes)}}
     tensors = {f"{name}.flat": ragged.flat.contiguous() for name, ragged in rows.items()}
     tensors |= {f"{name}.starts": ragged.starts for name, ragged in rows.items()}
-    half_written = path.with_suffix(".part")
-    save_file({**tensors, "speakers": speech.speakers, "n_validation": torch.tensor(speech.n_validation)}, half_written)
-    half_written.replace(path)
+    tensors |= {"speakers": speech.speakers, "n_validation": torch.tensor(speech.n_validation)}
+    write_whole(path, save(tensors, metadata={_TOKENIZER: tokenizer}))
+
+
+def tokenizer_of(path: Path) -> str | None:
+    """The digest of the VQVAE in whose tokens this speech is; None where there is no such file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get(_TOKENIZER)
+    except (OSError, SafetensorError):
+        return None
 
 
 def load_speech(path: Path) -> Speech:

@@ -65,11 +65,15 @@ def unscored(run: Run) -> list[Unscored]:
     return [Unscored(candidate, tuple(groups), clips) for (candidate, clips), groups in found.items()]
 
 
+_DRAWN = {"speaker": "whole speakers where every clip names one", "clip": "speech clip by clip"}
+
+
 def legend(interval: IntervalSpec) -> str:
     """Says what the mark means and how the intervals were made."""
     return (
         f"{fmt.BEST} best of its column among the candidates; {fmt.share(interval.confidence)} intervals: "
-        f"{interval.method}, {fmt.counted(interval.resamples, 'resample')}, seed {interval.seed}"
+        f"{interval.method}, {_DRAWN[interval.unit]}, "
+        f"{fmt.counted(interval.resamples, 'resample')}, seed {interval.seed}"
     )
 
 

@@ -85,6 +85,7 @@ def compare(
     Returns:
         One comparison a pairing and metric, and notes on clips without a partner. P-values are corrected by Holm over
         all comparisons of quality, and over all of speed: how many stages were timed says nothing about quality.
+        Metrics without a direction are not tested.
     """
     comparisons: list[Comparison] = []
     families: dict[str, list[tuple[int, Callable[[int], float]]]] = {}

@@ -9,7 +9,7 @@ from typing import cast
 
 from vqbench.results.record import IntervalSpec, MetricSpec, Run, Table
 from vqbench.results.selection import Contender
-from vqbench.results.summary import prepare, speakers_of
+from vqbench.results.summary import clusters_of, prepare
 from vqbench.stats.bootstrap import WeightedStatistic
 from vqbench.stats.estimate import Estimate, Statistic, estimate, units_of
 from vqbench.stats.paired import paired_permutation_p, unpaired_permutation_p
@@ -95,7 +95,8 @@ class Contrast:
         n: pairs, or the smaller number of repetitions.
         n_clusters: speakers of the pairs, where they were resampled whole.
         pairs: which clips; None for timings.
-        test: number of permutations → two-sided p-value of "there is no difference"; None where that is undefined.
+        test: number of permutations → two-sided p-value of "there is no difference"; None where it is undefined or the
+            metric has no direction: a floor is no claim that could be wrong.
     """
 
     ours: Estimate
@@ -118,7 +119,7 @@ def contrast(ours: Contender, theirs: Contender, metric: str, interval: Interval
         raise ValueError(f"{metric} was not measured on both sides; ask `obstacle` first")
     if spec.resampled == "clip":
         pairs = pair(ours.run, our_table, theirs.run, their_table)
-        clusters = speakers_of(pairs.ids, ours.run.clips)
+        clusters = clusters_of(pairs.ids, ours.run.clips, interval)
         return _contrast(_Sides(spec, our_table, their_table, pairs.ours, pairs.theirs), clusters, interval, pairs)
     our_rows, their_rows = (tuple(range(len(table.row_ids))) for table in (our_table, their_table))
     same = (our_table.row_ids, our_table.columns) == (their_table.row_ids, their_table.columns)
@@ -168,5 +169,6 @@ def _contrast(sides: _Sides, clusters: Sequence[str] | None, interval: IntervalS
             return paired_permutation_p(pooled, units_of(n, clusters), permutations, seed)
         return unpaired_permutation_p(pooled, len(sides.our_rows), permutations, seed)
 
-    testable = min(ours.n_units, theirs.n_units) >= 2 and math.isfinite((ours - theirs).value)
+    directed = sides.spec.higher_is_better is not None
+    testable = directed and min(ours.n_units, theirs.n_units) >= 2 and math.isfinite((ours - theirs).value)
     return Contrast(ours, theirs, n, None if clusters is None else ours.n_units, pairs, test if testable else None)

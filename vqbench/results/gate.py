@@ -17,7 +17,7 @@ from vqbench.results.contrast import contrast, obstacle, other_machine
 from vqbench.results.record import GateOutcome, GateReport, GateRule, GateStatus, MetricSpec, Run, Table
 from vqbench.results.rules import Rule, parse_rule
 from vqbench.results.selection import Contender, Selection, candidates_of, check_candidate
-from vqbench.results.summary import prepare, speakers_of
+from vqbench.results.summary import clusters_of, prepare
 from vqbench.stats.estimate import Estimate, estimate
 
 _ROUNDING = 1e-9
@@ -191,8 +191,8 @@ def _judge(written: str, rule: Rule, contender: Contender, baseline: Selection |
         margin = found.ours - rule.scale * found.theirs - rule.offset
         evidence = _Evidence(found.ours.value, limit, margin, found.n, found.n_clusters)
     else:
-        clusters = speakers_of(table.row_ids, contender.run.clips) if spec.resampled == "clip" else None
         spread = contender.run.interval
+        clusters = clusters_of(table.row_ids, contender.run.clips, spread) if spec.resampled == "clip" else None
         ours = estimate(prepare(spec, table), clusters=clusters, resamples=spread.resamples, seed=spread.seed)
         n_clusters = None if clusters is None else ours.n_units
         evidence = _Evidence(ours.value, rule.offset, ours - rule.offset, len(table.row_ids), n_clusters)

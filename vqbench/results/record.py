@@ -123,10 +123,12 @@ class Result:
 class IntervalSpec:
     """How every interval of a run was made."""
 
-    method: str = "percentile bootstrap, expanded for small n; jackknife for codebook usage"
+    method: str = "percentile bootstrap, expanded for small n; jackknife for codebook usage and mutual information"
     confidence: float = 0.95
     resamples: int = 2000
     seed: int = 0
+    unit: Literal["speaker", "clip"] = "speaker"
+    """What of the clip set `speech` is drawn whole: `speaker`, where every clip names one, or `clip`."""
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from vqbench.stats.estimate import Statistic, estimate
 from vqbench.stats.reductions import REDUCTIONS
 
 
-def speakers_of(row_ids: Iterable[str], clips: Iterable[ClipRecord]) -> tuple[str, ...] | None:
-    """The speaker of each row, where every row has one and there are at least two: the clusters of an interval.
+def clusters_of(row_ids: Iterable[str], clips: Iterable[ClipRecord], interval: IntervalSpec) -> tuple[str, ...] | None:
+    """The speaker of each row, where speakers are drawn whole, every row has one and there are at least two.
 
-    Clips of one speaker are alike, so an interval that took each for new evidence would be too narrow.
+    Clips of one speaker are alike, so an interval that took each for new evidence would be too narrow, unless it is not
+    meant to speak of other speakers.
     """
-    by_id = {clip.id: clip.speaker for clip in clips}
+    single = {"speech"} if interval.unit == "clip" else set()
+    by_id = {clip.id: None if clip.clip_set in single else clip.speaker for clip in clips}
     speakers = tuple(by_id.get(row_id) for row_id in row_ids)
     named = tuple(speaker for speaker in speakers if speaker is not None)
     return named if len(named) == len(speakers) and len(set(named)) >= 2 else None
@@ -36,7 +38,7 @@ def summarise(spec: MetricSpec, table: Table, clips: Sequence[ClipRecord], inter
     Args:
         spec: the metric.
         table: the statistics of one candidate in the metric's group.
-        clips: the clips of the run, for their speakers; every scored clip naming one, speakers are resampled whole.
+        clips: the clips of the run, for their speakers, which are drawn whole where the interval wants it.
         interval: how to make the interval.
 
     Returns:
@@ -46,7 +48,7 @@ def summarise(spec: MetricSpec, table: Table, clips: Sequence[ClipRecord], inter
         ResultError: the table cannot be reduced; see `check_table`.
     """
     check_table(spec, table)
-    clusters = speakers_of(table.row_ids, clips) if spec.resampled == "clip" else None
+    clusters = clusters_of(table.row_ids, clips, interval) if spec.resampled == "clip" else None
     statistic = prepare(spec, table)
     figure = estimate(statistic, clusters=clusters, resamples=interval.resamples, seed=interval.seed)
     reduction = REDUCTIONS[spec.reduction]

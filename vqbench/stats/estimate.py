@@ -113,10 +113,10 @@ class Estimate:
         return math.sqrt(float(deviations @ deviations) / (len(deviations) - 1))
 
     def t_test(self) -> float:
-        """Two-sided p-value of "the true value is 0", by Student's t; 1 where the value is 0, and nothing varies."""
-        if self.value == 0:
-            return 1.0
+        """Two-sided p-value of "the true value is 0", by Student's t; 1 where it is 0, or undefined on a resample."""
         error = self.standard_error()
+        if self.value == 0 or not math.isfinite(error):
+            return 1.0
         return 2 * t_cdf(-abs(self.value) / error, self.n_units - 1) if error > 0 else 0.0
 
 

@@ -154,8 +154,8 @@ def noise_schedule(steps: int = TRAINED_STEPS, predicted: Predicted = "noise") -
 class DiffusionLoss:
     """The terms of `training_loss`, each () float32."""
 
-    noise: Tensor
-    """Mean squared error of what is predicted, the noise or the mel."""
+    told: Tensor
+    """Mean squared error of what the network tells, the noise or the mel."""
     variance: Tensor
     """The variational bound in bits a value, which trains the learned variances alone."""
     mel: Tensor
@@ -164,7 +164,7 @@ class DiffusionLoss:
     @property
     def total(self) -> Tensor:
         """The sum, which is minimised."""
-        return self.noise + self.variance + self.mel
+        return self.told + self.variance + self.mel
 
 
 def training_loss(
@@ -278,7 +278,9 @@ class DiffusionDecoder:
             model = self._guided(aligned, self.cond_free_k * (1 - step / n_steps))
             at = torch.full((len(unit_mel),), step, device=unit_mel.device)
             if self.sampler == "ddim":
-                unit_mel = self._schedule.ddim_sample(model, unit_mel, at)["sample"]
+                # Upstream draws noise even where it then takes none of it.
+                with torch.random.fork_rng(devices=[at.device] if at.is_cuda else []):
+                    unit_mel = self._schedule.ddim_sample(model, unit_mel, at)["sample"]
                 continue
             out = self._schedule.p_mean_variance(model, unit_mel, at)
             unit_mel = out["mean"]

@@ -53,6 +53,7 @@ def filter_pairs(source: Path, target: Path, *, keep: float | None = None, top: 
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError("there is something already", where=str(target), fix="choose a new folder")
+    target = target.resolve()
     require_writable(shard_path(target, 0))
 
     scores: dict[str, float] = {}
@@ -64,7 +65,7 @@ def filter_pairs(source: Path, target: Path, *, keep: float | None = None, top: 
             n_unfinished += 1
         else:
             scores[pair.id] = pair.clvp
-    n_kept = min(len(scores), math.ceil(keep * len(scores)) if keep is not None else top or 0)
+    n_kept = min(len(scores), math.ceil(keep * len(scores) - 1e-9) if keep is not None else top or 0)
     if not n_kept and not n_test:
         raise DataError("no pair is left: the GPT finished none", where=str(source))
     # Equal scores: the earlier pair, since sorting is stable.

@@ -36,7 +36,7 @@ from vqbench.tortoise.teacher import Teacher, Utterance, Voice
 TEST_SHARE = 0.1
 """Of all sentences, so much is held out."""
 
-_VERSION = 1
+PAIRS_VERSION = 1
 """Raised whenever the same settings would make other pairs."""
 
 _MOST_FAULTS = 100
@@ -116,8 +116,9 @@ def generate_pairs(
         )
     sampling = sampling or teacher.sampling
     settings = {
-        "version": _VERSION,
+        "version": PAIRS_VERSION,
         "teacher": teacher.digest,
+        "device": teacher.device.type,
         "seed": seed,
         "sampling": asdict(sampling),
         "test_share": test_share,
@@ -163,6 +164,17 @@ def split_of(text: str, test_share: float = TEST_SHARE) -> Split:
     """
     fraction = int.from_bytes(hashlib.sha256(_words(text).encode()).digest()[:8], "big") / 2**64
     return "test" if fraction < test_share else "train"
+
+
+def held_out_sentences(sentences: Iterable[str], n: int) -> list[str]:
+    """The first `n` different sentences of the split `test`, or as many as there are."""
+    found: dict[str, str] = {}
+    for text in sentences:
+        if len(found) == n:
+            break
+        if split_of(text) == "test":
+            found.setdefault(_words(text), text)
+    return list(found.values())
 
 
 def read_sentences(path: Path) -> list[str]:
@@ -241,7 +253,7 @@ def _check_texts(teacher: Teacher, jobs: Sequence[Job]) -> None:
     faults: list[DataError] = []
     for text in dict.fromkeys(job.text for job in jobs):
         try:
-            teacher.text.encode(text)
+            teacher.encode(text)
         except DataError as error:
             faults.append(error)
         if len(faults) == _MOST_FAULTS:

@@ -27,6 +27,9 @@ from vqbench.tortoise.sampling import Sampling, sample
 from vqbench.tortoise.tokens import CALM_TOKENS_HEARD, MelVocabulary, settle, speech_tokens, waveform_samples
 from vqbench.tortoise.vocoder import Vocoder
 
+TEACHER_VERSION = 1
+"""Raised whenever the same parts would say something else; it is in every teacher's digest."""
+
 RENDERED_IN_STEPS_OF = 16
 """Utterances are rendered at lengths that are multiples of this, so that many have the same one and share a batch."""
 
@@ -119,6 +122,7 @@ class Teacher:
         mel_frames: how many mel frames the diffusion makes of so many tokens.
         gpt_mel: a recording (N,) float32 at 22,050 Hz → the mel that the GPT's conditioning encoder reads.
         diffusion_mel: likewise for the diffusion's.
+        max_text_tokens: the longest text that its GPT reads, the stop counted.
         sampling: how its GPT is sampled, where nothing else is asked for.
         scores_padding: CLVP reads all `max_tokens` tokens, silence included, as in tortoise-tts; else the spoken ones.
         batch_size: rows that the GPT writes at a time; the diffusion renders as many short ones.
@@ -137,11 +141,27 @@ class Teacher:
     mel_frames: Callable[[int], int]
     gpt_mel: Callable[[Tensor], Tensor]
     diffusion_mel: Callable[[Tensor], Tensor]
+    max_text_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     scores_padding: bool = False
     batch_size: int = 16
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     tokenizer: DVAETokenizer | None = None
+
+    def encode(self, text: str) -> Tensor:
+        """Encodes a text for the GPT, (T,) int64.
+
+        Raises:
+            DataError: it cannot be encoded, or is too long.
+        """
+        ids = self.text.encode(text)
+        if len(ids) > self.max_text_tokens:
+            raise DataError(
+                f"the text {text[:40]!r}… has {len(ids)} tokens",
+                expected=f"at most {self.max_text_tokens}, which the teacher's GPT can read",
+                fix="split it into sentences",
+            )
+        return ids
 
     def voice(self, waveforms: Sequence[Tensor], speaker: str) -> Voice:
         """Listens to one speaker: see `voices`."""
@@ -221,7 +241,7 @@ class Teacher:
         """Writes the tokens of each text and scores them. Arguments and errors as for `speak`."""
         if not len(texts) == len(voices) == len(seeds):
             raise ValueError(f"{len(texts)} texts, {len(voices)} voices and {len(seeds)} seeds are no rows")
-        encoded = [self.text.encode(text) for text in texts]
+        encoded = [self.encode(text) for text in texts]
         sampled, finished = self._sample(encoded, voices, seeds, sampling or self.sampling, progress or Silent())
         settled = settle(sampled, self.vocabulary)
         codes = [self._spoken(row, calmed) for row, calmed in zip(sampled, settled, strict=True)]
@@ -385,7 +405,7 @@ def _derived(seed: int, attempt: int) -> int:
     """The seed of a further attempt; the first one's is the seed itself."""
     if attempt == 0:
         return seed
-    return int.from_bytes(hashlib.sha256(f"{seed}:{attempt}".encode()).digest()[:6], "big")
+    return int.from_bytes(hashlib.sha256(f"try:{seed}:{attempt}".encode()).digest()[:6], "big")
 
 
 def _chunks(rows: Sequence[int], size: int) -> Iterator[list[int]]:

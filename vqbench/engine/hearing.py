@@ -1,0 +1,166 @@
+"""What tokenizers hear in recordings whose tokens are known: their codes, and how near they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqbench.audio.io import resample
+from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.engine.cache import Cache, content_key
+from vqbench.metrics.agreement import Codes, Encoded, GptSequence
+from vqbench.progress import Progress
+from vqbench.results.record import ClipRecord
+from vqbench.tokenizer.protocol import SpeechTokenizer
+
+_HEARD = "heard"
+_VERSION = 2
+_AT_ONCE = 32
+
+_PARKED = 10.0
+"""A code so many times farther out than the median code is none that a latent could become: it was put aside."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A recording, at `MelSpec`'s rate, and the tokens that should be found in it."""
+
+    clip: ClipRecord
+    waveform: Tensor
+    sequence: GptSequence
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a tokenizer made of a recording.
+
+    Attributes:
+        codes: (n,) what it wrote.
+        ranks: (min(n, true tokens),) how many codes were nearer to the latent than the true one.
+    """
+
+    codes: Codes
+    ranks: Codes
+
+
+def hear(
+    tokenizer: SpeechTokenizer,
+    name: str,
+    device: torch.device,
+    targets: Sequence[Target],
+    cache: Cache,
+    progress: Progress,
+) -> list[Heard | str]:
+    """What a tokenizer makes of each recording, or why it makes nothing of it."""
+    identity = {
+        "version": _VERSION,
+        "tokenizer": tokenizer.digest,
+        # Rounding differs between devices, and with it a code now and then.
+        "device": device.type,
+        "packages": {package: metadata.version(package) for package in ("torch", "soundfile", "soxr")},
+    }
+    keys = [content_key({**identity, "clip": target.clip.sha256}) for target in targets]
+    found: dict[int, Heard | str] = {
+        place: Heard(np.asarray(known["codes"], np.int64), np.asarray(known["ranks"], np.int64))
+        for place, key in enumerate(keys)
+        if (known := cache.get(_HEARD, key)) is not None
+    }
+    missing = [place for place in range(len(targets)) if place not in found]
+    if missing:
+        front_end = MelFrontEnd(tokenizer.mel_spec)
+        with progress.task(f"{name}: hearing tokens", len(missing)) as advance:
+            for start in range(0, len(missing), _AT_ONCE):
+                places = missing[start : start + _AT_ONCE]
+                fresh = _encode(tokenizer, front_end, [targets[place] for place in places])
+                for place, row in zip(places, fresh, strict=True):
+                    found[place] = row
+                    if isinstance(row, Heard):
+                        cache.put(_HEARD, keys[place], {"codes": row.codes.tolist(), "ranks": row.ranks.tolist()})
+                advance(len(places))
+    return [found[place] for place in range(len(targets))]
+
+
+@torch.inference_mode()
+def _encode(tokenizer: SpeechTokenizer, front_end: MelFrontEnd, targets: Sequence[Target]) -> Iterator[Heard | str]:
+    mels = []
+    for target in targets:
+        waveform, spec = target.waveform, front_end.spec
+        if spec.sample_rate_hz != MelSpec().sample_rate_hz:
+            waveform = resample(waveform, MelSpec().sample_rate_hz, spec.sample_rate_hz)
+        mels.append(front_end(waveform))
+    latents = tokenizer.latents(mels)
+    codes = tokenizer.quantize(latents)
+    codebook = tokenizer.codebook
+    for target, found, written in zip(targets, latents, codes, strict=True):
+        if not found.isfinite().all():
+            yield "the encoder's latents are not finite"
+            continue
+        n = min(len(target.sequence.codes), len(written))
+        wanted = torch.from_numpy(target.sequence.codes[:n]).to(found.device)
+        known = wanted < len(codebook)
+        distances = torch.cdist(found[:n].float(), codebook)
+        true = distances.gather(1, wanted.clamp_max(len(codebook) - 1)[:, None])
+        # Where the codebook has no such code, every code is nearer.
+        ranks = torch.where(known, (distances < true).sum(1), len(codebook))
+        # The nearest code is the one that was written, whatever rounding says of a tie.
+        ranks = torch.where(wanted == written[:n], 0, ranks)
+        yield Heard(written.cpu().numpy(), ranks.cpu().numpy())
+
+
+def with_distances(
+    heard: Sequence[Heard], targets: Sequence[Target], tokenizer: SpeechTokenizer, n_codes: int
+) -> list[Encoded]:
+    """Adds the distances between what was written and what should have been, in units of chance.
+
+    A code that the codebook does not have, or has put aside, is as far as chance; so is any other code than the true
+    one where all codes are the same.
+
+    Args:
+        heard: what the tokenizer made of each recording.
+        targets: the recordings.
+        tokenizer: whose codebook measures.
+        n_codes: codes that the GPT may write.
+    """
+    codebook = tokenizer.codebook.detach().float().cpu()
+    counts = np.zeros(max(n_codes, len(codebook)))
+    for target in targets:
+        np.add.at(counts, target.sequence.codes, 1)
+    there = _in_place(codebook)
+    chance = _mean_distance(codebook, torch.from_numpy(np.where(there, counts[: len(codebook)], 0)).float())
+    there = np.append(there, np.zeros(len(counts) - len(codebook), dtype=bool))
+    rows = []
+    for row, target in zip(heard, targets, strict=True):
+        n = min(len(row.codes), len(target.sequence.codes))
+        wanted, written = target.sequence.codes[:n], row.codes[:n]
+        known = there[wanted] & there[written]
+        vectors = codebook[np.where(known, wanted, 0)]
+        distances = (vectors - codebook[np.where(known, written, 0)]).norm(dim=1).numpy().astype(np.float64)
+        relative = distances / chance if chance > 0 else (wanted != written).astype(np.float64)
+        rows.append(Encoded(row.codes, row.ranks, np.where(known, relative, 1.0)))
+    return rows
+
+
+def _in_place(codebook: Tensor) -> np.ndarray:
+    """Which codes lie where latents do: (codebook size,) bool."""
+    far = (codebook - codebook.median(0).values).norm(dim=1)
+    there: np.ndarray = (far <= _PARKED * far.median()).numpy()
+    return there
+
+
+def _mean_distance(codebook: Tensor, counts: Tensor) -> float:
+    """Mean Euclidean distance between two codes drawn independently by their counts."""
+    used = counts.nonzero().flatten()
+    if len(used) == 0:
+        return 0.0
+    share = counts[used] / counts[used].sum()
+    rows = torch.split(used, 1024)
+    total = sum(
+        float(share_part @ (torch.cdist(codebook[part], codebook[used]) @ share))
+        for part, share_part in zip(rows, torch.split(share, 1024), strict=True)
+    )
+    return float(total)
