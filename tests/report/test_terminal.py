@@ -165,6 +165,22 @@ def test_what_a_figure_is_out_of_stands_under_its_table(run):
     assert any("log2(codebook_size) = 8.00" in line for line in table(drawn(run_tables(run)), "codebook"))
 
 
+def test_floor_and_ceiling_stand_under_the_table_of_what_they_bound(run):
+    bounded = {"floor": "speech.wer", "ceiling": None}
+    metrics = tuple(replace(m, **bounded) if m.name == "speech.speaker_similarity" else m for m in run.metrics)
+    text = drawn(run_tables(replace(run, metrics=metrics), width=200), 200)
+    wer = {r.candidate: r.value for r in run.results if r.metric == "speech.wer"}
+    (line,) = [line for line in text.splitlines() if line.startswith("speaker_similarity: floor = ")]
+    assert all(f"{wer[name]:.3f} ({name})" in line for name in ("good", "fair", "untrained"))
+
+
+def test_clips_of_several_sets_are_counted_apart(run):
+    metrics = tuple(replace(m, clip_set="pairs") if m.group == "speech" else m for m in run.metrics)
+    text = drawn(run_tables(replace(run, metrics=metrics), headline=True))
+    assert "n = 24 clips of 8 speakers" in text
+    assert "n = 24 GPT sequences of 8 speakers" in text
+
+
 def test_a_missing_figure_is_a_dash_with_its_reason(run):
     speech = table_of(run, "fair", "speech")
     lost = without_clips(speech, dict.fromkeys(speech.row_ids, "the ASR gave up"))

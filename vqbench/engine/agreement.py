@@ -60,6 +60,8 @@ NATURAL_SPECS = tuple(
         description=f"{spec.description}; true tokenizer for GPT, human recordings",
         headline=spec.name == "token_agreement.raw",
         clip_set="natural",
+        floor=spec.floor and "token_agreement.natural.floor",
+        ceiling=None,
     )
     for spec in AGREEMENT_SPECS
     if spec.name.split(".")[1] in _NATURAL

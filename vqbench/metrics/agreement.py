@@ -192,6 +192,7 @@ def _spec(
     unit: str = "",
     decimals: int = 3,
     headline: bool = False,
+    bounded: bool = False,
 ) -> MetricSpec:
     return MetricSpec(
         name=f"token_agreement.{name}",
@@ -205,13 +206,15 @@ def _spec(
         decimals=decimals,
         headline=headline,
         clip_set="pairs",
+        floor="token_agreement.floor" if bounded else None,
+        ceiling="token_agreement.ceiling" if bounded else None,
     )
 
 
 _OFFSET_COLUMNS = (*(f"matches_at_{offset:+d}" for offset in OFFSETS), "tokens")
 
 AGREEMENT_SPECS = (
-    _spec("raw", ("matches", "tokens"), True, "share of tokens that are the GPT's own", headline=True),
+    _spec("raw", ("matches", "tokens"), True, "share of tokens that are the GPT's own", headline=True, bounded=True),
     _spec("floor", ("floor_matches", "tokens"), None, "what always writing the GPT's most frequent token would agree"),
     _spec("floor_unigram", ("floor_unigram_matches", "tokens"), None, "what drawing from the GPT's tokens would agree"),
     _spec("ceiling", ("ceiling_matches", "ceiling_tokens"), None, "what the true tokenizer agrees on the same audio"),
@@ -229,6 +232,7 @@ AGREEMENT_SPECS = (
         True,
         "raw under the best one-to-one relabelling, fitted on other sentences",
         headline=True,
+        bounded=True,
     ),
     _spec("without_silence", ("audible_matches", "audible_tokens"), True, "raw over the audible tokens"),
     _spec("inner", ("inner_matches", "inner_tokens"), True, f"raw more than {EDGE_TOKENS} tokens from both ends"),
@@ -239,6 +243,7 @@ AGREEMENT_SPECS = (
         True,
         "raw at the best constant offset of up to 4 tokens; those pushed over an end do not agree",
         reduction="best_offset_ratio",
+        bounded=True,
     ),
     _spec(
         "best_offset_tokens",

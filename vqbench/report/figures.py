@@ -65,6 +65,9 @@ def unscored(run: Run) -> list[Unscored]:
     return [Unscored(candidate, tuple(groups), clips) for (candidate, clips), groups in found.items()]
 
 
+_CLIPS = {"speech": "clips", "pairs": "GPT sequences", "natural": "human clips"}
+"""What the clips of a set are called."""
+
 _DRAWN = {"speaker": "whole speakers where every clip names one", "clip": "speech clip by clip"}
 
 
@@ -160,13 +163,15 @@ class _Figures:
         )
 
     def _caption(self, metrics: Sequence[MetricSpec]) -> str:
+        counted: dict[str, list[Result]] = {}
+        for metric in metrics:
+            what = "repetitions" if metric.resampled == "repetition" else _CLIPS.get(metric.clip_set, metric.clip_set)
+            counted.setdefault(what, []).extend(r for r in self._results(metric) if r.value is not None)
         counts = []
-        for unit in ("clip", "repetition"):
-            results = [result for metric in metrics if metric.resampled == unit for result in self._results(metric)]
-            scored = [result for result in results if result.value is not None]
+        for what, scored in counted.items():
             if scored:
                 speakers = fmt.span(result.n_clusters for result in scored if result.n_clusters is not None)
-                text = f"n = {fmt.span(result.n for result in scored)} {unit}s"
+                text = f"n = {fmt.span(result.n for result in scored)} {what}"
                 counts.append(f"{text} of {speakers} speakers" if speakers else text)
         return "; ".join([*counts, f"under each figure its {fmt.share(self.interval.confidence)} interval"])
 
@@ -177,7 +182,12 @@ class _Figures:
             found: dict[str, dict[str, list[str]]] = {}
             for contender in self.contenders:
                 result = self.results.get((contender.label, metric.name))
-                for bound, value in result.bounds.items() if result else ():
+                limits = dict(result.bounds) if result else {}
+                for limit, name in (("floor", metric.floor), ("ceiling", metric.ceiling)):
+                    other = self.results.get((contender.label, name)) if name else None
+                    if result and other and other.value is not None:
+                        limits[limit] = other.value
+                for bound, value in limits.items():
                     text = fmt.number(value, metric.decimals)
                     found.setdefault(bound, {}).setdefault(text, []).append(contender.label)
             if found:

@@ -35,6 +35,8 @@ class MetricSpec:
         decimals: digits shown.
         headline: shown in the short table.
         clip_set: which of the run's clips its rows are, e.g. `speech`, or `pairs`: what a teacher's GPT wrote.
+        floor: the metric that says what comes for nothing on the same clips, where there is one.
+        ceiling: the metric that says what the best could have there, where there is one.
     """
 
     name: str
@@ -50,6 +52,8 @@ class MetricSpec:
     decimals: int = 3
     headline: bool = False
     clip_set: str = "speech"
+    floor: str | None = None
+    ceiling: str | None = None
 
 
 @dataclass(frozen=True)
