@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from vqbench.pocket.assets import load_true_tokenizer
 from vqbench.results.store import load_run
-from vqbench.suite import load_suite
+from vqbench.suite import POCKET, load_suite
 from vqbench.tokenizer.checkpoint import load_tokenizer
 from vqbench.training.recipe import load_recipe
 
@@ -23,7 +24,7 @@ def commands() -> list[str]:
 
 def test_the_readme_has_two_commands_that_do_all_their_own_setup() -> None:
     first, second = commands()
-    assert first.endswith("vqbench run suites/quick.yaml")
+    assert first.endswith("vqbench run suites/pocket.yaml")
     assert second.endswith("-m pytest")
     assert all("-c constraints.txt" in command for command in (first, second))
 
@@ -38,12 +39,28 @@ def test_constraints_pin_everything() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+]*", line) for line in lines)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "suites").glob("*.yaml")), ids=lambda path: path.stem)
-def test_suites_load(path: Path) -> None:
+SUITES = sorted((ROOT / "suites").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_the_baseline_of_a_suite_is_of_its_candidates(path: Path) -> None:
     suite = load_suite(path)
+    baseline = load_run(ROOT / "baselines" / f"{path.stem}.json")
+    assert suite.baseline == ROOT / "baselines" / f"{path.stem}.json"
+    digests = {candidate.name: candidate.digest for candidate in baseline.candidates}
     for candidate in suite.candidates:
-        if candidate.checkpoint is not None:
-            load_tokenizer(candidate.checkpoint, candidate.mel_norms)
+        assert candidate.name in digests
+        if candidate.checkpoint == Path(POCKET):
+            assert load_true_tokenizer().digest == digests[candidate.name]
+        elif candidate.checkpoint is not None:
+            assert load_tokenizer(candidate.checkpoint, candidate.mel_norms).digest == digests[candidate.name]
+    assert not any(table.unscored for table in baseline.tables if not table.group.startswith("throughput"))
+    assert (ROOT / "reports" / f"{path.stem}.md").exists()
+
+
+def test_ci_gates_every_suite() -> None:
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert all(re.search(rf"\bgate_suite {path.stem}$", script, re.MULTILINE) for path in SUITES)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
@@ -58,17 +75,6 @@ def test_recipes_load(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "recipes" / path.name
     copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     assert load_recipe(copy).name == path.stem
-
-
-def test_the_baseline_is_of_the_quick_suite_and_its_candidates() -> None:
-    baseline = load_run(ROOT / "baselines/quick.json")
-    suite = load_suite(ROOT / "suites/quick.yaml")
-    digests = {candidate.name: candidate.digest for candidate in baseline.candidates}
-    for candidate in suite.candidates:
-        assert candidate.name in digests
-        if candidate.checkpoint is not None:
-            assert load_tokenizer(candidate.checkpoint).digest == digests[candidate.name]
-    assert not any(table.unscored for table in baseline.tables if not table.group.startswith("throughput"))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,6 +82,14 @@ def test_the_same_again_only_reads(made: Path, judges: Judges) -> None:
     card = make_pocket(TINY, made, CPU, judges, Silent())
     assert files(made) == before
     assert card == load_card(made / "package")
+
+
+def test_a_new_note_is_shown_and_nothing_measured_again(made: Path, copy: Path) -> None:
+    before = load_card(made / "package")
+    noted = replace(TINY, notes=("more steps did not help",))
+    nobody: Any = SimpleNamespace(identity=before["judges"])
+    card = make_pocket(noted, copy, CPU, nobody, Silent())
+    assert card == {**before, "notes": ["more steps did not help"]} == load_card(copy / "package")
 
 
 @pytest.mark.parametrize("damage", ["other weights", "no card", "no figures"])
@@ -163,6 +172,7 @@ def test_a_damaged_plan_is_named(content: bytes, tmp_path: Path) -> None:
 
 
 def test_how_it_speaks_changes_the_package_but_no_weight(made: Path) -> None:
+    assert plan_digest(replace(TINY, notes=("tried",))) == plan_digest(TINY)
     slower = replace(TINY, speaking=replace(TINY.speaking, diffusion_steps=3))
     assert plan_digest(slower) == plan_digest(TINY)
     built = build(slower, made, CPU, Silent())

@@ -77,6 +77,9 @@ def make_pocket(plan: Plan, folder: Path, device: torch.device, judges: Judges, 
         figures = _judge(plan, built, package, card, device, judges, progress)
         write_card(package, {**card, "figures": figures, "judges": judges.identity})
         card = load_card(package)
+    if card.get("notes") != list(plan.notes):
+        write_card(package, {**card, "notes": list(plan.notes)})
+        card = load_card(package)
     return card
 
 

@@ -80,7 +80,6 @@ def pack(plan: Plan, built: Built, folder: Path, settings: Settings, n_test: int
             "sentences": f"vqbench.data.sentences, seed {plan.seed}, at most {plan.corpus.max_words} words",
         },
         "licence": LICENCE,
-        "notes": list(plan.notes),
         "figures": {},
         "judges": {},
     }
@@ -91,7 +90,7 @@ def pack(plan: Plan, built: Built, folder: Path, settings: Settings, n_test: int
 def source_digest(plan: Plan, built: Built, settings: Settings) -> str:
     """Sixteen hex digits over all that a package is made of: the same ones make the same package."""
     weights = [file_digest(path) for path in (built.vqvae, built.gpt, built.clvp, built.diffusion)]
-    content = [plan_digest(plan), asdict(plan.speaking), plan.notes, asdict(settings), weights]
+    content = [plan_digest(plan), asdict(plan.speaking), asdict(settings), weights]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
