@@ -17,9 +17,10 @@ from vqbench.tortoise.diffusion import DiffusionDecoder, DiffusionDimensions, Me
 from vqbench.tortoise.gpt import GPTDimensions, UnifiedVoice
 from vqbench.tortoise.part import Part
 from vqbench.tortoise.sampling import Sampling
-from vqbench.tortoise.teacher import Teacher, Voice
+from vqbench.tortoise.teacher import Teacher
 from vqbench.tortoise.text import TextEncoder
 from vqbench.tortoise.tokens import MelVocabulary
+from vqbench.tortoise.utterance import Voice
 from vqbench.tortoise.vocoder import GriffinLimVocoder, Vocoder
 
 VOCABULARY = MelVocabulary(n_codes=64, start=64, stop=65, calm=5, tail=(1, 1, 2))

@@ -24,7 +24,7 @@ from vqbench.pocket.evaluate import Judges
 from vqbench.pocket.make import choose_settings, make_pocket, outline
 from vqbench.pocket.pack import CONDITIONING_PER_SPEAKER, calm_code, source_digest
 from vqbench.pocket.plan import FULL, TINY, Plan
-from vqbench.pocket.speech import load_speech
+from vqbench.pocket.speech import load_speech, save_speech
 from vqbench.progress import Silent
 from vqbench.tortoise.text import TextEncoder
 from vqbench.training.recipe import Recipe, TrainingSource
@@ -169,6 +169,29 @@ def test_a_damaged_plan_is_named(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="cannot be read") as caught:
         build(TINY, tmp_path, CPU, Silent())
     assert caught.value.where == str(tmp_path / "plan.json")
+
+
+def test_what_was_trained_without_a_plan_is_not_taken_over(copy: Path) -> None:
+    (copy / "plan.json").unlink()
+    with pytest.raises(TrainingError, match=r"holds vqvae, speech, gpt, clvp, diffusion, but no plan\.json"):
+        build(TINY, copy, CPU, Silent())
+    assert not (copy / "plan.json").exists()
+
+
+def test_another_corpus_is_refused_or_test_clips_would_be_trained_on(copy: Path) -> None:
+    manifest = copy / "corpus/manifest.jsonl"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(TrainingError, match="the corpus has 43 utterances by rms, slt") as caught:
+        build(TINY, copy, CPU, Silent())
+    assert "44 by slt, rms" in str(caught.value)
+
+
+def test_speech_in_the_tokens_of_another_vqvae_is_tokenised_again(made: Path, copy: Path) -> None:
+    file = "speech.safetensors"
+    old = load_speech(copy / file)
+    save_speech(copy / file, replace(old, codes=old.codes[::-1]), "another")
+    build(TINY, copy, CPU, Silent())
+    assert (copy / file).read_bytes() == (made / file).read_bytes()
 
 
 def test_how_it_speaks_changes_the_package_but_no_weight(made: Path) -> None:

@@ -22,7 +22,8 @@ from vqbench.pocket.evaluate import Judges, new_sentences
 from vqbench.pocket.plan import FULL
 from vqbench.report.pocket import missed
 from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
-from vqbench.tortoise.teacher import Teacher, Utterance, Voice
+from vqbench.tortoise.teacher import Teacher
+from vqbench.tortoise.utterance import Utterance, Voice
 
 SEED = 990_002
 """Other sentences than the card's, and than any that was trained on."""

@@ -24,7 +24,8 @@ from vqbench.tortoise.pair_filter import filter_pairs
 from vqbench.tortoise.pair_generation import Generated, generate_pairs, read_sentences, split_of
 from vqbench.tortoise.pairs import Header, Pair, read_pairs, shard_path, write_shard
 from vqbench.tortoise.sampling import Sampling
-from vqbench.tortoise.teacher import Teacher, Utterance
+from vqbench.tortoise.teacher import Teacher
+from vqbench.tortoise.utterance import Utterance
 
 N, PER_SHARD = 14, 4
 

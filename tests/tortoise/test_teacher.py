@@ -17,8 +17,9 @@ from tiny_teacher import SAMPLING, SECOND, VOCABULARY, hum, make_teacher, teache
 from vqbench.errors import CheckpointError, DataError
 from vqbench.tortoise.part import Part
 from vqbench.tortoise.sampling import Sampling, sample
-from vqbench.tortoise.teacher import Teacher, Utterance
+from vqbench.tortoise.teacher import Teacher
 from vqbench.tortoise.tokens import settle, speech_tokens
+from vqbench.tortoise.utterance import Utterance
 
 TEXTS = (
     "Hello there.",
@@ -136,6 +137,14 @@ def test_the_best_of_several_is_rendered_and_its_seed_makes_it_again() -> None:
         (again,) = teacher().speak([utterance.text], [voice], [utterance.seed])
         assert again.codes.tolist() == utterance.codes.tolist()
         torch.testing.assert_close(again.waveform, utterance.waveform, atol=1e-4, rtol=0)
+
+
+def test_a_text_that_the_gpt_cannot_read_is_named_before_anything_is_written() -> None:
+    short = replace(teacher(), max_text_tokens=6)
+    assert len(short.encode("Yes.")) <= 6
+    with pytest.raises(DataError, match=r"the text 'The old farmer found the key\.'.* has \d+ tokens") as caught:
+        short.speak(["Yes.", "The old farmer found the key."], [voices()[0]] * 2, [0, 1])
+    assert "at most 6" in str(caught.value)
 
 
 def test_a_gpt_that_stops_at_once_says_nothing() -> None:

@@ -23,9 +23,10 @@ from vqbench.tortoise.diffusion import TACOTRON_RANGE, DiffusionDecoder
 from vqbench.tortoise.official import OfficialCheckpoints
 from vqbench.tortoise.pair_generation import read_sentences
 from vqbench.tortoise.part import Part
-from vqbench.tortoise.teacher import TEACHER_VERSION, Teacher, Voice
+from vqbench.tortoise.teacher import TEACHER_VERSION, Teacher
 from vqbench.tortoise.text import TextEncoder
 from vqbench.tortoise.tokens import OFFICIAL, diffusion_frames
+from vqbench.tortoise.utterance import Voice
 from vqbench.tortoise.vocoder import UnivNetVocoder
 
 POCKET_MAX_WORDS = 12

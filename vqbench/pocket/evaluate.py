@@ -29,7 +29,8 @@ from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.tokenizer.protocol import reconstruct
 from vqbench.tortoise.clvp import score
 from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
-from vqbench.tortoise.teacher import Teacher, Utterance
+from vqbench.tortoise.teacher import Teacher
+from vqbench.tortoise.utterance import Utterance
 
 EVALUATION_VERSION = 2
 """Raised whenever the same TorToiSe would get other figures."""

@@ -31,7 +31,8 @@ from vqbench.tortoise.pairs import (
     write_shard,
 )
 from vqbench.tortoise.sampling import Sampling
-from vqbench.tortoise.teacher import Teacher, Utterance, Voice
+from vqbench.tortoise.teacher import Teacher
+from vqbench.tortoise.utterance import Utterance, Voice
 
 TEST_SHARE = 0.1
 """Of all sentences, so much is held out."""
