@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vqbench.stats.estimate import estimate, units_of
+from vqbench.stats.estimate import Estimate, estimate, units_of
 from vqbench.stats.paired import holm, paired_permutation_p, unpaired_permutation_p
 from vqbench.stats.reductions import REDUCTIONS
 
@@ -144,3 +144,9 @@ def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(p_values):
         assert p <= q <= min(1.0, len(p_values) * p) + 1e-12
     order = np.argsort(p_values, kind="stable")
     assert (np.diff(np.array(corrected)[order]) >= 0).all()
+
+
+def test_a_difference_that_is_undefined_without_one_unit_is_no_evidence():
+    replicates = np.array([0.4, 0.5, np.nan, 0.45])
+    assert Estimate(0.45, replicates, "jackknife", 4).t_test() == 1.0
+    assert Estimate(0.45, np.nan_to_num(replicates, nan=0.44), "jackknife", 4).t_test() < 0.05

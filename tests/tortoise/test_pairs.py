@@ -427,6 +427,21 @@ def test_the_best_training_pairs_and_all_test_pairs_are_kept(tmp_path: Path, ask
     assert [p.id for p in found] == [name for name in before if name in {p.id for p in found}]
 
 
+def test_a_share_that_is_a_whole_number_of_pairs_keeps_that_many(tmp_path: Path) -> None:
+    write(tmp_path / "all", [pair(number) for number in range(100)])
+    assert 0.55 * 100 > 55  # in floating point
+    assert filter_pairs(tmp_path / "all", tmp_path / "best", keep=0.55).n_train == 55
+
+
+def test_the_folder_one_stands_in_can_be_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = scored(tmp_path / "all")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    filter_pairs(source, Path(), keep=0.5)
+    assert len(list(read_pairs(tmp_path / "here"))) == 7
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "here"]
+
+
 def test_of_equal_scores_the_earlier_is_kept(tmp_path: Path) -> None:
     write(tmp_path / "all", [pair(number, clvp=1.0) for number in range(4)])
     filter_pairs(tmp_path / "all", tmp_path / "best", top=2)
