@@ -221,6 +221,17 @@ def test_a_candidate_without_numbers_is_named_and_has_no_figure(answer: Agreemen
     assert set(table.unscored.values()) == {"the encoder's latents are not finite"}
 
 
+def test_the_shipped_suite_asks_the_shipped_teacher() -> None:
+    suite = load_suite(Path(__file__).parents[2] / "suites/pocket.yaml")
+    question = agreement.pose_question(suite, torch.device("cpu"))
+    assert question.teacher.name == "pocket"
+    assert question.teacher.tokenizer is not None
+    assert (question.n, question.sentences) == (96, "pocket")
+    assert {clip.speaker for clip in question.voices} == {"joe", "slt", "rms", "awb"}
+    assert len(question.natural) == 17
+    assert {"token_agreement.raw", "token_agreement.natural.raw"} <= {spec.name for spec in question.specs}
+
+
 def test_utterances_that_were_not_kept_are_counted(answer: AgreementData) -> None:
     found = answer.identity
     assert found["utterances"] == len(answer.written)

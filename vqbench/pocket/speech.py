@@ -47,10 +47,6 @@ class Ragged:
     def __getitem__(self, index: int) -> Tensor:
         return self.flat[..., int(self.starts[index]) : int(self.starts[index + 1])]
 
-    def length(self, index: int) -> int:
-        """Of one row."""
-        return int(self.starts[index + 1] - self.starts[index])
-
 
 @dataclass(frozen=True)
 class Speech:
