@@ -279,6 +279,7 @@ def make_run(
     slowdown: float = 1.0,
     resamples: int = 400,
     suite: str = "synthetic",
+    families: Mapping[str, Sequence[str]] | None = None,
 ) -> Run:
     """A run with its results: by default `good` better than `fair` better than `untrained`, and two references.
 
@@ -289,7 +290,9 @@ def make_run(
         gate: rules of the suite.
         machine: where the timings come from.
         slowdown: factor on all times.
+        families: family → the candidates that are its seeds.
     """
+    family_of = {name: family for family, names in (families or {}).items() for name in names}
     clips = make_clips(n_clips, n_speakers)
     candidates = [
         CandidateRecord(
@@ -301,6 +304,7 @@ def make_run(
             codebook_size=CODEBOOK_SIZE,
             token_rate_hz=TOKEN_RATE_HZ,
             n_parameters=1_000_000,
+            family=family_of.get(name),
         )
         for name, error in quality.items()
     ]

@@ -36,6 +36,19 @@ def reference_lookup(embed: Tensor, codes: Tensor) -> Tensor:
     return (one_hot @ embed.t()).permute(0, 2, 1)
 
 
+def reference_ema_update(
+    codebook: dict[str, Tensor], rows: Tensor, codes: Tensor, decay: float = 0.99, eps: float = 1e-5
+) -> None:
+    """Moves a codebook's state, in place, as it is usually written: with a one-hot matrix (tokens x codes)."""
+    embed, cluster_size, embed_avg = codebook["embed"], codebook["cluster_size"], codebook["embed_avg"]
+    one_hot = F.one_hot(codes, len(cluster_size)).to(rows.dtype)
+    cluster_size.mul_(decay).add_(one_hot.sum(0), alpha=1 - decay)
+    embed_avg.mul_(decay).add_(rows.t() @ one_hot, alpha=1 - decay)
+    total = cluster_size.sum()
+    smoothed = (cluster_size + eps) / (total + len(cluster_size) * eps) * total
+    embed.copy_(embed_avg / smoothed)
+
+
 def reference_decode(state: dict[str, Tensor], codes: Tensor) -> Tensor:
     x = reference_lookup(state["codebook.embed"], codes)
     i = 0

@@ -119,11 +119,17 @@ class ConfigFile(ConfigModel):
 M = TypeVar("M", bound=ConfigFile)
 
 
-def load_config(path: Path, model: type[M]) -> M:
+def load_config(path: Path, model: type[M], change: Mapping[str, Any] | None = None) -> M:
     """Reads a YAML file into a model.
 
+    Args:
+        path: the file.
+        model: its shape.
+        change: what is otherwise than in the file, before anything is checked: mappings are merged key by key, None
+            takes a key out, all else takes the place of what is there. Paths are relative to the file's folder, too.
+
     Raises:
-        ConfigError: for one fault, `where` being `file:line`.
+        ConfigError: for one fault, `where` being `file:line`, with ` as changed` behind it where there is a change.
         ManyErrors: for several, sorted by line.
     """
     document = read_yaml(path)
@@ -135,19 +141,39 @@ def load_config(path: Path, model: type[M]) -> M:
         )
     folder = Folder(path.parent.resolve(), project_root(path.parent))
     faults: list[Fault] = []
+    data = _changed(document.data, change or {}, faults)
     try:
-        config = model.model_validate(document.data, context=folder)
+        config = model.model_validate(data, context=folder)
     except ValidationError as error:
-        faults = [fault for detail in error.errors(include_url=False) for fault in _faults(model, detail)]
+        faults += [fault for detail in error.errors(include_url=False) for fault in _faults(model, detail)]
+    version = " as changed" if change else ""
     errors = [(line, ConfigError(problem, where=f"{path}:{line}")) for line, problem in document.faults]
     for fault in faults:
         if fault.at not in document.unread:
             line = document.line(fault.at)
             problem = f"{dotted(fault.at)}: {fault.problem}" if fault.at else fault.problem
-            errors.append((line, ConfigError(problem, where=f"{path}:{line}", expected=fault.expected, fix=fault.fix)))
+            where = f"{path}:{line}{version}"
+            errors.append((line, ConfigError(problem, where=where, expected=fault.expected, fix=fault.fix)))
     raise_all([error for _, error in sorted(errors, key=lambda pair: pair[0])])
     config._path, config._folder = path, folder
     return config
+
+
+def _changed(data: Mapping[str, Any], change: Mapping[str, Any], faults: list[Fault], at: Place = ()) -> dict[str, Any]:
+    """The data with a change over it; what cannot be taken out is added to the faults."""
+    changed = dict(data)
+    for key, value in change.items():
+        old = changed.get(key)
+        if isinstance(value, Mapping):
+            changed[key] = _changed(old if isinstance(old, Mapping) else {}, value, faults, (*at, key))
+        elif value is not None:
+            changed[key] = value
+        elif key in changed:
+            del changed[key]
+        else:
+            # A misspelt key would otherwise take out nothing, and nobody would know.
+            faults.append(Fault((*at, key), f"there is nothing to take out{did_you_mean(key, data)}"))
+    return changed
 
 
 # ---- kinds of fields
@@ -281,6 +307,7 @@ _KINDS = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "tuple_type": "a list",
+    "dict_type": "a mapping of keys",
     "model_type": "a mapping of keys",
     "finite_number": "a finite number",
     "greater_than": "a number above {gt:.10g}",

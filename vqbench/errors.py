@@ -62,6 +62,10 @@ class TrainingError(VqbenchError):
     """A training that cannot start or that went wrong: diverged loss, collapsed codebook."""
 
 
+class DivergedError(TrainingError):
+    """A training whose loss or gradients ran off, or are no numbers: it was sound, what it was given to learn was not."""
+
+
 class MissingExtraError(VqbenchError):
     """A package is missing that one of vqbench's extras brings."""
 

@@ -21,6 +21,17 @@ class Progress(Protocol):
         """Shows one task while the block runs; `done` of its steps were done before."""
 
 
+class Named:
+    """Shows tasks with a name in front, so that whose they are can be told."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress, self._name = progress, name
+
+    def task(self, description: str, total: int, done: int = 0) -> AbstractContextManager[Advance]:
+        """Shows one task: `name: description`."""
+        return self._progress.task(f"{self._name}: {description}", total, done)
+
+
 class Silent:
     """Shows nothing."""
 

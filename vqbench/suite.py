@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from vqbench.candidate import Candidate, expand, members, names_of
 from vqbench.config import (
     ConfigFile,
     ConfigModel,
@@ -29,8 +30,6 @@ from vqbench.config import (
     Fault,
     FileName,
     Several,
-    exactly_one,
-    existing_file,
     items,
     load_config,
     must_exist,
@@ -41,22 +40,20 @@ from vqbench.config import (
     section,
     shown,
 )
-from vqbench.data.source import DataSource
+from vqbench.data.source import DataSource, TeacherName
+from vqbench.downstream import ZERO_SHOT, DownstreamConfig, needs
 from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.marked_yaml import Place
 from vqbench.results.rules import parse_rule
 
-MetricGroup = Literal["token_agreement", "reconstruction", "codebook", "speech", "throughput"]
+MetricGroup = Literal["token_agreement", "reconstruction", "codebook", "speech", "downstream", "throughput"]
 """What can be measured; a metric's name is `group.figure`."""
-
-POCKET = "pocket"
-"""How a suite calls the small TorToiSe that vqbench brings along, and its VQVAE."""
 
 Reference = Literal["original", "vocoded"]
 """`original`: the recording itself. `vocoded`: its mel through the vocoder, without any VQVAE."""
 
 METRIC_GROUPS: tuple[MetricGroup, ...] = get_args(MetricGroup)
-WITHOUT_TEACHER = tuple(group for group in METRIC_GROUPS if group != "token_agreement")
+WITHOUT_TEACHER = tuple(group for group in METRIC_GROUPS if group not in ("token_agreement", "downstream"))
 """What a suite measures where it does not say."""
 
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
@@ -90,23 +87,6 @@ def _rule(text: str) -> str:
     return text
 
 
-def _teacher(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, str) or value == POCKET:
-        return value
-    path = path_in_file(value, info)
-    if info.context is not None:
-        must_exist(path, value, folders=True)
-    return str(path)
-
-
-def _checkpoint(value: Any, info: ValidationInfo) -> Any:
-    return Path(POCKET) if value == POCKET else existing_file(value, info)
-
-
-def _known_or_path(value: str | Path, info: SerializationInfo) -> str:
-    return POCKET if str(value) == POCKET else path_as_written(Path(value), info)
-
-
 class PairsConfig(ConfigModel):
     """What the teacher's GPT writes for the suite, and its rendered audio: made once and kept in the cache."""
 
@@ -131,32 +111,6 @@ class SuiteData(ConfigModel):
 
     natural: DataSource | None = None
     """Human recordings on which candidates are held against the teacher's own VQVAE, where that is known."""
-
-
-class Candidate(ConfigModel):
-    """One VQVAE to judge: a checkpoint, or a recipe that is trained as part of the run and kept in the cache."""
-
-    name: FileName
-    """Name in tables and of folders: lower-case letters, digits, `.`, `_` and `-`, from a letter or digit on."""
-
-    checkpoint: Annotated[Path, BeforeValidator(_checkpoint), PlainSerializer(_known_or_path)] | None = None
-    """A file with weights, relative to the suite: vqbench's own, TorToiSe's `dvae.pth` or XTTS's. Or `pocket`: the very
-    VQVAE of the pocket TorToiSe."""
-
-    recipe: ExistingFile | None = None
-    """A training recipe, relative to the suite."""
-
-    mel_norms: ExistingFile | None = None
-    """A file with the mel norms, where the checkpoint needs others than TorToiSe's (XTTS: `mel_stats.pth`)."""
-
-    @classmethod
-    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
-        """One source of weights, and norms only where they come without."""
-        yield from exactly_one(data, "checkpoint", "recipe")
-        if data.get("mel_norms") is not None and data.get("checkpoint") is None:
-            yield Fault(("mel_norms",), "mel norms belong to a checkpoint; a recipe's candidate brings its own")
-        if data.get("name") in REFERENCES:
-            yield Fault(("name",), f"{shown(data['name'])} is the name of a reference", fix="choose another name")
 
 
 class AsrConfig(ConfigModel):
@@ -218,8 +172,9 @@ class IntervalConfig(ConfigModel):
     """Draws of the bootstrap."""
 
     unit: Literal["speaker", "clip"] = Field(default="speaker", title="unit")
-    """What of `data.speech` is drawn whole. `speaker`: all clips of a speaker, so that an interval is for speakers who
-    were not heard. `clip`: each clip by itself, which is for other sentences of these very speakers."""
+    """What of `data.speech`, and of what is spoken downstream, is drawn whole. `speaker`: all clips of a speaker, so
+    that an interval is for speakers who were not heard. `clip`: each clip by itself, which is for other sentences of
+    these very speakers."""
 
 
 class GateEntry(ConfigModel):
@@ -229,7 +184,7 @@ class GateEntry(ConfigModel):
     """`metric comparison limit`, e.g. `speech.wer <= baseline + 0.05`."""
 
     candidates: Several[str] = Field(default=(), min_length=1)
-    """Names of the candidates that it is for; all of them where it is left out."""
+    """Names of the candidates that it is for; all of them where it is left out. One with seeds means each of these."""
 
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
@@ -247,8 +202,19 @@ class GateEntry(ConfigModel):
         return {"title": "GateEntry", "anyOf": [{"type": "string"}, mapping]}
 
 
+def _for_members(entries: tuple[GateEntry, ...], info: ValidationInfo) -> tuple[GateEntry, ...]:
+    """Rules about candidates with seeds become rules about each of their seeds."""
+    # pydantic validates fields in their order, so the candidates are expanded by now.
+    candidates = info.data.get("candidates", ())
+    expanded = []
+    for entry in entries:
+        names = dict.fromkeys(member for name in entry.candidates for member in members(candidates, name))
+        expanded.append(entry.model_copy(update={"candidates": tuple(names)}))
+    return tuple(expanded)
+
+
 class Suite(ConfigFile):
-    """A suite, every default filled in and every path resolved."""
+    """A suite, every default filled in, every path resolved, and a candidate in place of each seed."""
 
     name: FileName
     """Name of the suite, used for folders: lower-case letters, digits, `.`, `_` and `-`, from a letter or digit on."""
@@ -259,16 +225,13 @@ class Suite(ConfigFile):
     data: SuiteData
     """The clips."""
 
-    candidates: Several[Candidate] = Field(min_length=1)
+    candidates: Annotated[Several[Candidate], Field(min_length=1), AfterValidator(expand)]
     """What is judged, one row of the table each."""
 
     references: Several[Reference] = Field(default=REFERENCES, title="reference")
     """What stands beside the candidates: the recording itself, and its mel through the vocoder alone."""
 
-    teacher: (
-        Annotated[str, Field(min_length=1, max_length=4096), BeforeValidator(_teacher), PlainSerializer(_known_or_path)]
-        | None
-    ) = None
+    teacher: TeacherName | None = None
     """Whose tokens the candidates shall write: `pocket`, or a folder with TorToiSe's official checkpoints."""
 
     metrics: Several[MetricGroup] = Field(default=WITHOUT_TEACHER, min_length=1, title="metric group")
@@ -280,13 +243,16 @@ class Suite(ConfigFile):
     throughput: ThroughputConfig = Field(default_factory=ThroughputConfig)
     """What speed is measured with."""
 
+    downstream: DownstreamConfig | None = None
+    """What the teacher's GPT is tuned on, and what it then says; the metric group `downstream` needs it."""
+
     vocoder: VocoderConfig = Field(default_factory=VocoderConfig)
     """How mels become waveforms."""
 
     interval: IntervalConfig = Field(default_factory=IntervalConfig)
     """The confidence intervals."""
 
-    gate: Several[GateEntry] = ()
+    gate: Annotated[Several[GateEntry], AfterValidator(_for_members)] = ()
     """What a release must hold; nothing where it is left out."""
 
     baseline: Annotated[Path, BeforeValidator(_baseline), PlainSerializer(path_as_written, return_type=str)] | None = (
@@ -308,12 +274,18 @@ class Suite(ConfigFile):
         """Names that must differ, and rules about what the suite does not have."""
         for key in ("metrics", "references"):
             yield from repeated(data, key)
-        names = [item.get("name") if isinstance(item, Mapping) else None for item in items(data, "candidates")]
-        for index, name in enumerate(names):
-            if isinstance(name, str) and name in names[:index]:
-                yield Fault(("candidates", index, "name"), f"{shown(name)} is the name of an earlier candidate, too")
+        names = [names_of(item) for item in items(data, "candidates")]
+        earlier: set[str] = set()
+        for index, own in enumerate(names):
+            if own and own[0] in (*REFERENCES, ZERO_SHOT):
+                problem = f"{shown(own[0])} is the name of a reference"
+                yield Fault(("candidates", index, "name"), problem, fix="choose another name")
+            if taken := [name for name in own if name in earlier]:
+                key = "name" if taken[0] == own[0] else "seeds"
+                yield Fault(("candidates", index, key), f"{shown(taken[0])} is the name of an earlier candidate, too")
+            earlier.update(own)
         # One misspelt name is one fault: rules are held against lists only where the lists themselves are in order.
-        known = [name for name in names if isinstance(name, str)]
+        known = list(dict.fromkeys(name for own in names for name in own)) if all(names) else []
         measured = items(data, "metrics") if "metrics" in data else list(WITHOUT_TEACHER)
         if "token_agreement" in measured:
             at = ("metrics", measured.index("token_agreement"))
@@ -321,14 +293,15 @@ class Suite(ConfigFile):
                 yield Fault(at, "token agreement needs a teacher", fix="add `teacher: pocket`, or a folder")
             if section(data, "data").get("pairs") is None:
                 yield Fault(at, "token agreement needs sequences of a GPT", fix="add `pairs: {n: 64}` to data")
+        yield from needs(data, measured)
         for index, entry in enumerate(items(data, "gate")):
             written: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"rule": entry}
             if measured and all(group in METRIC_GROUPS for group in measured):
                 yield from _unmeasured(("gate", index, "rule"), written.get("rule"), measured)
             for place, name in enumerate(items(written, "candidates")):
-                if isinstance(name, str) and name not in known and known and len(known) == len(names):
+                if isinstance(name, str) and known and name not in known:
                     problem = f"there is no candidate {shown(name)}{did_you_mean(name, known)}"
-                    expected = f"one of {', '.join(dict.fromkeys(known))}"
+                    expected = f"one of {', '.join(known)}"
                     yield Fault(("gate", index, "candidates", place), problem, expected)
 
 
@@ -347,13 +320,13 @@ def select(suite: Suite, candidates: Sequence[str] = (), metrics: Sequence[str] 
 
     Args:
         suite: the whole.
-        candidates: names; all of them where empty.
+        candidates: names, of candidates or of all their seeds; all candidates where empty.
         metrics: metric groups; all of them where empty.
 
     Raises:
         ConfigError: for a name that the suite does not have.
     """
-    names = [candidate.name for candidate in suite.candidates]
+    names = list(dict.fromkeys(name for c in suite.candidates for name in (c.family, c.name) if name is not None))
     faults = [
         ConfigError(
             f"the suite has no {kind} {shown(name)}{did_you_mean(name, known)}", expected=f"one of {', '.join(known)}"
@@ -363,11 +336,12 @@ def select(suite: Suite, candidates: Sequence[str] = (), metrics: Sequence[str] 
         if name not in known
     ]
     raise_all(faults)
-    kept = tuple(c for c in suite.candidates if not candidates or c.name in candidates)
+    wanted = {member for name in candidates or names for member in members(suite.candidates, name)}
+    kept = tuple(candidate for candidate in suite.candidates if candidate.name in wanted)
     groups = tuple(group for group in suite.metrics if not metrics or group in metrics)
     gate = []
     for entry in suite.gate:
-        left = tuple(name for name in entry.candidates if not candidates or name in candidates)
+        left = tuple(name for name in entry.candidates if name in wanted)
         if parse_rule(entry.rule).metric.split(".")[0] in groups and (left or not entry.candidates):
             gate.append(entry.model_copy(update={"candidates": left}))
     return suite.model_copy(update={"candidates": kept, "metrics": groups, "gate": tuple(gate)})

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tokenizer_reference import reference_lookup, reference_nearest
+from tokenizer_reference import reference_ema_update, reference_lookup, reference_nearest
 from torch import Tensor
-from torch.nn import functional as F
 
 from vqbench.metrics.throughput import peak_memory_mb
 from vqbench.tokenizer.quantizer import Quantizer
@@ -76,21 +75,13 @@ def test_lookup(benchmark, contender, quantizer, measured, device, finished) -> 
     torch.testing.assert_close(vectors, quantizer.embed[:, codes].transpose(0, 1))
 
 
-def plain_ema_update(quantizer: Quantizer, latents: Tensor, codes: Tensor) -> None:
-    """The update as it is usually written, with a one-hot matrix (tokens x codes)."""
-    size, decay, eps = 8192, 0.99, 1e-5
-    one_hot = F.one_hot(codes, size).to(latents.dtype)
-    quantizer.cluster_size.mul_(decay).add_(one_hot.sum(0), alpha=1 - decay)
-    quantizer.embed_avg.mul_(decay).add_(latents.t() @ one_hot, alpha=1 - decay)
-    total = quantizer.cluster_size.sum()
-    smoothed = (quantizer.cluster_size + eps) / (total + size * eps) * total
-    quantizer.embed.copy_(quantizer.embed_avg / smoothed)
-
-
 @pytest.mark.parametrize("contender", CONTENDERS)
 def test_ema_update(benchmark, contender, quantizer, latents, device, finished) -> None:
     benchmark.group = f"codebook update, {device.type}"
-    updates = {"ours": Quantizer.ema_update, "plain": plain_ema_update}
+    updates = {
+        "ours": Quantizer.ema_update,
+        "plain": lambda quantizer, rows, codes: reference_ema_update(quantizer.state_dict(), rows, codes),
+    }
     codes = quantizer.nearest(latents)
     ours, plain = copy.deepcopy(quantizer), copy.deepcopy(quantizer)
     updates["ours"](ours, latents, codes)

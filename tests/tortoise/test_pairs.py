@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import random
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -203,6 +205,100 @@ def test_a_later_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_damaged_recording_is_named() -> None:
     with pytest.raises(DataError, match="pair 000003"):
         pair(3, flac=pair(3).flac[:300]).waveform()
+
+
+# Elsewhere than on the local disk
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Any]:
+    """The file system of `memory://`, with ten pairs at memory://bucket/pairs."""
+    memory = fsspec.filesystem("memory")
+    memory.put(str(write(tmp_path / "pairs", [pair(n) for n in range(10)], seed=0)), "/bucket/pairs", recursive=True)
+    yield memory
+    memory.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize("url", ["memory://bucket/pairs", "memory://bucket/pairs/", "memory:///bucket/pairs"])
+def test_pairs_are_read_from_a_url(url: str, bucket: Any, tmp_path: Path) -> None:
+    near, far = list(read_pairs(tmp_path / "pairs")), list(read_pairs(url))
+    assert [replace(f, codes=n.codes) for f, n in zip(far, near, strict=True)] == near
+    assert [f.codes.tolist() for f in far] == [n.codes.tolist() for n in near]
+
+
+def test_a_local_folder_may_be_written_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a::b", [pair(0)])
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a::b", str(tmp_path / "a::b")):
+        assert [p.id for p in read_pairs(folder)] == ["000000"]
+
+
+def test_a_url_is_fetched_in_pieces(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "ROW_GROUP", 2)
+    noise = encode_waveform(torch.rand(200_000, generator=torch.Generator().manual_seed(0)), 22_050, "noise")
+    write(tmp_path / "long", [pair(n, flac=noise) for n in range(6)], per_shard=6)
+    bucket.put(str(tmp_path / "long"), "/bucket/long", recursive=True)
+    n_bytes = bucket.du("/bucket/long")
+    fetched: list[int] = []
+    read = io.BytesIO.read
+
+    def counting(self: Any, *args: Any) -> bytes:
+        content = read(self, *args)
+        fetched.append(len(content))
+        return content
+
+    monkeypatch.setattr(type(bucket.store["/bucket/long/pairs-00000.parquet"]), "read", counting, raising=False)
+    assert len(list(read_pairs("memory://bucket/long", waveforms=False))) == 6
+    assert 0 < sum(fetched) < 0.1 * n_bytes
+    fetched.clear()
+    assert next(read_pairs("memory://bucket/long")).flac == noise
+    assert sum(fetched) < 0.45 * n_bytes
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("memory://bucket/pears", r"no pairs in this folder(?s:.)*check the address"),
+        ("nope://bucket/pairs", r"leads nowhere: Protocol not known: nope"),
+        ("github://bucket/pairs", r"leads nowhere"),
+        ("far://bucket/pairs", r"a package(?s:.)*not installed(?s:.)*fix: Install farfs"),
+    ],
+)
+def test_a_url_that_leads_nowhere(url: str, says: str) -> None:
+    fsspec.register_implementation("far", "farfs.FarFileSystem", clobber=True, errtxt="Install farfs to go there")
+    with pytest.raises(DataError, match=says) as caught:
+        list(read_pairs(url))
+    assert caught.value.where == url
+
+
+def test_faults_of_shards_elsewhere_name_their_url(bucket: Any) -> None:
+    url, second = "memory://bucket/pairs", "/bucket/pairs/pairs-00001.parquet"
+    whole = bucket.cat_file(second)
+    bucket.pipe_file(second, whole[:-20])
+    with pytest.raises(DataError, match="damaged") as caught:
+        list(read_pairs(url))
+    assert caught.value.where == f"{url}/pairs-00001.parquet"
+    bucket.rm(second)
+    with pytest.raises(DataError, match="missing, though later") as caught:
+        list(read_pairs(url))
+    assert caught.value.where == f"{url}/pairs-00001.parquet"
+
+
+class Refused(Exception):
+    """Not an OSError, like those of some file systems."""
+
+
+@pytest.mark.parametrize("refuses", ["ls", "open"])
+def test_a_file_system_that_refuses_is_told_without_a_traceback(
+    refuses: str, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise Refused("403: not you")
+
+    monkeypatch.setattr(type(bucket), refuses, refuse)
+    with pytest.raises(DataError, match="403: not you") as caught:
+        list(read_pairs("memory://bucket/pairs"))
+    assert str(caught.value.where).startswith("memory://bucket/pairs")
 
 
 # Generation

@@ -22,7 +22,8 @@ def gate(
         typer.Option(metavar="NAME|PATH", help="A baseline's name, or a run; :CANDIDATE judges all against that one."),
     ] = None,
     candidate: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Judge only this candidate; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Judge only this candidate, or all its seeds; may be repeated."),
     ] = None,
     rule: Annotated[
         list[str] | None,

@@ -21,7 +21,7 @@ def run(
     ] = None,
     candidate: Annotated[
         list[str] | None,
-        typer.Option("--candidate", "-c", help="Only this candidate; may be given again."),
+        typer.Option("--candidate", "-c", help="Only this candidate, or all its seeds; may be given again."),
     ] = None,
     metric: Annotated[
         list[str] | None,

@@ -22,9 +22,10 @@ def train(
     ] = False,
     quiet: console.Quiet = False,
 ) -> None:
-    """Train a VQVAE from scratch, by reconstruction, or on the tokens that a GPT wrote (`pairs` in the recipe).
+    """Carry out a recipe's phases: a VQVAE learns to reconstruct, or to write the tokens that a GPT wrote.
 
-    An interrupted training resumes by the same command and ends with the same weights. Prints the checkpoint's path.
+    An interrupted training resumes by the same command and ends with the same weights. On several GPUs or hosts:
+    torchrun --nproc-per-node N -m vqbench train RECIPE. Prints the checkpoint's path.
 
     Example: vqbench train recipes/brief.yaml
     """
@@ -32,12 +33,16 @@ def train(
 
     wanted = load_recipe(recipe)
     folder = output or Path("trainings") / wanted.name
-    console.note(f"recipe {wanted.name}: {wanted.training.steps} steps; loading torch …", quiet=quiet)
+    console.note(f"recipe {wanted.name}: {wanted.steps} steps; loading torch …", quiet=quiet)
 
     from vqbench.engine.provenance import choose_device
+    from vqbench.engine.recipes import SourceFinder
+    from vqbench.training.processes import own_device, rank
     from vqbench.training.trainer import train as train_recipe
-    from vqbench.training.trainer import training_clips, write_half
+    from vqbench.training.trainer import write_half
 
-    chosen = choose_device(device, "--device")
-    checkpoint = train_recipe(wanted, training_clips(wanted), folder, chosen, console.progress(quiet))
-    console.answer(str(write_half(checkpoint) if half else checkpoint))
+    # Of several processes, the first one speaks.
+    chosen, progress = own_device(choose_device(device, "--device")), console.progress(quiet or rank() > 0)
+    checkpoint = train_recipe(wanted, SourceFinder(chosen, progress)(wanted), folder, chosen, progress)
+    if rank() == 0:
+        console.answer(str(write_half(checkpoint) if half else checkpoint))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vqbench.data.manifest import Clip, read_manifest, select
 from vqbench.data.source import CorpusName, DataSource
-from vqbench.errors import DataError, ManyErrors, VqbenchError
+from vqbench.errors import DataError, ManyErrors, VqbenchError, did_you_mean
 
 TORTOISE_VERSION = "3.0.0"
 """The tortoise-tts whose recordings `tortoise_voices.jsonl` lists."""
@@ -22,10 +22,21 @@ def load_clips(source: DataSource) -> list[Clip]:
         DataError: for recordings that are missing or changed, and where no clip is left (several: ManyErrors).
     """
     if source.corpus is not None:
-        return corpus_clips(source.corpus, source.split, source.limit)
-    if source.manifest is not None:
-        return read_manifest(source.manifest, split=source.split, limit=source.limit)
-    raise DataError("the data source names neither a corpus nor a manifest")
+        clips = corpus_clips(source.corpus, source.split, source.limit)
+    elif source.manifest is not None:
+        clips = read_manifest(source.manifest, split=source.split, limit=source.limit)
+    else:
+        raise DataError("the data source names neither a corpus nor a manifest")
+    if source.speakers is None:
+        return clips
+    found = {clip.speaker or "" for clip in clips}
+    if missing := [name for name in source.speakers if name not in found]:
+        raise DataError(
+            f"there is no clip of the speaker {missing[0]!r}{did_you_mean(missing[0], found)}",
+            where=str(source.manifest or source.corpus),
+            expected=f"one of {', '.join(sorted(name for name in found if name))}",
+        )
+    return [clip for clip in clips if clip.speaker in source.speakers]
 
 
 def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None = None) -> list[Clip]:

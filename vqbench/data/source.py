@@ -1,13 +1,53 @@
-"""Where clips come from, as suites and recipes write it."""
+"""Where clips come from, and who teaches, as suites and recipes write it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo, ValidationInfo
 
-from vqbench.config import ConfigModel, ExistingFile, Fault, exactly_one
+from vqbench.config import (
+    ConfigModel,
+    ExistingFile,
+    Fault,
+    Several,
+    exactly_one,
+    existing_file,
+    must_exist,
+    path_as_written,
+    path_in_file,
+)
+
+POCKET = "pocket"
+"""How the small TorToiSe that vqbench brings along is called, and its VQVAE."""
+
+
+def _teacher(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str) or value == POCKET:
+        return value
+    path = path_in_file(value, info)
+    if info.context is not None:
+        must_exist(path, value, folders=True)
+    return str(path)
+
+
+def _vqvae(value: Any, info: ValidationInfo) -> Path:
+    return Path(POCKET) if value == POCKET else existing_file(value, info)
+
+
+def _known_or_path(value: str | Path, info: SerializationInfo) -> str:
+    return POCKET if str(value) == POCKET else path_as_written(Path(value), info)
+
+
+TeacherName = Annotated[
+    str, Field(min_length=1, max_length=4096), BeforeValidator(_teacher), PlainSerializer(_known_or_path)
+]
+"""`pocket`, or a folder with TorToiSe's official checkpoints."""
+
+Checkpoint = Annotated[Path, BeforeValidator(_vqvae), PlainSerializer(_known_or_path)]
+"""A file with a VQVAE's weights, or `pocket`, for that TorToiSe's own."""
 
 CorpusName = Literal["tortoise-voices", "pocket"]
 """The corpora that vqbench can find by name."""
@@ -26,7 +66,10 @@ class DataSource(ConfigModel):
     """Only the clips of this split; all of them where it is left out."""
 
     limit: int | None = Field(default=None, ge=1, le=1_000_000_000)
-    """At most this many clips."""
+    """At most this many clips, the first ones."""
+
+    speakers: Several[str] | None = Field(default=None, min_length=1)
+    """Of these, only the clips of these speakers; all of them where it is left out."""
 
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:

@@ -25,7 +25,7 @@ from vqbench.data.manifest import Clip
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.hearing import Heard, Target, hear, with_distances
 from vqbench.engine.systems import Candidate
-from vqbench.engine.teachers import find_sentences, listen, open_teacher, teacher_voices
+from vqbench.engine.teachers import listen, new_sentences, open_teacher, teacher_voices
 from vqbench.errors import CheckpointError, DataError
 from vqbench.files import write_text
 from vqbench.metrics.agreement import AGREEMENT_SPECS, Codes, GptSequence, agreement_columns
@@ -33,7 +33,7 @@ from vqbench.progress import Progress
 from vqbench.results.record import ClipRecord, MetricSpec, Table
 from vqbench.suite import Suite
 from vqbench.tokenizer.protocol import SpeechTokenizer
-from vqbench.tortoise.pair_generation import PAIRS_VERSION, generate_pairs, held_out_sentences
+from vqbench.tortoise.pair_generation import PAIRS_VERSION, generate_pairs
 from vqbench.tortoise.pairs import read_pairs
 from vqbench.tortoise.teacher import Teacher
 from vqbench.tortoise.tokens import SAMPLES_PER_TOKEN
@@ -41,13 +41,10 @@ from vqbench.tortoise.tokens import SAMPLES_PER_TOKEN
 _WHOLE = "whole"
 """Says in a cached folder how many pairs were made once all of them were."""
 
-_TOKEN_RATE_HZ = MelSpec().sample_rate_hz / SAMPLES_PER_TOKEN
+TOKEN_RATE_HZ = MelSpec().sample_rate_hz / SAMPLES_PER_TOKEN
 
 _SILENCE_DB = -40.0
 """A token is silent where its samples are so far below the loudest token of its recording."""
-
-_SENTENCE_SEED = 1_000_003
-"""Added to a suite's seed: other sentences than the pocket TorToiSe was trained on."""
 
 _NATURAL = ("raw", "floor", "without_silence", "relabelled", "top5", "codebook_distance", "mutual_information_share")
 """What is shown of human recordings, where the true tokenizer's tokens stand in for the GPT's: its ceiling is 1."""
@@ -179,10 +176,10 @@ def measure_agreement(system: Candidate, data: AgreementData, cache: Cache, prog
         if not targets and not unscored:
             continue
         found: list[Heard | str]
-        if math.isclose(tokenizer.token_rate_hz, _TOKEN_RATE_HZ):
+        if math.isclose(tokenizer.token_rate_hz, TOKEN_RATE_HZ):
             found = hear(tokenizer, system.record.name, data.teacher.device, targets, cache, progress)
         else:
-            other = f"writes {tokenizer.token_rate_hz:.2f} tokens a second, where the GPT writes {_TOKEN_RATE_HZ:.2f}"
+            other = f"writes {tokenizer.token_rate_hz:.2f} tokens a second, where the GPT writes {TOKEN_RATE_HZ:.2f}"
             found = [other] * len(targets)
         places = [place for place, row in enumerate(found) if isinstance(row, Heard)]
         scored = [targets[place] for place in places]
@@ -211,7 +208,8 @@ def _ceiling(
 
 
 def _written(question: Question, cache: Cache, progress: Progress) -> list[Target]:
-    teacher, sentences = question.teacher, _sentences(question)
+    teacher = question.teacher
+    sentences = new_sentences(question.sentences, question.n, question.seed, "data.pairs.n")
     key = content_key(
         {
             "version": PAIRS_VERSION,
@@ -251,19 +249,6 @@ def _is_whole(folder: Path) -> bool:
         return sum(1 for _ in read_pairs(folder, waveforms=False)) == n_made
     except (OSError, ValueError, DataError):
         return False
-
-
-def _sentences(question: Question) -> list[str]:
-    """Sentences that no `vqbench pairs generate` trains on, each once."""
-    found = held_out_sentences(find_sentences(question.sentences, _SENTENCE_SEED + question.seed), question.n)
-    if len(found) < question.n:
-        raise DataError(
-            f"only {len(found)} sentences of this file are held out from `vqbench pairs generate`",
-            where=question.sentences,
-            expected=f"at least the {question.n} that data.pairs.n asks for",
-            fix="add sentences (one in ten is held out, by a hash of its words), or ask for fewer",
-        )
-    return found
 
 
 def _natural(clip: Clip, tokenizer: SpeechTokenizer) -> Target:

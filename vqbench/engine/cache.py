@@ -80,6 +80,10 @@ class Cache:
         """Where the answer to this question to a teacher lies, or grows."""
         return self.folder / "pairs" / key
 
+    def spoken_folder(self, key: str) -> Path:
+        """Where what somebody was asked to say lies, or grows."""
+        return self.folder / "spoken" / key
+
     def training_folder(self, digest: str) -> Path:
         """Where the training of this digest lives and resumes."""
         return self.folder / "trainings" / digest

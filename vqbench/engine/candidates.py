@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
+from vqbench.candidate import Candidate
+from vqbench.data.source import POCKET
 from vqbench.engine.cache import Cache
+from vqbench.engine.recipes import SourceFinder
+from vqbench.errors import ManyErrors, VqbenchError, raise_all
 from vqbench.progress import Progress
-from vqbench.suite import POCKET, Candidate
 from vqbench.tokenizer.checkpoint import load_tokenizer
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.training.recipe import load_recipe
-from vqbench.training.trainer import train, training_clips, training_digest
+from vqbench.training.trainer import train, training_digest
+
+
+def check_recipes(candidates: Iterable[Candidate]) -> None:
+    """Reads the recipes of all candidates, with their changes, before anything that takes time is begun.
+
+    Raises:
+        ConfigError: all faults at once, each with its candidate and recipe.
+    """
+    faults: list[VqbenchError] = []
+    # The seeds of one family have the same faults.
+    for name, config in {config.family or config.name: config for config in candidates}.items():
+        if config.recipe is None:
+            continue
+        try:
+            load_recipe(config.recipe, config.change)
+        except VqbenchError as error:
+            for fault in error.errors if isinstance(error, ManyErrors) else (error,):
+                fault.where = f"candidate {name}: {fault.where}"
+                faults.append(fault)
+    raise_all(faults)
 
 
 def prepare_candidate(
-    config: Candidate, cache: Cache, device: torch.device, progress: Progress
+    config: Candidate, find: SourceFinder, cache: Cache, device: torch.device, progress: Progress
 ) -> Callable[[], DVAETokenizer]:
     """Reads all that a candidate is made of, and gives what brings it to the device: only that may take minutes.
 
@@ -34,8 +57,8 @@ def prepare_candidate(
         tokenizer = load_tokenizer(config.checkpoint, config.mel_norms, device)
         return lambda: tokenizer
     assert config.recipe is not None
-    recipe = load_recipe(config.recipe)
-    clips = training_clips(recipe)
+    recipe = load_recipe(config.recipe, config.change)
+    sources = find(recipe)
     # A GPU sums in another order, so what it trains is another candidate.
-    folder = cache.training_folder(f"{training_digest(recipe, clips)}-{device.type}")
-    return lambda: load_tokenizer(train(recipe, clips, folder, device, progress), device=device)
+    folder = cache.training_folder(f"{training_digest(recipe, sources)}-{device.type}")
+    return lambda: load_tokenizer(train(recipe, sources, folder, device, progress), device=device)

@@ -49,14 +49,16 @@ class Groups:
             elif name == "codebook":
                 groups.append(CodebookUsage())
             elif name == "speech":
-                groups.append(Intelligibility(self._recognizer, mel_spec.sample_rate_hz))
-                groups.append(VoiceSimilarity(self._speaker_encoder, mel_spec.sample_rate_hz))
+                groups.append(Intelligibility(self.recognizer, mel_spec.sample_rate_hz))
+                groups.append(VoiceSimilarity(self.speaker_encoder, mel_spec.sample_rate_hz))
         return groups
 
     @cached_property
-    def _recognizer(self) -> SpeechRecognizer:
+    def recognizer(self) -> SpeechRecognizer:
+        """The suite's ASR."""
         return load_recognizer(**self._suite.asr.model_dump(), device=self._device)
 
     @cached_property
-    def _speaker_encoder(self) -> SpeakerEncoder:
+    def speaker_encoder(self) -> SpeakerEncoder:
+        """Who tells voices apart."""
         return SpeakerEncoder(self._device)

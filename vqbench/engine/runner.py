@@ -7,8 +7,7 @@ measured.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,18 +19,19 @@ from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.agreement import answer_question, measure_agreement, pose_question
 from vqbench.engine.cache import Cache, content_key
-from vqbench.engine.candidates import prepare_candidate
+from vqbench.engine.candidates import check_recipes, prepare_candidate
 from vqbench.engine.groups import Groups
 from vqbench.engine.provenance import choose_device, collect_provenance
+from vqbench.engine.recipes import SourceFinder
+from vqbench.engine.rows import Row, Transcript, finite, keep_row, known_row, make_table
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import DataError, VqbenchError, raise_all
 from vqbench.files import write_text
-from vqbench.metrics.base import Measured, MetricGroup, Rendering
+from vqbench.metrics.base import MetricGroup, Rendering
 from vqbench.metrics.throughput import Load, measure_throughput, throughput_specs
 from vqbench.progress import Progress
 from vqbench.results.gate import check_rules
 from vqbench.results.record import (
-    Cell,
     ClipRecord,
     GateRule,
     IntervalSpec,
@@ -46,16 +46,6 @@ from vqbench.suite import Suite
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 
 _CLIPS_AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """What an ASR heard of one clip from one system, beside the reference; both normalised."""
-
-    candidate: str
-    clip: str
-    reference: str
-    hypothesis: str
 
 
 @dataclass(frozen=True)
@@ -79,6 +69,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         VqbenchError: for rules about figures that are not measured, for clips, candidates and judges that cannot be
             loaded; all faults of a kind at once, and before anything is trained or measured.
     """
+    check_recipes(suite.candidates)
     source = str(suite.path or suite.name)
     device = choose_device(suite.device, source)
     provenance = collect_provenance(device, suite.path.parent if suite.path else Path.cwd(), list(command))
@@ -142,9 +133,10 @@ def _systems(suite: Suite, cache: Cache, vocoder: GriffinLim, device: torch.devi
     systems = [references[name] for name in suite.references]
     prepared: list[Callable[[], DVAETokenizer]] = []
     faults: list[VqbenchError] = []
+    find = SourceFinder(device, progress)
     for config in suite.candidates:
         try:
-            prepared.append(prepare_candidate(config, cache, device, progress))
+            prepared.append(prepare_candidate(config, find, cache, device, progress))
         except VqbenchError as error:
             faults.append(error)
     raise_all(faults)
@@ -152,8 +144,7 @@ def _systems(suite: Suite, cache: Cache, vocoder: GriffinLim, device: torch.devi
         tokenizer = bring()
         # A candidate with a front end of its own is vocoded from its own mel.
         own = vocoder if tokenizer.mel_spec == MelSpec() else GriffinLim(tokenizer.mel_spec, suite.vocoder.iterations)
-        source = config.checkpoint or config.recipe
-        systems.append(Candidate(config.name, source.name if source else "", tokenizer, own, device))
+        systems.append(Candidate(config.name, config.source, tokenizer, own, device, config.family))
     return systems
 
 
@@ -163,10 +154,8 @@ def _measure(
     """Yields one table a group that has something to say of the system."""
     groups = [group for group in groups if group.needs in system.gives]
     keys = {(group.name, clip.id): _key(system, group, clip) for group in groups for clip in clips}
-    rows: dict[tuple[str, str], Measured | DataError] = {
-        place: _measured(known)
-        for place, key in keys.items()
-        if (known := cache.get(f"rows-{place[0]}", key)) is not None
+    rows: dict[tuple[str, str], Row] = {
+        place: row for place, key in keys.items() if (row := known_row(cache, place[0], key)) is not None
     }
     missing = [clip for clip in clips if any((group.name, clip.id) not in rows for group in groups)]
     if missing:
@@ -179,23 +168,14 @@ def _measure(
                 renderings, errors = _render(system, chunk, front_end)
                 for group in groups:
                     fresh = [r for r in renderings if (group.name, r.clip.id) not in rows]
-                    for rendering, row in zip(fresh, map(_finite, group.measure(fresh)), strict=True):
+                    for rendering, row in zip(fresh, map(finite, group.measure(fresh)), strict=True):
                         place = (group.name, rendering.clip.id)
                         rows[place] = row
-                        cache.put(f"rows-{group.name}", keys[place], _stored(row))
+                        keep_row(cache, group.name, keys[place], row)
                     rows.update({(group.name, clip_id): error for clip_id, error in errors.items()})
                 advance(len(chunk))
     for group in groups:
-        yield _table(system, group, clips, {clip.id: rows[group.name, clip.id] for clip in clips})
-
-
-def _finite(row: Measured | DataError) -> Measured | DataError:
-    """A row with a figure that is not finite is no row; it gives the reason instead."""
-    if isinstance(row, Measured):
-        for name, cell in row.cells.items():
-            if isinstance(cell, float) and not math.isfinite(cell):
-                return DataError(f"{name} came out as {cell}")
-    return row
+        yield make_table(system.record, group, {clip.id: rows[group.name, clip.id] for clip in clips})
 
 
 def _render(
@@ -229,31 +209,6 @@ def _key(system: System, group: MetricGroup, clip: Clip) -> str:
     )
 
 
-def _table(
-    system: System, group: MetricGroup, clips: Sequence[Clip], rows: Mapping[str, Measured | DataError]
-) -> tuple[Table, list[Transcript]]:
-    scored = [(clip, row) for clip in clips if isinstance(row := rows[clip.id], Measured)]
-    names = list(scored[0][1].cells) if scored else sorted({column for spec in group.specs for column in spec.columns})
-    record = system.record
-    constants: dict[str, float] = {}
-    if record.codebook_size is not None and record.token_rate_hz is not None:
-        constants = {"codebook_size": float(record.codebook_size), "token_rate_hz": record.token_rate_hz}
-    table = Table(
-        candidate=record.name,
-        group=group.name,
-        row_ids=tuple(clip.id for clip, _ in scored),
-        columns={name: tuple(row.cells[name] for _, row in scored) for name in names},
-        constants=constants,
-        unscored={clip.id: row.problem for clip in clips if isinstance(row := rows[clip.id], DataError)},
-    )
-    transcripts = [
-        Transcript(record.name, clip.id, row.texts["reference"], row.texts["hypothesis"])
-        for clip, row in scored
-        if "hypothesis" in row.texts
-    ]
-    return table, transcripts
-
-
 def _results(
     specs: Sequence[MetricSpec],
     tables: Sequence[Table],
@@ -280,24 +235,6 @@ def _readable_waveforms(clips: Sequence[Clip], mel_spec: MelSpec) -> list[torch.
         except DataError:
             continue  # it is named as unscored by every other metric
     return waveforms
-
-
-def _stored(row: Measured | DataError) -> dict[str, object]:
-    if isinstance(row, DataError):
-        return {"unscored": row.problem}
-    return {"cells": dict(row.cells), "texts": dict(row.texts)}
-
-
-def _measured(known: Mapping[str, object]) -> Measured | DataError:
-    if "unscored" in known:
-        return DataError(str(known["unscored"]))
-    cells, texts = known["cells"], known["texts"]
-    assert isinstance(cells, dict) and isinstance(texts, dict)
-    read: dict[str, Cell] = {
-        name: tuple(int(code) for code in cell) if isinstance(cell, list) else float(cell)
-        for name, cell in cells.items()
-    }
-    return Measured(read, texts)
 
 
 def write_transcripts(transcripts: Sequence[Transcript], folder: Path) -> None:

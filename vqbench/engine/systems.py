@@ -112,7 +112,13 @@ class Candidate:
     gives: frozenset[Part] = frozenset({"waveform", "mel", "codes"})
 
     def __init__(
-        self, name: str, source: str, tokenizer: SpeechTokenizer, vocoder: GriffinLim, device: torch.device
+        self,
+        name: str,
+        source: str,
+        tokenizer: SpeechTokenizer,
+        vocoder: GriffinLim,
+        device: torch.device,
+        family: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.mel_spec = tokenizer.mel_spec
@@ -126,6 +132,7 @@ class Candidate:
             codebook_size=tokenizer.codebook_size,
             token_rate_hz=tokenizer.token_rate_hz,
             n_parameters=tokenizer.n_parameters,
+            family=family,
         )
         self.identity = _identity(
             "tokenizer",

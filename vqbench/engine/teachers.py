@@ -13,15 +13,14 @@ from vqbench.audio.io import load_waveform
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.data.manifest import Clip
 from vqbench.data.sentences import is_easily_heard, sentences
-from vqbench.data.source import DataSource
+from vqbench.data.source import POCKET, DataSource
 from vqbench.engine.cache import content_key
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
 from vqbench.progress import Progress
-from vqbench.suite import POCKET
 from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ, gpt_conditioning, tacotron_conditioning
 from vqbench.tortoise.diffusion import TACOTRON_RANGE, DiffusionDecoder
 from vqbench.tortoise.official import OfficialCheckpoints
-from vqbench.tortoise.pair_generation import read_sentences
+from vqbench.tortoise.pair_generation import held_out_sentences, read_sentences
 from vqbench.tortoise.part import Part
 from vqbench.tortoise.teacher import TEACHER_VERSION, Teacher
 from vqbench.tortoise.text import TextEncoder
@@ -31,6 +30,9 @@ from vqbench.tortoise.vocoder import UnivNetVocoder
 
 POCKET_MAX_WORDS = 12
 """The longest sentences that the pocket TorToiSe learnt to say."""
+
+_SENTENCE_SEED = 1_000_003
+"""Added to a suite's seed: other sentences than the pocket TorToiSe was trained on."""
 
 OFFICIAL_STEPS = 80
 """Diffusion steps of the official teacher, as in tortoise-tts's preset `fast`."""
@@ -149,6 +151,30 @@ def find_sentences(written: str, seed: int) -> Iterable[str]:
     if written == POCKET:
         return filter(is_easily_heard, sentences(seed, POCKET_MAX_WORDS))
     return read_sentences(Path(written))
+
+
+def new_sentences(written: str, n: int, seed: int, setting: str, known: Iterable[str] = ()) -> list[str]:
+    """Sentences that no `vqbench pairs generate` trains on, each once.
+
+    Args:
+        written: as `find_sentences` reads it.
+        n: how many.
+        seed: the suite's.
+        setting: which setting asks for so many.
+        known: these are left out, too.
+
+    Raises:
+        DataError: the file cannot be read, or there are not so many in it.
+    """
+    found = held_out_sentences(find_sentences(written, _SENTENCE_SEED + seed), n, known)
+    if len(found) < n:
+        raise DataError(
+            f"only {len(found)} sentences of this file are held out from `vqbench pairs generate`",
+            where=written,
+            expected=f"at least the {n} that {setting} asks for",
+            fix="add sentences (one in ten is held out, by a hash of its words), or ask for fewer",
+        )
+    return found
 
 
 def _memory_bytes(device: torch.device) -> int:

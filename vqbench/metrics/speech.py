@@ -55,12 +55,13 @@ class Intelligibility:
         """Counts of edits and of reference words and characters."""
         hypotheses = self._recognizer.transcribe([r.waveform_hat for r in renderings], self._sample_rate_hz)
         return [
-            _errors(rendering.clip.text, hypothesis)
+            transcript_errors(rendering.clip.text, hypothesis)
             for rendering, hypothesis in zip(renderings, hypotheses, strict=True)
         ]
 
 
-def _errors(text: str | None, hypothesis: str) -> Measured | DataError:
+def transcript_errors(text: str | None, hypothesis: str) -> Measured | DataError:
+    """One row of word and character errors, with both texts as they were compared; or why they cannot be."""
     if not text:
         return DataError("the clip has no transcript, so word errors cannot be counted")
     try:

@@ -24,9 +24,8 @@ from vqbench.data.manifest import Clip, read_manifest
 from vqbench.data.synthesis import Voice, synthesize
 from vqbench.errors import TrainingError
 from vqbench.files import require_writable, write_text, write_whole
-from vqbench.pocket.objectives import Denoising, Matching, NextToken
+from vqbench.pocket.objectives import Denoising, Matching
 from vqbench.pocket.plan import PartPlan, Plan
-from vqbench.pocket.speech import Batches, Speech, load_speech, read_speech, save_speech, tokenizer_of
 from vqbench.progress import Progress
 from vqbench.tokenizer.checkpoint import load_tokenizer
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
@@ -35,9 +34,11 @@ from vqbench.tortoise.diffusion import MelRange, build_diffusion
 from vqbench.tortoise.gpt import UnifiedVoice
 from vqbench.tortoise.text import TextEncoder
 from vqbench.tortoise.upstream import upstream_module
+from vqbench.training.finetune import NextToken
 from vqbench.training.loop import Objective, optimize
-from vqbench.training.recipe import Recipe, TrainingSource
-from vqbench.training.trainer import half_path, train, write_half
+from vqbench.training.recipe import Recipe
+from vqbench.training.speech import Batches, Speech, load_speech, read_speech, save_speech, tokenizer_of
+from vqbench.training.trainer import Sources, half_path, train, write_half
 
 BUILD_VERSION = 1
 """Raised whenever the same plan would give other weights."""
@@ -50,6 +51,9 @@ _WITHOUT_WEIGHT = ("name", "duration", "most_l1", "least_right", "least_above", 
 
 _UPSTREAM = ("utils.tokenizer", "models.clvp", "models.diffusion_decoder", "utils.diffusion")
 """Modules of tortoise-tts that the later stages need."""
+
+PHASES = 4
+"""Each utterance is tokenised as it is and without its first one, two and three mel frames, as `read_speech` does."""
 
 _ELSEWHERE = "choose another folder with -o"
 
@@ -93,7 +97,7 @@ def stages(plan: Plan, folder: Path) -> list[Stage]:
     spoken = f"{corpus.n:,} utterances by {', '.join(corpus.voices)}"
     return [
         Stage("corpus", spoken, _manifest(folder).exists()),
-        trained("vqvae", plan.vqvae_training.steps, "checkpoint.safetensors"),
+        trained("vqvae", plan.vqvae_training["steps"], "checkpoint.safetensors"),
         Stage("speech", "the corpus in the VQVAE's tokens", _speech_file(folder).exists()),
         trained("gpt", plan.gpt_plan.training.steps),
         trained("clvp", plan.clvp_plan.training.steps),
@@ -119,7 +123,7 @@ def build(plan: Plan, folder: Path, device: torch.device, progress: Progress) ->
     _claim(folder, plan)
     clips = make_corpus(plan, folder, progress)
     checkpoint = make_vqvae(plan, clips, folder, device, progress)
-    checks: dict[str, Mapping[str, float]] = {"vqvae": _held_out_figures(folder / "vqvae" / "log.csv")}
+    checks: dict[str, Mapping[str, float]] = {"vqvae": _held_out_figures(folder / "vqvae" / "reconstruct" / "log.csv")}
     _require(checks["vqvae"]["l1"] <= plan.most_l1, "vqvae", checks["vqvae"])
     # What is shipped is half precision, and rounding flips codes: so the GPT learns the rounded VQVAE's.
     vqvae = half_path(checkpoint)
@@ -172,10 +176,10 @@ def held_out_part(plan: Plan, clips: list[Clip]) -> list[Clip]:
 
 def make_vqvae(plan: Plan, clips: list[Clip], folder: Path, device: torch.device, progress: Progress) -> Path:
     """Trains the VQVAE by reconstruction, by the same trainer as every candidate."""
-    source = TrainingSource(manifest=_manifest(folder))
-    recipe = Recipe(name="pocket-vqvae", seed=0, model=plan.vqvae, training=plan.vqvae_training, data=(source,))
+    training = {"data": [{"manifest": _manifest(folder)}], **plan.vqvae_training}
+    recipe = Recipe.model_validate({"name": "pocket-vqvae", "model": plan.vqvae, "reconstruct": training})
     weighted = [(clip, 1.0) for clip in training_part(plan, clips)[: plan.vqvae_clips]]
-    return train(recipe, weighted, folder / "vqvae", device, progress)
+    return train(recipe, Sources({"reconstruct": weighted}), folder / "vqvae", device, progress)
 
 
 def tokenised_speech(
@@ -185,7 +189,7 @@ def tokenised_speech(
     path = _speech_file(folder)
     if tokenizer_of(path) != tokenizer.digest:  # none there, or in the tokens of another VQVAE
         speech = read_speech(
-            training_part(plan, clips), tokenizer, TextEncoder().encode, plan.corpus.n_validation, progress
+            training_part(plan, clips), tokenizer, TextEncoder().encode, plan.corpus.n_validation, progress, PHASES
         )
         save_speech(path, speech, tokenizer.digest)
     return load_speech(path)
@@ -258,7 +262,7 @@ def _batches(speech: Speech, plan: PartPlan, device: torch.device) -> Batches:
 def _train_part(
     name: str,
     module: nn.Module,
-    objective: Objective,
+    objective: Objective[Any],
     plan: PartPlan,
     seed: int,
     folder: Path,

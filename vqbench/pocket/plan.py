@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from vqbench.tortoise.clvp import CLVPDimensions
 from vqbench.tortoise.diffusion import DiffusionDimensions
 from vqbench.tortoise.gpt import GPTDimensions
 from vqbench.tortoise.sampling import Sampling
-from vqbench.training.recipe import CodebookConfig, ModelConfig, OptimizationConfig, TrainingConfig
+from vqbench.training.recipe import ModelConfig
+from vqbench.training.settings import OptimizationConfig
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Plan:
     Attributes:
         duration: what to expect of it, for people.
         vqvae_clips: the VQVAE hears the first so many utterances.
+        vqvae_training: its recipe's section `reconstruct`, but for the data.
         least_right: the GPT's check: share of held-out tokens that it predicts.
         least_above: CLVP's check: how often a held-out text scores above another.
         most_told: the diffusion's check: mean squared error of the mel that it tells, in [−1, 1], on held-out speech.
@@ -83,7 +87,7 @@ class Plan:
     corpus: CorpusPlan
     vqvae_clips: int
     vqvae: ModelConfig
-    vqvae_training: TrainingConfig
+    vqvae_training: Mapping[str, Any]
     most_l1: float
     gpt: GPTDimensions
     gpt_dropout: float
@@ -107,16 +111,16 @@ FULL = Plan(
     corpus=CorpusPlan(n=12_400, n_test=400, n_validation=200),
     vqvae_clips=12_000,
     vqvae=ModelConfig(hidden_dim=128, codebook_size=1024, codebook_dim=128, num_resnet_blocks=4),
-    vqvae_training=TrainingConfig(
-        steps=15_000,
-        batch_size=24,
-        crop_frames=128,
-        learning_rate=8e-4,
-        precision="bf16",
-        codebook=CodebookConfig(decay=0.97, restart_below=0.1),
-        validate_every=300,
-        checkpoint_every=300,
-    ),
+    vqvae_training={
+        "steps": 15_000,
+        "batch_size": 24,
+        "crop_frames": 128,
+        "learning_rate": 8e-4,
+        "precision": "bf16",
+        "codebook": {"decay": 0.97, "restart_below": 0.1},
+        "validate_every": 300,
+        "checkpoint_every": 300,
+    },
     most_l1=0.1,
     gpt=GPTDimensions(
         n_layers=6,
@@ -201,16 +205,16 @@ TINY = Plan(
     corpus=CorpusPlan(n=44, n_test=24, n_validation=4, max_words=8, voices=("slt", "rms")),
     vqvae_clips=16,
     vqvae=ModelConfig(hidden_dim=16, codebook_size=32, codebook_dim=8, num_resnet_blocks=1),
-    vqvae_training=TrainingConfig(
-        steps=20,
-        batch_size=4,
-        crop_frames=64,
-        learning_rate=2e-3,
-        warmup_steps=2,
-        validate_every=10,
-        validation_share=0.3,
-        checkpoint_every=5,
-    ),
+    vqvae_training={
+        "steps": 20,
+        "batch_size": 4,
+        "crop_frames": 64,
+        "learning_rate": 2e-3,
+        "warmup_steps": 2,
+        "validate_every": 10,
+        "validation_share": 0.3,
+        "checkpoint_every": 5,
+    },
     most_l1=1.0,
     gpt=GPTDimensions(
         n_layers=1, width=32, n_heads=2, n_codes=32, max_text_tokens=100, max_mel_tokens=120, max_conditioning_inputs=1

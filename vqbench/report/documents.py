@@ -10,14 +10,19 @@ from typing import Any
 
 from vqbench.report.judgements import verdict
 from vqbench.results.compare import ComparisonTable
+from vqbench.results.families import summarise_families
 from vqbench.results.mapping import to_plain
 from vqbench.results.record import GateReport, Run
 
 
 def run_json(run: Run, gate: GateReport | None = None) -> str:
-    """A run without its statistics a clip (those stay in its result.json), and its gate report where it was gated."""
+    """A run with its figures over seeds, and its gate report where it was gated.
+
+    It is without its statistics a clip: those stay in its result.json.
+    """
     kept = ("schema", "suite", "candidates", "clips", "metrics", "results", "interval", "provenance")
     document = {name: to_plain(getattr(run, name)) for name in kept}
+    document["over_seeds"] = to_plain(summarise_families(run))
     document["unscored"] = [
         {"candidate": table.candidate, "group": table.group, "clips": to_plain(table.unscored)}
         for table in run.tables
@@ -29,11 +34,12 @@ def run_json(run: Run, gate: GateReport | None = None) -> str:
 def run_csv(run: Run) -> str:
     """One row a candidate and metric."""
     metrics = {metric.name: metric for metric in run.metrics}
-    roles = {candidate.name: candidate.role for candidate in run.candidates}
+    candidates = {candidate.name: candidate for candidate in run.candidates}
     return _csv(
         {
             "candidate": result.candidate,
-            "role": roles[result.candidate],
+            "role": candidates[result.candidate].role,
+            "family": candidates[result.candidate].family,
             "metric": result.metric,
             "value": result.value,
             "ci_low": result.ci_low,

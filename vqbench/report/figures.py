@@ -1,13 +1,14 @@
-"""Lays figures out: candidates as rows, metrics as columns, groups of metrics as tables."""
+"""Lays figures out: candidates, or families over their seeds, as rows; metrics as columns; groups of them as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vqbench.report import format as fmt
 from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row
 from vqbench.results.compare import ComparisonTable, best_by_metric
+from vqbench.results.families import FamilyResult, summarise_families
 from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
 from vqbench.results.selection import Contender
 
@@ -31,7 +32,7 @@ class Unscored:
 
 
 def run_grids(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[Grid]:
-    """Lays out all metrics of a run, group by group, or its headline metrics together.
+    """Lays out all metrics of a run, group by group, or its headline metrics together; then, over seeds, its families.
 
     Args:
         run: the run.
@@ -43,8 +44,10 @@ def run_grids(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[G
     figures = _Figures(contenders, results, best_by_metric(run), run.interval)
     chosen = [metric for metric in run.metrics if metric.headline]
     if headline and chosen:
-        return figures.together(chosen, width, "headline figures")
-    return figures.by_group(run.metrics, width)
+        grids = figures.together(chosen, width, "headline figures")
+    else:
+        grids = figures.by_group(run.metrics, width)
+    return [*grids, *_over_seeds(run, width)]
 
 
 def contender_grids(table: ComparisonTable, *, width: int = WIDTH) -> list[Grid]:
@@ -65,7 +68,12 @@ def unscored(run: Run) -> list[Unscored]:
     return [Unscored(candidate, tuple(groups), clips) for (candidate, clips), groups in found.items()]
 
 
-_CLIPS = {"speech": "clips", "pairs": "GPT sequences", "natural": "human clips"}
+_CLIPS = {
+    "speech": "clips",
+    "pairs": "GPT sequences",
+    "natural": "human clips",
+    "downstream": "spoken sentences",
+}
 """What the clips of a set are called."""
 
 _DRAWN = {"speaker": "whole speakers where every clip names one", "clip": "speech clip by clip"}
@@ -91,11 +99,7 @@ class _Figures:
 
     def together(self, metrics: Sequence[MetricSpec], width: int, title: str) -> list[Grid]:
         """Metrics of several groups side by side; columns leave the group out where names stay distinct without it."""
-        names = [_without_group(metric.name) for metric in metrics]
-        if len(set(names)) < len(names):
-            names = [metric.name for metric in metrics]
-        tables = [[named] for named in zip(metrics, names, strict=True)]
-        return [self._grid(part, title) for part in self._split(tables, width)]
+        return [self._grid(part, title) for part in self._split([[named] for named in _named(metrics)], width)]
 
     def by_group(self, metrics: Sequence[MetricSpec], width: int) -> list[Grid]:
         """One grid or more a group, titled by what the names in it have in common; columns leave that out."""
@@ -112,26 +116,10 @@ class _Figures:
         return grids
 
     def _split(self, tables: Sequence[Sequence[_Named]], width: int) -> list[list[_Named]]:
-        """Fills grids with columns in order; those of one table stay together where a grid has room for them all."""
-        labels = [line for contender in self.contenders for line in fmt.wrap_name(contender.label, NAME_WIDTH)]
-        room = width - GAP - min(NAME_WIDTH, max(map(len, [*labels, "candidate"])))
-        parts: list[list[_Named]] = []
-        left = 0
-        for table in tables:
-            widths = [self._width(metric, name) for metric, name in table]
-            for position, (named, needed) in enumerate(zip(table, widths, strict=True)):
-                if not parts or needed > left or (position == 0 and sum(widths) > left):
-                    parts.append([])
-                    left = room
-                parts[-1].append(named)
-                left -= needed
-        return parts
+        return _split(tables, self._width, width, ["candidate", *(contender.label for contender in self.contenders)])
 
     def _width(self, metric: MetricSpec, name: str) -> int:
-        column = _column(metric, name)
-        cells = [_cell(metric, result, fmt.Notes(), best=True) for result in self._results(metric)]
-        texts = [*column.lines, column.below, *(text for cell in cells for text in (cell.text, cell.below))]
-        return max(map(len, texts)) + GAP
+        return _width(metric, name, [_cell(metric, r, fmt.Notes(), best=True) for r in self._results(metric)])
 
     def _results(self, metric: MetricSpec) -> list[Result]:
         keys = [(contender.label, metric.name) for contender in self.contenders]
@@ -195,6 +183,74 @@ class _Figures:
         return [f"{', '.join(names)}: {bounds}" for bounds, names in told.items()]
 
 
+def _over_seeds(run: Run, width: int) -> list[Grid]:
+    """Families as rows, headline metrics as columns; nothing where no candidate has several seeds."""
+    results = {(result.family, result.metric): result for result in summarise_families(run)}
+    families = {family: fmt.counted(result.n, "seed") for (family, _), result in results.items()}
+
+    def column_width(metric: MetricSpec, name: str) -> int:
+        return _width(metric, name, [_mean(metric, results[family, metric.name], fmt.Notes()) for family in families])
+
+    grids = []
+    tables = [[named] for named in _named([metric for metric in run.metrics if metric.headline])] if families else []
+    for part in _split(tables, column_width, width, ["family", *families, *families.values()]):
+        notes = fmt.Notes()
+        rows = []
+        for family, seeds in families.items():
+            means = [_mean(metric, results[family, metric.name], notes) for metric, _ in part]
+            rows.append(Row((Cell(family, seeds), *means)))
+        caption = (
+            f"means over seeds; under each its {fmt.share(run.interval.confidence)} interval by Student's t, "
+            "which is for other seeds on these clips, not for other clips"
+        )
+        columns = (Column(("family",)), *(_column(metric, name) for metric, name in part))
+        grids.append(Grid("over seeds", columns, tuple(rows), caption, notes.lines()))
+    return grids
+
+
+def _named(metrics: Sequence[MetricSpec]) -> list[_Named]:
+    """Metrics of several groups with their columns' names, which leave the group out where they stay distinct so."""
+    names = [_without_group(metric.name) for metric in metrics]
+    if len(set(names)) < len(names):
+        names = [metric.name for metric in metrics]
+    return list(zip(metrics, names, strict=True))
+
+
+def _split(
+    tables: Sequence[Sequence[_Named]],
+    column_width: Callable[[MetricSpec, str], int],
+    width: int,
+    first_column: Sequence[str],
+) -> list[list[_Named]]:
+    """Fills grids with columns in order; those of one table stay together where a grid has room for them all.
+
+    Args:
+        tables: the columns.
+        column_width: characters that a column takes, gap included.
+        width: of a grid.
+        first_column: what stands in front of the columns: a heading, and names.
+    """
+    names = [line for name in first_column for line in fmt.wrap_name(name, NAME_WIDTH)]
+    room = width - GAP - min(NAME_WIDTH, max(map(len, names)))
+    parts: list[list[_Named]] = []
+    left = 0
+    for table in tables:
+        widths = [column_width(metric, name) for metric, name in table]
+        for position, (named, needed) in enumerate(zip(table, widths, strict=True)):
+            if not parts or needed > left or (position == 0 and sum(widths) > left):
+                parts.append([])
+                left = room
+            parts[-1].append(named)
+            left -= needed
+    return parts
+
+
+def _width(metric: MetricSpec, name: str, cells: Sequence[Cell]) -> int:
+    column = _column(metric, name)
+    texts = [*column.lines, column.below, *(text for cell in cells for text in (cell.text, cell.below))]
+    return max(map(len, texts)) + GAP
+
+
 def _is_reference(contender: Contender) -> bool:
     return contender.record.role == "reference"
 
@@ -232,6 +288,11 @@ def _cell(metric: MetricSpec, result: Result, notes: fmt.Notes, *, best: bool) -
     text = f"{fmt.number(result.value, metric.decimals)} {notes.mark(result.reason)}".rstrip()
     below = fmt.interval(result.ci_low, result.ci_high, metric.decimals)
     return Cell(f"{fmt.BEST} {text}", below, "best") if best else Cell(text, below)
+
+
+def _mean(metric: MetricSpec, result: FamilyResult, notes: fmt.Notes) -> Cell:
+    text = f"{fmt.number(result.mean, metric.decimals)} {notes.mark(result.reason)}".rstrip()
+    return Cell(text, fmt.interval(result.ci_low, result.ci_high, metric.decimals))
 
 
 def _bound(bound: str, values: Mapping[str, Sequence[str]]) -> str:

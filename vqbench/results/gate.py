@@ -16,7 +16,7 @@ from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.results.contrast import contrast, obstacle, other_machine
 from vqbench.results.record import GateOutcome, GateReport, GateRule, GateStatus, MetricSpec, Run, Table
 from vqbench.results.rules import Rule, parse_rule
-from vqbench.results.selection import Contender, Selection, candidates_of, check_candidate
+from vqbench.results.selection import Contender, Selection, candidates_of, members
 from vqbench.results.summary import clusters_of, prepare
 from vqbench.stats.estimate import Estimate, estimate
 
@@ -103,17 +103,20 @@ def add_rules(run: Run, rules: Sequence[str]) -> Run:
 def narrow_rules(run: Run, candidates: Sequence[str]) -> Run:
     """The run with its rules for these candidates only; without any names, the run as it is.
 
+    Args:
+        run: the run.
+        candidates: names, of candidates or of all seeds of one recipe.
+
     Raises:
         ResultError: the run has no such candidate.
     """
     if not candidates:
         return run
-    for name in candidates:
-        check_candidate(run, name, f"suite {run.suite.name}")
+    asked = dict.fromkeys(member for name in candidates for member in members(run, name, f"suite {run.suite.name}"))
     rules = [
         replace(rule, candidates=judged)
         for rule in run.suite.gate
-        if (judged := tuple(name for name in candidates if not rule.candidates or name in rule.candidates))
+        if (judged := tuple(name for name in asked if not rule.candidates or name in rule.candidates))
     ]
     return replace(run, suite=replace(run.suite, gate=tuple(rules)))
 

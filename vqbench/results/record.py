@@ -70,7 +70,11 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class CandidateRecord:
-    """One row of the table. A `reference` (original audio, vocoder round trip) is shown beside them, never judged."""
+    """One row of the table. A `reference` (original audio, vocoder round trip) is shown beside them, never judged.
+
+    Attributes:
+        family: what all seeds of its recipe are called together, where the suite names several.
+    """
 
     name: str
     role: Literal["candidate", "reference"]
@@ -80,6 +84,7 @@ class CandidateRecord:
     codebook_size: int | None = None
     token_rate_hz: float | None = None
     n_parameters: int | None = None
+    family: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class IntervalSpec:
     resamples: int = 2000
     seed: int = 0
     unit: Literal["speaker", "clip"] = "speaker"
-    """What of the clip set `speech` is drawn whole: `speaker`, where every clip names one, or `clip`."""
+    """What of the clip sets `speech` and `downstream` is drawn whole: `speaker`, where every clip names one, or `clip`."""
 
 
 @dataclass(frozen=True)

@@ -90,3 +90,15 @@ def check_candidate(run: Run, name: str, label: str) -> None:
 def candidates_of(run: Run) -> list[str]:
     """The names of what a run judges: its candidates without the references."""
     return [candidate.name for candidate in run.candidates if candidate.role == "candidate"]
+
+
+def members(run: Run, name: str, label: str) -> tuple[str, ...]:
+    """The candidates that a name means: the one of that name, or all seeds of a family.
+
+    Raises:
+        ResultError: the run has neither.
+    """
+    seeds = tuple(candidate.name for candidate in run.candidates if candidate.family == name)
+    if not seeds:
+        check_candidate(run, name, label)
+    return seeds or (name,)

@@ -17,7 +17,7 @@ def clusters_of(row_ids: Iterable[str], clips: Iterable[ClipRecord], interval: I
     Clips of one speaker are alike, so an interval that took each for new evidence would be too narrow, unless it is not
     meant to speak of other speakers.
     """
-    single = {"speech"} if interval.unit == "clip" else set()
+    single = {"speech", "downstream"} if interval.unit == "clip" else set()
     by_id = {clip.id: None if clip.clip_set in single else clip.speaker for clip in clips}
     speakers = tuple(by_id.get(row_id) for row_id in row_ids)
     named = tuple(speaker for speaker in speakers if speaker is not None)

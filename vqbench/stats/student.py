@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,3 +56,19 @@ def t_quantile(p: float, df: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if t_cdf(middle, df) < p else (low, middle)
     return high
+
+
+def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
+    """The confidence interval of the mean that normal values were drawn around, by Student's t: mean ± t·s/√n.
+
+    Args:
+        values: at least two.
+        confidence: share of such intervals that hold the true mean, in (0, 1).
+
+    >>> [round(end, 4) for end in t_interval([1.0, 2.0, 3.0], 0.95)]
+    [-0.4841, 4.4841]
+    """
+    n = len(values)
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = t_quantile((1 + confidence) / 2, n - 1) * deviation / math.sqrt(n)
+    return mean - half, mean + half

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -63,7 +65,14 @@ class Quantizer(nn.Module):
         self.cluster_size.fill_(count)
 
     @torch.no_grad()
-    def ema_update(self, latents: Tensor, codes: Tensor, decay: float = 0.99, eps: float = 1e-5) -> None:
+    def ema_update(
+        self,
+        latents: Tensor,
+        codes: Tensor,
+        decay: float = 0.99,
+        eps: float = 1e-5,
+        over_processes: Callable[[Tensor], Tensor] = lambda own: own,
+    ) -> None:
         """Moves every code towards the mean of the latents it was nearest to.
 
         Args:
@@ -71,10 +80,12 @@ class Quantizer(nn.Module):
             codes: (N,) int64, the nearest code of each.
             decay: share of the old average that is kept.
             eps: Laplace smoothing of the counts.
+            over_processes: sums over all processes that train together.
         """
         size = self.cluster_size.shape[0]
         counts = torch.bincount(codes, minlength=size).to(self.cluster_size.dtype)
         sums = torch.zeros_like(self.embed).index_add_(1, codes, latents.to(self.embed.dtype).t().contiguous())
+        counts, sums = over_processes(counts), over_processes(sums)
         self.cluster_size.mul_(decay).add_(counts, alpha=1 - decay)
         self.embed_avg.mul_(decay).add_(sums, alpha=1 - decay)
         total = self.cluster_size.sum()

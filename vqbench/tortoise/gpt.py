@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 STOP_TEXT = 0
 """Ends a text; also what padded texts are filled with, so a padded text ends where it should."""
@@ -263,13 +264,15 @@ class Transformer(nn.Module):
         self.dropout = dropout
         self.n_heads = n_heads
         self.head_width = width // n_heads
+        self.recompute = False
+        """Whether training computes each layer again on the way back, instead of keeping what is inside it."""
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         """(B, N, width) → the same shape; `visible` (B, N) bool marks what may be read at all."""
         mask = None if visible is None else causal(visible, x.shape[1])
         x = _drop(x, self.dropout, self.training)
         for block in self.h:
-            x = block(x, mask)
+            x = checkpoint(block, x, mask, use_reentrant=False) if self.recompute and self.training else block(x, mask)
         normalised: Tensor = self.ln_f(x)
         return normalised
 

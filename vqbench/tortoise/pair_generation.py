@@ -167,13 +167,14 @@ def split_of(text: str, test_share: float = TEST_SHARE) -> Split:
     return "test" if fraction < test_share else "train"
 
 
-def held_out_sentences(sentences: Iterable[str], n: int) -> list[str]:
-    """The first `n` different sentences of the split `test`, or as many as there are."""
+def held_out_sentences(sentences: Iterable[str], n: int, known: Iterable[str] = ()) -> list[str]:
+    """The first `n` different sentences of the split `test` that are not among the known, or as many as there are."""
     found: dict[str, str] = {}
+    barred = {_words(text) for text in known}
     for text in sentences:
         if len(found) == n:
             break
-        if split_of(text) == "test":
+        if split_of(text) == "test" and _words(text) not in barred:
             found.setdefault(_words(text), text)
     return list(found.values())
 

@@ -3,12 +3,14 @@
     pairs-00000.parquet, pairs-00001.parquet, …
 
 One row a pair: `id, text, speaker, split, codes (uint16), waveform (16-bit FLAC), sample_rate_hz, clvp, seed, finished,
-teacher`. Any parquet reader opens them. Each shard also says, in its metadata, by which settings the folder was made.
-Shards are written whole or not at all, so a folder of an interrupted generation is a smaller folder.
+teacher`. Any parquet reader opens them. Each shard also says, in its metadata, by which settings the folder was made,
+and the sha256 of each waveform. Shards are written whole or not at all, so a folder of an interrupted generation is a
+smaller folder. They are written on the local disk, and read from there or from any URL that fsspec knows.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +32,9 @@ from vqbench.errors import DataError
 from vqbench.files import write_whole
 
 Split = Literal["train", "test"]
+
+Location = str | Path
+"""A local path, or the URL of something on another file system: `s3://bucket/pairs`."""
 
 FORMAT = 1
 """Raised whenever older readers would misread a shard."""
@@ -122,22 +128,55 @@ class Header:
 
 def shard_path(folder: Path, index: int) -> Path:
     """Where a shard lies, counted from 0."""
-    return folder / f"pairs-{index:05d}.parquet"
+    return folder / _shard_name(index)
 
 
-def find_shards(folder: Path) -> dict[int, Path]:
+def find_shards(folder: Location) -> dict[int, Location]:
     """The shards of a folder by number, in order; none where there is no such folder.
 
     Raises:
-        DataError: the folder cannot be read.
+        DataError: the folder cannot be read, or fsspec cannot follow its URL.
     """
+    files, root = _reach(folder)
     try:
-        found = [int(name[1]) for path in folder.iterdir() if (name := _SHARD_NAME.fullmatch(path.name))]
+        names = [path.name for path in Path(root).iterdir()] if files is None else files.ls(root, detail=False)
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise DataError(f"the folder cannot be read: {error.strerror}", where=str(folder)) from error
-    return {index: shard_path(folder, index) for index in sorted(found)}
+    except _faults(folder) as error:
+        reason = getattr(error, "strerror", None) or _first_line(error)
+        raise DataError(f"the folder cannot be read: {reason}", where=str(folder)) from error
+    found = [_SHARD_NAME.fullmatch(name.rpartition("/")[2]) for name in names]
+    return {index: _shard_in(folder, index) for index in sorted(int(name[1]) for name in found if name)}
+
+
+def open_shards(folder: Location) -> Iterator[Shard]:
+    """Opens the shards of a folder in order, one at a time.
+
+    Raises:
+        DataError: no pairs are there, shards of different settings lie together, or one is missing or damaged; it is
+            named.
+    """
+    shards = find_shards(folder)
+    if not shards:
+        raise DataError(
+            "there are no pairs in this folder",
+            where=str(folder),
+            expected=_shard_name(0),
+            fix="check the address, and that you may list what is there" if _is_url(folder) else None,
+        )
+    missing = set(range(max(shards))) - set(shards)
+    if missing:
+        raise DataError(
+            "this shard is missing, though later ones are there",
+            where=str(_shard_in(folder, min(missing))),
+            fix=_MAKE_AGAIN,
+        )
+    first: Header | None = None
+    for path in shards.values():
+        with Shard(path) as shard:
+            first = first or shard.header
+            require_same_settings(shard.header, first.settings, path)
+            yield shard
 
 
 def write_shard(path: Path, pairs: Sequence[Pair], header: Header) -> None:
@@ -148,7 +187,14 @@ def write_shard(path: Path, pairs: Sequence[Pair], header: Header) -> None:
     """
     columns = {name: [getattr(pair, _ATTRIBUTES.get(name, name)) for pair in pairs] for name in SCHEMA.names}
     columns["codes"] = [codes.cpu().numpy().astype(np.uint16) for codes in columns["codes"]]
-    said = {"format": FORMAT, "rows": len(pairs), "settings": dict(header.settings), "shard": dict(header.shard)}
+    said = {
+        "format": FORMAT,
+        "rows": len(pairs),
+        "settings": dict(header.settings),
+        "shard": dict(header.shard),
+        # So that what a folder holds can be told from its smallest columns.
+        "waveforms": [_digest(pair.flac) for pair in pairs],
+    }
     metadata = {_METADATA_KEY: json.dumps(said, sort_keys=True, ensure_ascii=False)}
     content = io.BytesIO()
     pq.write_table(
@@ -161,7 +207,7 @@ def write_shard(path: Path, pairs: Sequence[Pair], header: Header) -> None:
     write_whole(path, content.getvalue())
 
 
-def read_pairs(folder: Path, split: Split | None = None, *, waveforms: bool = True) -> Iterator[Pair]:
+def read_pairs(folder: Location, split: Split | None = None, *, waveforms: bool = True) -> Iterator[Pair]:
     """Reads the pairs of a folder in order, never more than `ROW_GROUP` of them in memory.
 
     Args:
@@ -173,33 +219,14 @@ def read_pairs(folder: Path, split: Split | None = None, *, waveforms: bool = Tr
         pairs; their waveforms are decoded when they are asked for.
 
     Raises:
-        DataError: no pairs are there, shards of different settings lie together, or one is missing or damaged; it is
-            named.
+        DataError: as `open_shards`.
     """
-    shards = find_shards(folder)
-    if not shards:
-        raise DataError("there are no pairs in this folder", where=str(folder), expected=shard_path(folder, 0).name)
-    missing = set(range(max(shards))) - set(shards)
-    if missing:
-        raise DataError(
-            "this shard is missing, though later ones are there",
-            where=str(shard_path(folder, min(missing))),
-            fix=_MAKE_AGAIN,
-        )
-    names = [name for name in SCHEMA.names if waveforms or name != "waveform"]
-    first: Header | None = None
-    for path in shards.values():
-        with Shard(path) as shard:
-            first = first or shard.header
-            require_same_settings(shard.header, first.settings, path)
-            for table in shard.tables(names):
-                for row in table.to_pylist():
-                    if split is None or row["split"] == split:
-                        codes = torch.tensor(row.pop("codes"), dtype=torch.int64)
-                        yield Pair(codes=codes, flac=row.pop("waveform", b""), **row)
+    for shard in open_shards(folder):
+        for pairs in shard.row_groups(waveforms=waveforms):
+            yield from (pair for pair in pairs if split is None or pair.split == split)
 
 
-def require_same_settings(header: Header, wanted: Mapping[str, Any], path: Path) -> None:
+def require_same_settings(header: Header, wanted: Mapping[str, Any], path: Location) -> None:
     """Checks that a shard was made as the others are.
 
     Raises:
@@ -224,18 +251,20 @@ class Shard:
     """An open shard, all of whose faults name it: `with Shard(path) as shard:`.
 
     Attributes:
+        path: where it lies.
         header: what it says of itself.
 
     Raises:
-        DataError: it is damaged, or no shard of pairs; from `tables` also.
+        DataError: it is damaged, out of reach, or no shard of pairs; from all that reads also.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Location) -> None:
+        self.path = path
 
     def __enter__(self) -> Shard:
+        files, path = _reach(self.path)
         with self._naming_damage():
-            self._file = pq.ParquetFile(self._path, page_checksum_verification=True)
+            self._file = pq.ParquetFile(path, filesystem=files, page_checksum_verification=True)
         try:
             self.header = self._read_header()
         except DataError:
@@ -246,18 +275,37 @@ class Shard:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    def row_groups(self, *, waveforms: bool = True) -> Iterator[list[Pair]]:
+        """The pairs of each row group, in order."""
+        for table in self.tables(_columns(waveforms)):
+            yield _pairs(table)
+
+    def row_group(self, group: int) -> list[Pair]:
+        """The pairs of one row group."""
+        return _pairs(self._table(group, _columns(waveforms=True)))
+
+    def waveform_digests(self) -> list[str]:
+        """The sha256 of each pair's waveform, in order: as the shard says, or read from an older one that does not."""
+        if self._waveforms is not None:
+            return self._waveforms
+        return [_digest(flac.as_buffer()) for table in self.tables(["waveform"]) for flac in table["waveform"]]
+
     def tables(self, columns: Sequence[str]) -> Iterator[Any]:
         """One table a row group."""
         n_read = 0
         for group in range(self._file.num_row_groups):
-            with self._naming_damage():
-                table = self._file.read_row_group(group, columns=list(columns))
-                table.validate(full=True)
+            table = self._table(group, columns)
             n_read += len(table)
             yield table
         with self._naming_damage():
             if n_read != self._n_rows:
                 raise ValueError(f"{self._n_rows} pairs were written, {n_read} are there")
+
+    def _table(self, group: int, columns: Sequence[str]) -> Any:
+        with self._naming_damage():
+            table = self._file.read_row_group(group, columns=list(columns))
+            table.validate(full=True)
+            return table
 
     def _read_header(self) -> Header:
         schema = self._file.schema_arrow
@@ -265,17 +313,20 @@ class Shard:
         if metadata is None or not schema.remove_metadata().equals(SCHEMA):
             raise DataError(
                 "this is a parquet file, but no shard of pairs",
-                where=str(self._path),
+                where=str(self.path),
                 expected=f"columns {', '.join(SCHEMA.names)}, written by vqbench pairs",
             )
         with self._naming_damage():
             said = json.loads(metadata)
             if said["format"] == FORMAT:
                 self._n_rows = int(said["rows"])
+                self._waveforms: list[str] | None = said.get("waveforms")
+                if self._waveforms is not None and len(self._waveforms) != self._n_rows:
+                    raise ValueError(f"{self._n_rows} pairs, but {len(self._waveforms)} sums of waveforms")
                 return Header(dict(said["settings"]), dict(said["shard"]))
         raise DataError(
             f"the shard's format is {said['format']!r}",
-            where=str(self._path),
+            where=str(self.path),
             expected=f"format {FORMAT}",
             fix="use the vqbench version that wrote it",
         )
@@ -284,10 +335,68 @@ class Shard:
     def _naming_damage(self) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        except _faults(self.path) as error:
+            remote = _is_url(self.path)
             raise DataError(
-                f"the shard is damaged or cut off: {(str(error) or type(error).__name__).splitlines()[0]}",
-                where=str(self._path),
+                f"the shard is damaged{', out of reach' if remote else ''} or cut off: {_first_line(error)}",
+                where=str(self.path),
                 expected="a parquet file as vqbench pairs wrote it",
-                fix=f"delete it; {_MAKE_AGAIN}",
+                fix=f"{'see that it can be reached; if it can, ' if remote else ''}delete it; {_MAKE_AGAIN}",
             ) from error
+
+
+def _is_url(location: Location) -> bool:
+    return isinstance(location, str) and "://" in location
+
+
+def _faults(location: Location) -> tuple[type[Exception], ...]:
+    """What reading can raise; the file systems that fsspec knows have errors of their own."""
+    return (Exception,) if _is_url(location) else (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
+
+
+def _reach(location: Location) -> tuple[Any, str]:
+    """The fsspec file system that a URL leads to, or None for a local path; and the path there."""
+    if not _is_url(location):
+        return None, str(location)
+    try:
+        files, path = fsspec.core.url_to_fs(location)
+        return files, path
+    except ImportError as error:
+        raise DataError(
+            "a package that this address needs is not installed", where=str(location), fix=_first_line(error)
+        ) from error
+    except Exception as error:
+        raise DataError(
+            f"this address leads nowhere: {_first_line(error)}",
+            where=str(location),
+            expected="a local path, or a URL that fsspec knows: s3://…, gs://…, https://…",
+        ) from error
+
+
+def _shard_name(index: int) -> str:
+    return f"pairs-{index:05d}.parquet"
+
+
+def _shard_in(folder: Location, index: int) -> Location:
+    if _is_url(folder):
+        return f"{str(folder).removesuffix('/')}/{_shard_name(index)}"
+    return shard_path(Path(folder), index)
+
+
+def _columns(waveforms: bool) -> list[str]:
+    return [name for name in SCHEMA.names if waveforms or name != "waveform"]
+
+
+def _pairs(table: Any) -> list[Pair]:
+    return [
+        Pair(codes=torch.tensor(row.pop("codes"), dtype=torch.int64), flac=row.pop("waveform", b""), **row)
+        for row in table.to_pylist()
+    ]
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -29,3 +29,7 @@ class Part(Generic[Model]):
         if self._keep:
             self._kept = model
         yield model
+
+    def another(self, load: Callable[[], Model]) -> Part[Model]:
+        """Another model that takes this one's place; kept in memory where this one is."""
+        return Part(load, self._keep)

@@ -1,72 +1,116 @@
-"""Trains a VQVAE, by reconstruction or from pairs, in a folder that can be left and resumed at any step."""
+"""Makes a candidate by a recipe, in a folder that can be left and resumed at any step."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
+from vqbench.audio.io import file_digest
 from vqbench.audio.mel import MelSpec
 from vqbench.data.corpora import load_clips
+from vqbench.data.source import POCKET
 from vqbench.errors import TrainingError
 from vqbench.files import require_writable, write_whole
 from vqbench.progress import Progress
 from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions, TrainingPass
-from vqbench.tokenizer.quantizer import kmeans
-from vqbench.training.augment import augment, frames_needed
-from vqbench.training.crops import Corpus, WeightedClip, load_corpus
-from vqbench.training.distillation import DISTILLATION_VERSION, Distillation, load_pairs, pairs_digest
-from vqbench.training.loop import optimize
-from vqbench.training.recipe import Recipe
+from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.training.crops import WeightedClip
+from vqbench.training.finetune import GPT_WEIGHTS
+from vqbench.training.phases import Phases, Teaching
+from vqbench.training.processes import all_processes_together, own_device, rank
+from vqbench.training.recipe import VQVAE_PHASES, Recipe
 
-TRAINER_VERSION = 1
+TRAINER_VERSION = 2
 """Raised whenever the same recipe would give other weights."""
 
-_KMEANS_BATCHES = 16
-_RESTARTS_END = 0.9
-"""Share of the steps after which dead codes are left alone, so that the last ones can settle."""
+
+@dataclass(frozen=True)
+class Sources:
+    """What a recipe reads, found and checked.
+
+    Attributes:
+        clips: of each phase that reads recordings, with their weights, sha256 filled in.
+        teaching: the recipe's teacher, where it has one.
+        start: the VQVAE that it begins with, where it names one.
+        pairs: the digest of its folder of pairs, or of what they are made of; None where it has none.
+    """
+
+    clips: Mapping[str, Sequence[WeightedClip]] = field(default_factory=dict)
+    teaching: Teaching | None = None
+    start: DVAETokenizer | None = None
+    pairs: str | None = None
 
 
-def training_clips(recipe: Recipe) -> list[WeightedClip]:
-    """Finds all clips of a recipe; one with pairs has none.
+def find_sources(
+    recipe: Recipe,
+    pairs: str | None = None,
+    teaching: Teaching | None = None,
+    pocket: DVAETokenizer | None = None,
+) -> Sources:
+    """Finds what a recipe reads.
+
+    Args:
+        recipe: what to make.
+        pairs: the digest of its folder of pairs, or of what they are made of, where it has any.
+        teaching: its teacher, where it has one.
+        pocket: the VQVAE that `start: pocket` means.
 
     Raises:
         DataError: where a manifest or a clip is at fault.
+        CheckpointError: where the VQVAE to start with is at fault.
     """
-    return [(clip, source.weight) for source in recipe.data for clip in load_clips(source)]
+    clips = {
+        phase: [(clip, source.weight) for source in config.data for clip in load_clips(source)]
+        for phase in ("reconstruct", "joint", "finetune")
+        if (config := getattr(recipe, phase)) is not None
+    }
+    start = None
+    if recipe.start is not None:
+        start = pocket if str(recipe.start) == POCKET else load_tokenizer(recipe.start)
+    return Sources(clips, teaching, start, pairs)
 
 
-def training_digest(recipe: Recipe, clips: Sequence[WeightedClip]) -> str:
+def training_digest(recipe: Recipe, sources: Sources) -> str:
     """Sixteen hex digits over all that decides the weights: settings, the data's content, the trainer's version.
 
     Where the data lie and what the recipe is called do not matter.
-
-    Raises:
-        DataError: where the recipe's pairs cannot be read.
     """
-    settings = recipe.model_dump(mode="json", include={"seed", "model", "training"})
-    content = [settings, TRAINER_VERSION, *[[clip.id, clip.sha256, weight] for clip, weight in clips]]
+    # Defaults are left out, so that a setting which is new to vqbench changes no recipe that does not use it.
+    settings = recipe.model_dump(mode="json", exclude={"name", "start", "teacher", "pairs"}, exclude_defaults=True)
+    for phase in sources.clips:
+        settings[phase].pop("data")
+    content: dict[str, object] = {"version": TRAINER_VERSION, "settings": settings}
+    content["clips"] = {
+        phase: [[clip.id, clip.sha256, weight] for clip, weight in clips] for phase, clips in sources.clips.items()
+    }
+    if sources.start is not None:
+        content["start"] = sources.start.digest
+    if sources.teaching is not None:
+        content["teacher"] = sources.teaching.teacher.digest
     if recipe.pairs is not None:
-        distillation = recipe.distillation.model_dump(mode="json")
-        content.append([distillation, DISTILLATION_VERSION, pairs_digest(recipe.pairs)])
+        asked = recipe.pairs.model_dump(mode="json", exclude={"folder", "sentences", "voices"}, exclude_defaults=True)
+        content["pairs"] = [asked, sources.pairs]
+    if recipe.distil is not None and isinstance(recipe.distil.codebook, Path):
+        settings["distil"]["codebook"] = file_digest(recipe.distil.codebook)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def train(
-    recipe: Recipe, clips: Sequence[WeightedClip], folder: Path, device: torch.device | str, progress: Progress
-) -> Path:
-    """Trains, or resumes, or finds that all is done.
+def train(recipe: Recipe, sources: Sources, folder: Path, device: torch.device | str, progress: Progress) -> Path:
+    """Carries out all phases, or resumes, or finds that all is done.
+
+    Started by torchrun, all processes call it alike.
 
     Args:
-        recipe: what to train.
-        clips: recordings with their weights, sha256 filled in; none for a recipe with pairs.
-        folder: holds `state.pt` (to resume), `log.csv` and, in the end, `checkpoint.safetensors`.
+        recipe: what to make.
+        sources: what it reads.
+        folder: holds `training.json`, a folder a phase (`state.pt` to resume by, `log.csv`, `best.safetensors`,
+            `last.safetensors`; a fine-tuned GPT's `autoregressive.pth`) and, in the end, `checkpoint.safetensors`.
         device: where to train.
         progress: shows how far it is.
 
@@ -74,52 +118,53 @@ def train(
         the finished checkpoint's path.
 
     Raises:
-        TrainingError: the folder holds another training, or the loss diverged; what was saved is left as it is.
+        TrainingError: the folder holds another training, or one went wrong; what was saved is left as it is.
         DataError: a clip or pair cannot be read, or the folder not be written. Nothing is written before all are read.
-        ConfigError: the pairs hold tokens that the recipe's codebook has not.
+        ConfigError: the batches cannot be shared out among the processes.
     """
-    digest = training_digest(recipe, clips)
+    device = own_device(torch.device(device))
     finished = folder / "checkpoint.safetensors"
-    started = _read_marker(folder)
-    if started is not None and started != digest:
-        raise TrainingError(
-            f"the folder holds a training of another recipe or other clips (digest {started}, this one's is {digest})",
-            where=str(folder),
-            fix="choose another folder with -o, or remove this one",
-        )
-    if started is None and (finished.exists() or (folder / "state.pt").exists()):
-        raise TrainingError(
-            "the folder holds a training, but not the training.json that says of which recipe",
-            where=str(folder),
-            fix="choose another folder with -o, or remove this one",
-        )
-    if finished.exists():
+    digest = training_digest(recipe, sources)
+    if rank() == 0:
+        _require_own(folder, digest)
+    all_processes_together(device)
+    if finished.exists() and (recipe.finetune is None or (folder / "finetune" / GPT_WEIGHTS).exists()):
         return finished
-    require_writable(finished)
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        dvae = DVAE(Dimensions(**recipe.model.model_dump())).to(device)
-    spec = MelSpec()
-    objective: _Reconstruction | Distillation | None = None
-    if recipe.training.steps and recipe.pairs is not None:
-        objective = Distillation(recipe, dvae, load_pairs(recipe, recipe.pairs, spec, progress), torch.device(device))
-    elif recipe.training.steps:
-        corpus = load_corpus(clips, spec, recipe.training.validation_share, progress, str(recipe.path or recipe.name))
-        objective = _Reconstruction(recipe, dvae, corpus, torch.device(device))
-    write_whole(folder / "training.json", json.dumps({"digest": digest, "recipe": recipe.name}, indent=2).encode())
-    if objective is not None:
-        if not (folder / "state.pt").exists():
-            objective.start_codebook()
-        optimize(dvae, objective, recipe.training, recipe.seed, folder, torch.device(device), progress)
-    provenance: dict[str, str | int | float] = {
-        "recipe": recipe.name,
-        "training_digest": digest,
-        "steps": recipe.training.steps,
-        "seed": recipe.seed,
-    }
-    save_checkpoint(finished, dvae, spec, provenance)
-    (folder / "state.pt").unlink(missing_ok=True)
+    if sources.start is not None:
+        dvae, spec = DVAE(sources.start.dvae.dimensions).to(device), sources.start.mel_spec
+        dvae.load_state_dict(sources.start.dvae.state_dict(), strict=True)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            dvae, spec = DVAE(Dimensions(**recipe.model.model_dump())).to(device), MelSpec()
+
+    def claim() -> None:
+        if rank() == 0:
+            _mark(folder, recipe, digest)
+
+    phases = Phases(recipe, dvae, spec, sources.teaching, folder, device, progress, claim)
+    if recipe.reconstruct is not None:
+        phases.reconstruct(sources.clips["reconstruct"])
+    if recipe.distil is not None:
+        phases.distil()
+    if recipe.refine is not None:
+        phases.refine()
+    if recipe.joint is not None:
+        phases.joint(sources.clips["joint"])
+    claim()
+    if rank() == 0:
+        vqvae_steps = sum(config.steps for phase in VQVAE_PHASES if (config := getattr(recipe, phase)) is not None)
+        provenance: dict[str, str | int | float] = {
+            "recipe": recipe.name,
+            "training_digest": digest,
+            "steps": vqvae_steps,
+            "seed": recipe.seed,
+        }
+        save_checkpoint(finished, dvae, spec, provenance)
+    if recipe.finetune is not None:
+        phases.finetune(sources.clips["finetune"])
+    all_processes_together(device)
     return finished
 
 
@@ -143,69 +188,30 @@ def half_path(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.stem}-fp16.safetensors")
 
 
-class _Reconstruction:
-    """The VQVAE's own objective: reconstruct the mel through the codes."""
+def _require_own(folder: Path, digest: str) -> None:
+    """One folder holds one recipe's training."""
+    started = _read_marker(folder)
+    if started is not None and started != digest:
+        raise TrainingError(
+            f"the folder holds a training of another recipe or other clips (digest {started}, this one's is {digest})",
+            where=str(folder),
+            fix="choose another folder with -o, or remove this one",
+        )
+    if started is None:
+        left = ("checkpoint.safetensors", *VQVAE_PHASES, "pairs-best", "finetune")
+        if any((folder / name).exists() for name in left):
+            raise TrainingError(
+                "the folder holds a training, but not the training.json that says of which recipe",
+                where=str(folder),
+                fix="choose another folder with -o, or remove this one",
+            )
+        require_writable(folder / "training.json")
 
-    def __init__(self, recipe: Recipe, dvae: DVAE, corpus: Corpus, device: torch.device) -> None:
-        self.seed = recipe.seed
-        self.config = recipe.training
-        self.dvae, self.corpus, self.device = dvae, corpus, device
-        self._last: TrainingPass | None = None
 
-    def loss(self, step: int, draw: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        mel, weights = self._batch(draw), self.config.loss
-        result = self._last = self.dvae(mel)
-        with torch.autocast(self.device.type, enabled=False):
-            l1, l2 = F.l1_loss(result.reconstruction, mel), F.mse_loss(result.reconstruction, mel)
-            loss = weights.l1 * l1 + weights.l2 * l2 + weights.commitment * result.commitment
-        return loss, {"l1": l1.item(), "l2": l2.item(), "commitment": result.commitment.item()}
-
-    def updated(self, step: int, draw: torch.Generator) -> dict[str, float]:
-        config = self.config
-        assert self._last is not None
-        rows = self._last.latents.transpose(1, 2).flatten(0, 1)
-        codebook = self.dvae.codebook
-        codebook.ema_update(rows, self._last.codes.flatten(), config.codebook.decay)
-        restarted = 0
-        if (step + 1) % config.codebook.restart_every == 0 and step < _RESTARTS_END * config.steps:
-            restarted = codebook.restart_dead(rows, config.codebook.restart_below, draw)
-        return {"restarted": restarted}
-
-    @torch.no_grad()
-    def start_codebook(self) -> None:
-        """Starts the codebook on k-means centres of what the untrained encoder writes."""
-        size = self.dvae.dimensions.codebook_size
-        # Steps count from 0, so the draws of negative "steps" are never seen again in training.
-        draws = [torch.Generator().manual_seed((self.seed << 32) - 1 - i) for i in range(_KMEANS_BATCHES)]
-        batches = [self._batch(draw) for draw in draws]
-        latents = torch.cat([self.dvae.encoder(mel).transpose(1, 2).flatten(0, 1) for mel in batches]).cpu()
-        generator = torch.Generator().manual_seed(self.seed)
-        centres = kmeans(latents, size, self.config.codebook.kmeans_iterations, generator)
-        tokens_a_step = len(latents) / _KMEANS_BATCHES
-        self.dvae.codebook.set_codes(centres.to(self.device), tokens_a_step / size)
-
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Mean absolute error and share of codes used over all held-out clips; nothing where there are none."""
-        error, count = 0.0, 0
-        seen = torch.zeros(self.dvae.dimensions.codebook_size, dtype=torch.bool, device=self.device)
-        for mel in self.corpus.validation:
-            mel = mel[None].to(self.device)
-            codes = self.dvae.encode(mel)
-            seen[codes.flatten()] = True
-            decoded = self.dvae.decode(codes)[..., : mel.shape[-1]]
-            error += (decoded - mel).abs().sum().item()
-            count += mel.numel()
-        return {"l1": error / count, "used": seen.float().mean().item()} if count else {}
-
-    def _batch(self, draw: torch.Generator) -> Tensor:
-        config = self.config
-        n_frames = config.crop_frames
-        n_drawn = frames_needed(config.augment, n_frames) if config.augment.share else n_frames
-        mel = self.corpus.batch(draw, config.batch_size, n_drawn)
-        if config.augment.share:
-            mel = augment(mel, n_frames, config.augment, self.corpus.spec, draw)
-        return mel.to(self.device)
+def _mark(folder: Path, recipe: Recipe, digest: str) -> None:
+    """Says whose training a folder holds, before there is anything of it."""
+    if _read_marker(folder) is None:
+        write_whole(folder / "training.json", json.dumps({"digest": digest, "recipe": recipe.name}, indent=2).encode())
 
 
 def _read_marker(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""The pocket TorToiSe's training speech, read and tokenised once: mels, codes, text tokens, speakers."""
+"""What a GPT is trained on, read and tokenised once: mels, codes, text tokens, speakers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ from vqbench.files import write_whole
 from vqbench.progress import Progress
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.tokenizer.protocol import encode
-
-PHASES = 4
-"""Each utterance is tokenised as it is and without its first one, two and three mel frames: the same speech falls
-otherwise into tokens, and a small corpus stands for four."""
 
 _AT_ONCE = 64
 
@@ -77,15 +73,25 @@ def read_speech(
     encode_text: Callable[[str], Tensor],
     n_validation: int,
     progress: Progress,
+    phases: int = 1,
 ) -> Speech:
     """Reads all clips and tokenises them.
+
+    Args:
+        clips: with text and speaker; the last `n_validation` are held out.
+        tokenizer: writes the codes.
+        encode_text: a text → (T,) int64.
+        n_validation: how many are held out.
+        progress: shows how far it is.
+        phases: with 4, each utterance is tokenised as it is and without its first one, two and three mel frames: the
+            same speech falls otherwise into tokens, and a small corpus stands for four.
 
     Raises:
         DataError: a clip cannot be read, or its text not be encoded.
     """
     front_end = MelFrontEnd(tokenizer.mel_spec)
     mels: list[Tensor] = []
-    codes: tuple[list[Tensor], ...] = tuple([] for _ in range(PHASES))
+    codes: tuple[list[Tensor], ...] = tuple([] for _ in range(phases))
     with progress.task("reading and tokenising speech", len(clips)) as advance, torch.inference_mode():
         for start in range(0, len(clips), _AT_ONCE):
             chunk = clips[start : start + _AT_ONCE]
@@ -131,7 +137,7 @@ def load_speech(path: Path) -> Speech:
 
     return Speech(
         ragged("mels"),
-        tuple(ragged(f"codes{i}") for i in range(PHASES)),
+        tuple(ragged(f"codes{i}") for i in range(sum(name.startswith("codes") for name in tensors) // 2)),
         ragged("texts"),
         tensors["speakers"],
         int(tensors["n_validation"]),
@@ -147,8 +153,9 @@ class Batches:
         lengths = speech.mels.starts.diff()
         self._by_length = lengths[: speech.n_training].argsort(stable=True)
         self._of_speaker = {
-            name: (speech.speakers[: speech.n_training] == name).nonzero().flatten()
+            name: rows[rows < speech.n_training] if (rows < speech.n_training).any() else rows
             for name in sorted(set(speech.speakers.tolist()))
+            for rows in [(speech.speakers == name).nonzero().flatten()]
         }
 
     def draw(self, generator: torch.Generator) -> tuple[list[int], int]:
@@ -157,7 +164,7 @@ class Batches:
         window = min(n, 16 * self.size)
         first = int(torch.randint(n - window + 1, (1,), generator=generator))
         rows = self._by_length[first + torch.randperm(window, generator=generator)[: self.size]]
-        return rows.tolist(), int(torch.randint(PHASES, (1,), generator=generator))
+        return rows.tolist(), int(torch.randint(len(self.speech.codes), (1,), generator=generator))
 
     def validation(self) -> list[int]:
         """The held-out utterances."""

@@ -1,0 +1,389 @@
+"""A training step of the VQVAE at its official size, and what the training loop costs beside the steps themselves.
+
+The step: ours, as `optimize` takes it, against the way published trainers write it. Eight crops of a second: an eighth
+of what the design's 32 crops of 2 s hold, so that a run of it ends in half a minute. What a step does once, whatever
+the batch, weighs more in it: the optimiser, and the codebook's update.
+
+The loop: `optimize` against a bare loop over batches that were prepared beforehand, at the size of the recipes, which
+train in bf16: there a step is short, and whatever is not part of it weighs most. Validations and checkpoints come as
+seldom as in a recipe, none of them in a timed step.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Semaphore
+from typing import Any
+
+import pytest
+import torch
+from hearable_pairs import pair, tones, write_pairs
+from small_trainings import log_of
+from tokenizer_reference import reference_ema_update, reference_nearest
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from vqbench.audio.io import encode_waveform
+from vqbench.audio.mel import MelSpec
+from vqbench.metrics.throughput import peak_memory_mb
+from vqbench.progress import Advance, Silent
+from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.training.crops import Corpus
+from vqbench.training.distil import Distillation
+from vqbench.training.held_out import HeldOutPairs
+from vqbench.training.loop import optimize
+from vqbench.training.reconstruct import Reconstruction
+from vqbench.training.settings import DistilConfig, OptimizationConfig, ReconstructConfig
+from vqbench.training.stream import PairStream
+
+SEED = 3
+SMALL = Dimensions(codebook_size=64, codebook_dim=16, hidden_dim=16, num_resnet_blocks=1)
+
+Pass = Callable[[Any], tuple[Tensor, Callable[[], object]]]
+"""A batch → its loss, and the codebook's update, which is due after the optimiser's."""
+
+
+class _Over(BaseException):
+    """Breaks a loop off."""
+
+
+class Turns:
+    """Has a benchmark time a loop step by step, though the loop is never left: a round is one step.
+
+    It is the loop's progress. After each step the loop waits until the benchmark, in another thread, asks for the next;
+    so nothing is timed that comes before the first step or after the last. The loop stays in the main thread, where
+    trainings run: malloc serves other threads otherwise.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._asked, self._taken = Semaphore(0), Semaphore(0)
+        self._over = False
+
+    @contextmanager
+    def task(self, description: str, total: int, done: int = 0) -> Iterator[Advance]:
+        yield self._wait
+
+    def _wait(self, steps: int = 1, note: str = "") -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self._taken.release()
+        self._asked.acquire()
+        if self._over:
+            raise _Over
+
+    def _take(self) -> None:
+        self._asked.release()
+        self._taken.acquire()
+        assert not self._over, "the loop ended by itself"
+
+    def time(self, benchmark: Any, loop: Callable[[], object], warmup_rounds: int, rounds: int) -> None:
+        """Times `rounds` steps of a loop, after its first and `warmup_rounds` more, and breaks it off."""
+
+        def timing() -> None:
+            self._taken.acquire()
+            try:
+                benchmark.pedantic(self._take, warmup_rounds=warmup_rounds, rounds=rounds)
+                benchmark.extra_info["peak_mb"] = peak_memory_mb(self._take, self._device)
+            finally:
+                self._over = True
+                self._asked.release()
+
+        with ThreadPoolExecutor(1) as pool:
+            timed = pool.submit(timing)
+            try:
+                loop()
+            except _Over:
+                pass
+            finally:
+                self._over = True
+                self._taken.release()
+            timed.result()
+
+
+def plain_steps(
+    dvae: DVAE, one_pass: Pass, batches: Iterable[Any], config: OptimizationConfig, *, fused: bool
+) -> Iterator[Tensor]:
+    """Trains without anything around it; gives the loss of each step."""
+    parameters = [parameter for parameter in dvae.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, config.learning_rate, config.betas, weight_decay=config.weight_decay, fused=fused or None
+    )
+    device = dvae.codebook.embed.device.type
+    for batch in batches:
+        optimizer.zero_grad()
+        with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
+            loss, update_codebook = one_pass(batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        optimizer.step()
+        update_codebook()
+        yield loss.detach()
+
+
+def untrained(dimensions: Dimensions, device: torch.device) -> DVAE:
+    """Codes compete as a trained codebook's do: they lie where the latents are."""
+    torch.manual_seed(0)
+    dvae = DVAE(dimensions)
+    with torch.no_grad():
+        rows = dvae.latents(torch.rand(8, 80, 128)).transpose(1, 2).flatten(0, 1)
+        codes = rows.mean(0) + rows.std(0) * torch.randn(dimensions.codebook_size, dimensions.codebook_dim)
+        dvae.codebook.set_codes(codes, 0.1)
+    return dvae.to(device)
+
+
+def reconstruction(dvae: DVAE, config: ReconstructConfig, n_clips: int) -> Reconstruction:
+    """Of clips of some 3 s, which overlap to take less memory; nothing is held out."""
+    recording = torch.rand(80, 1300, generator=torch.Generator().manual_seed(1))
+    clips = tuple(recording[:, i % 1000 :][:, : 200 + i % 100] for i in range(n_clips))
+    return Reconstruction(config, dvae, Corpus(clips, (1.0,) * n_clips, (), MelSpec()), SEED)
+
+
+def first_crops(objective: Reconstruction, n: int) -> list[Tensor]:
+    """What `optimize` draws for the first `n` steps."""
+    draws = (torch.Generator().manual_seed((SEED << 32) + step) for step in range(n))
+    return [objective.batches(step, draw, 0, 1)[0] for step, draw in enumerate(draws)]
+
+
+def mel_loss(config: ReconstructConfig, mel: Tensor, reconstruction: Tensor, commitment: Tensor) -> Tensor:
+    weights = config.loss
+    error = weights.l1 * F.l1_loss(reconstruction, mel) + weights.l2 * F.mse_loss(reconstruction, mel)
+    return error + weights.commitment * commitment
+
+
+# A step
+
+
+def published_pass(dvae: DVAE, config: ReconstructConfig, mel: Tensor) -> tuple[Tensor, Callable[[], object]]:
+    """As DL-Art-School and coqui train it, but for our L1: all distances, and a one-hot matrix (tokens x codes)."""
+    codebook = dvae.codebook.state_dict()
+    z = dvae.encoder(mel)
+    rows = z.detach().transpose(1, 2).reshape(-1, z.shape[1])
+    codes = reference_nearest(codebook["embed"], rows)
+    quantized = F.embedding(codes.view(len(z), -1), codebook["embed"].t()).transpose(1, 2)
+    commitment = (quantized - z).pow(2).mean()
+    reconstruction = dvae.decoder(z + (quantized - z).detach())
+    loss = mel_loss(config, mel, reconstruction, commitment)
+    return loss, lambda: reference_ema_update(codebook, rows, codes, config.codebook.decay)
+
+
+def step_config(size: int, n_frames: int, **changes: Any) -> ReconstructConfig:
+    """No code is started again: published trainers have nothing of the kind."""
+    return ReconstructConfig(
+        **{
+            "data": [{"manifest": __file__}],
+            "batch_size": size,
+            "crop_frames": n_frames,
+            "warmup_steps": 0,
+            "schedule": "constant",
+            "codebook": {"decay": 0.99, "restart_below": 0.0},
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize("clip_norm", [0.01, 1000.0], ids=["clipped", "not clipped"])
+def test_both_take_the_same_steps(clip_norm: float, device, tmp_path: Path) -> None:
+    config = step_config(4, 32, steps=3, validate_every=1, clip_norm=clip_norm, learning_rate=1e-3)
+    ours = untrained(SMALL, device)
+    plain = copy.deepcopy(ours)
+    objective = reconstruction(ours, config, 9)
+    batches = first_crops(objective, config.steps)
+    losses = list(plain_steps(plain, lambda mel: published_pass(plain, config, mel), batches, config, fused=False))
+    optimize(ours, objective, config, SEED, tmp_path, device, Silent())
+
+    assert [float(row["loss"]) for row in log_of(tmp_path)[1:]] == pytest.approx([loss.item() for loss in losses])
+    for (name, our), their in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(our.grad, their.grad, rtol=1e-3, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(our, their, rtol=1e-3, atol=1e-5)
+    norms = [torch.nn.utils.get_total_norm([p.grad for p in dvae.parameters()]) for dvae in (ours, plain)]
+    assert norms[0].item() == pytest.approx(norms[1].item(), rel=1e-4)
+    assert (norms[0] <= clip_norm * 1.0001) and (clip_norm == 1000.0 or norms[0] > clip_norm * 0.999)
+    for name, buffer in ours.codebook.named_buffers():
+        torch.testing.assert_close(buffer, plain.codebook.get_buffer(name), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("contender", ["ours", "plain"])
+def test_step(benchmark, contender: str, measured: bool, device, tmp_path: Path) -> None:
+    dimensions, size, n_frames = (Dimensions(), 8, 88) if measured else (SMALL, 2, 16)
+    benchmark.group = f"training step, {size} crops of {n_frames} frames, {device.type}"
+    config = step_config(size, n_frames)
+    dvae = untrained(dimensions, device)
+    objective = reconstruction(dvae, config, 40)
+    crops = first_crops(objective, 20)
+    turns = Turns(device)
+
+    def ours() -> None:
+        optimize(dvae, objective, config, SEED, tmp_path, device, turns)
+
+    def plain() -> None:
+        steps = plain_steps(
+            dvae, lambda mel: published_pass(dvae, config, mel), itertools.cycle(crops), config, fused=False
+        )
+        with turns.task("", 0) as advance:
+            for _ in steps:
+                advance()
+
+    turns.time(benchmark, {"ours": ours, "plain": plain}[contender], warmup_rounds=1, rounds=6 if measured else 1)
+
+
+# The loop around it
+
+
+def bare_pass(dvae: DVAE, config: ReconstructConfig, mel: Tensor) -> tuple[Tensor, Callable[[], object]]:
+    result = dvae(mel)
+    with torch.autocast(mel.device.type, enabled=False):
+        loss = mel_loss(config, mel, result.reconstruction, result.commitment)
+
+    def update() -> None:
+        rows = result.latents.transpose(1, 2).flatten(0, 1)
+        dvae.codebook.ema_update(rows, result.codes.flatten(), config.codebook.decay)
+
+    return loss, update
+
+
+def bare_hearing(
+    dvae: DVAE, config: DistilConfig, batch: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Callable[[], object]]:
+    mel, n_frames, codes, n_tokens = batch
+    embed = dvae.codebook.embed
+    latents = dvae.latents(mel, n_frames)[..., : codes.shape[1]]
+    with torch.autocast(mel.device.type, enabled=False):
+        asked = torch.arange(codes.shape[1], device=codes.device) < n_tokens[:, None]
+        rows, tokens = latents.float().transpose(1, 2)[asked], codes[asked]
+        logits = config.scale * (2 * rows @ embed - embed.square().sum(0))
+        loss = config.cross_entropy * F.cross_entropy(logits, tokens)
+        loss = loss + config.vector_mse * F.mse_loss(rows, embed.t()[tokens])
+    return loss, lambda: dvae.codebook.ema_update(rows.detach(), tokens, config.decay, eps=0.0)
+
+
+def time_loop(
+    benchmark: Any,
+    contender: str,
+    objective: Reconstruction | Distillation,
+    batches: Sequence[Any],
+    one_pass: Pass,
+    folder: Path,
+    rounds: int,
+    warmup_rounds: int,
+) -> None:
+    dvae, config, device = objective.dvae, objective.config, objective.dvae.codebook.embed.device
+    turns = Turns(device)
+
+    def whole() -> None:
+        optimize(dvae, objective, config, SEED, folder, device, turns)
+
+    def bare() -> None:
+        with turns.task("", 0) as advance:
+            for _ in plain_steps(dvae, one_pass, itertools.cycle(batches), config, fused=True):
+                advance()
+
+    turns.time(benchmark, {"bare loop": bare, "optimize": whole}[contender], warmup_rounds, rounds)
+
+
+@pytest.mark.parametrize("contender", ["bare loop", "optimize"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_reconstruction(benchmark, contender: str, precision: str, measured: bool, device, tmp_path: Path) -> None:
+    """As recipes/fresh.yaml: 3,000 clips."""
+    benchmark.group = f"reconstruction, {precision}, {device.type}"
+    dimensions = Dimensions(codebook_size=1024, codebook_dim=128, hidden_dim=128) if measured else SMALL
+    size, n_frames, n_clips = (24, 128, 3000) if measured else (2, 16, 9)
+    config = ReconstructConfig(
+        data=[{"manifest": __file__}],
+        steps=6000,
+        batch_size=size,
+        crop_frames=n_frames,
+        precision=precision,
+        validate_every=300,
+        checkpoint_every=300,
+    )
+    objective = reconstruction(untrained(dimensions, device), config, n_clips)
+    crops = first_crops(objective, 20)
+    rounds, warmup_rounds = (30, 3) if measured else (1, 0)
+
+    def one_pass(mel: Tensor) -> tuple[Tensor, Callable[[], object]]:
+        return bare_pass(objective.dvae, config, mel)
+
+    time_loop(benchmark, contender, objective, crops, one_pass, tmp_path, rounds, warmup_rounds)
+
+
+@pytest.mark.parametrize("contender", ["bare loop", "optimize"])
+@pytest.mark.parametrize("read", ["in memory", "for the first time"])
+def test_distillation(benchmark, contender: str, read: str, measured: bool, device, tmp_path: Path) -> None:
+    """As recipes/distilled.yaml; all utterances are as long as one of the pocket TorToiSe's is on average."""
+    benchmark.group = f"distillation, pairs read {read}, {device.type}"
+    dimensions = SMALL
+    size, n_tokens, rounds, warmup_rounds = 2, 8, 1, 0
+    if measured:
+        dimensions = Dimensions(codebook_size=1024, codebook_dim=128, hidden_dim=128, num_resnet_blocks=4)
+        size, n_tokens, rounds, warmup_rounds = 12, 80, 30, 8
+    n_steps = 8 if read == "in memory" else warmup_rounds + rounds + 3
+    config = DistilConfig(
+        batch_size=size, precision="bf16", loss={"l1": 0, "l2": 0}, validate_every=250, checkpoint_every=250
+    )
+    folder = write_synthetic_pairs(tmp_path / "pairs", size * n_steps, n_tokens, dimensions.codebook_size)
+    dvae = untrained(dimensions, device)
+    dvae.decoder.requires_grad_(False)
+
+    def one_pass(batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Callable[[], object]]:
+        return bare_hearing(dvae, config, batch)
+
+    with open_stream(folder, size) as stream:
+        objective = Distillation(config, dvae, stream, HeldOutPairs([], None, device), learned=True)
+        time_loop(
+            benchmark,
+            contender,
+            objective,
+            padded_batches(folder, size, device) if contender == "bare loop" else [],
+            one_pass,
+            tmp_path / "out",
+            rounds,
+            warmup_rounds,
+        )
+
+
+def write_synthetic_pairs(folder: Path, n: int, n_tokens: int, n_codes: int) -> Path:
+    """Few waveforms under many names, or writing them would take longer than the benchmark."""
+    draw = torch.Generator().manual_seed(0)
+    flacs = [encode_waveform(tones(number, n_tokens), 22_050, "a pair") for number in range(8)]
+    made = pair(0)
+    return write_pairs(
+        folder,
+        [
+            replace(
+                made,
+                id=f"{number:06d}",
+                codes=torch.randint(n_codes, (n_tokens,), generator=draw),
+                flac=flacs[number % len(flacs)],
+            )
+            for number in range(n)
+        ],
+        per_shard=64,
+    )
+
+
+def open_stream(folder: Path, size: int) -> PairStream:
+    return PairStream(
+        folder, MelSpec(), batch_size=size, seed=SEED, held_out=lambda text, speaker: False, progress=Silent()
+    )
+
+
+def padded_batches(folder: Path, size: int, device: torch.device) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """The first eight."""
+    padded = []
+    with open_stream(folder, size) as stream:
+        for step in range(8):
+            batch = stream.batch(step)
+            mel = pad_sequence([pair.mel.t() for pair in batch], batch_first=True).transpose(1, 2).to(device)
+            codes = pad_sequence([pair.codes for pair in batch], batch_first=True).to(device)
+            n_frames = torch.tensor([pair.mel.shape[-1] for pair in batch], device=device)
+            n_tokens = torch.tensor([len(pair.codes) for pair in batch], device=device)
+            padded.append((mel, n_frames, codes, n_tokens))
+    return padded

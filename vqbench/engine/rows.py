@@ -1,0 +1,119 @@
+"""Rows of statistics: measured once, kept by content, gathered into tables, with the texts that people read beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from vqbench.engine.cache import Cache
+from vqbench.errors import DataError
+from vqbench.metrics.base import Measured
+from vqbench.results.record import CandidateRecord, Cell, MetricSpec, Table
+
+Row = Measured | DataError
+"""What was measured of a clip, or why nothing was."""
+
+_Item = TypeVar("_Item")
+
+
+class Columns(Protocol):
+    """What a table needs to know of the group of metrics whose rows it holds."""
+
+    @property
+    def name(self) -> str:
+        """The group that its figures name."""
+
+    @property
+    def specs(self) -> tuple[MetricSpec, ...]:
+        """The figures that its columns are reduced to."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What an ASR heard of one clip from one system, beside the reference; both normalised."""
+
+    candidate: str
+    clip: str
+    reference: str
+    hypothesis: str
+
+
+def known_row(cache: Cache, group: str, key: str) -> Row | None:
+    """A row that was measured before; None where it is not known."""
+    known = cache.get(f"rows-{group}", key)
+    return None if known is None else _measured(known)
+
+
+def keep_row(cache: Cache, group: str, key: str, row: Row) -> None:
+    """Keeps a row, or the reason why there is none."""
+    cache.put(f"rows-{group}", key, _stored(row))
+
+
+def rows_by_content(
+    cache: Cache,
+    group: str,
+    items: Sequence[_Item],
+    keys: Sequence[str],
+    measure: Callable[[Sequence[_Item]], Iterable[Row]],
+) -> list[Row]:
+    """One row an item, in order: those that are known are read, the others measured together and kept."""
+    rows = [known_row(cache, group, key) for key in keys]
+    missing = [place for place, row in enumerate(rows) if row is None]
+    fresh = map(finite, measure([items[place] for place in missing])) if missing else ()
+    for place, row in zip(missing, fresh, strict=True):
+        rows[place] = row
+        keep_row(cache, group, keys[place], row)
+    return [row for row in rows if row is not None]
+
+
+def finite(row: Row) -> Row:
+    """A row with a figure that is not finite is no row; it gives the reason instead."""
+    if isinstance(row, Measured):
+        for name, cell in row.cells.items():
+            if isinstance(cell, float) and not math.isfinite(cell):
+                return DataError(f"{name} came out as {cell}")
+    return row
+
+
+def make_table(record: CandidateRecord, group: Columns, rows: Mapping[str, Row]) -> tuple[Table, list[Transcript]]:
+    """The rows of one system in one group, by clip id and in the order of the clips, and what was heard in them."""
+    scored = {clip: row for clip, row in rows.items() if isinstance(row, Measured)}
+    first = next(iter(scored.values()), None)
+    names = list(first.cells) if first else sorted({column for spec in group.specs for column in spec.columns})
+    constants: dict[str, float] = {}
+    if record.codebook_size is not None and record.token_rate_hz is not None:
+        constants = {"codebook_size": float(record.codebook_size), "token_rate_hz": record.token_rate_hz}
+    table = Table(
+        candidate=record.name,
+        group=group.name,
+        row_ids=tuple(scored),
+        columns={name: tuple(row.cells[name] for row in scored.values()) for name in names},
+        constants=constants,
+        unscored={clip: row.problem for clip, row in rows.items() if isinstance(row, DataError)},
+    )
+    transcripts = [
+        Transcript(record.name, clip, row.texts["reference"], row.texts["hypothesis"])
+        for clip, row in scored.items()
+        if "hypothesis" in row.texts
+    ]
+    return table, transcripts
+
+
+def _stored(row: Row) -> dict[str, object]:
+    if isinstance(row, DataError):
+        return {"unscored": row.problem}
+    return {"cells": dict(row.cells), "texts": dict(row.texts)}
+
+
+def _measured(known: Mapping[str, object]) -> Row:
+    if "unscored" in known:
+        return DataError(str(known["unscored"]))
+    cells, texts = known["cells"], known["texts"]
+    assert isinstance(cells, dict) and isinstance(texts, dict)
+    read: dict[str, Cell] = {
+        name: tuple(int(code) for code in cell) if isinstance(cell, list) else float(cell)
+        for name, cell in cells.items()
+    }
+    return Measured(read, texts)
