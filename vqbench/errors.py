@@ -63,7 +63,7 @@ class TrainingError(VqbenchError):
 
 
 class DivergedError(TrainingError):
-    """A training whose loss or gradients ran off, or are no numbers: it was sound, what it was given to learn was not."""
+    """A training whose loss or gradients ran off, or are no numbers."""
 
 
 class MissingExtraError(VqbenchError):

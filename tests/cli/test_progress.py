@@ -24,7 +24,7 @@ def test_a_log_gets_a_line_at_the_start_and_one_at_the_end():
     assert re.fullmatch(r"encode good: done in \d+\.\d s", end)
 
 
-def test_a_log_gets_a_line_now_and_then(monkeypatch):
+def test_a_log_gets_a_line_now_and_then_with_the_time_left(monkeypatch):
     times = iter([0.0, 0.0, 4.0, 11.0, 11.0, 15.0, 22.0, 22.0, 30.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(times))
     progress, text = shown(terminal=False)
@@ -33,8 +33,8 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch):
             advance(note=f"clip {step}")
     assert text.getvalue().splitlines()[:3] == [
         "encode: 2 of 9 done before",
-        "encode: 4 of 9, clip 1",
-        "encode: 6 of 9, clip 3",
+        "encode: 4 of 9, 28 s left, clip 1",
+        "encode: 6 of 9, 16 s left, clip 3",
     ]
 
 

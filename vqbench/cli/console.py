@@ -148,7 +148,8 @@ class RichProgress:
 
     @contextmanager
     def _plain(self, description: str, total: int, done: int) -> Iterator[Advance]:
-        last = time.monotonic()
+        began = last = time.monotonic()
+        done_before = done
         self._say(f"{description}: {done} of {total} done before" if done else f"{description}: {total} to do")
 
         def advance(steps: int = 1, note: str = "") -> None:
@@ -156,7 +157,9 @@ class RichProgress:
             done += steps
             if done < total and time.monotonic() - last >= SECONDS_BETWEEN_LINES:
                 last = time.monotonic()
-                self._say(f"{description}: {done} of {total}{f', {note}' if note else ''}")
+                left_s = (last - began) / max(1, done - done_before) * (total - done)
+                left = f"{left_s:.0f} s" if left_s < 100 else f"{left_s / 60:.0f} min"
+                self._say(f"{description}: {done} of {total}, {left} left{f', {note}' if note else ''}")
 
         yield advance
 

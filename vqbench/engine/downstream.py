@@ -34,7 +34,7 @@ from vqbench.metrics.downstream import CLIP_SET, Enrolled, Spoken, SpokenVoice, 
 from vqbench.progress import Named, Progress
 from vqbench.results.record import CandidateRecord, ClipRecord, Table
 from vqbench.suite import Suite
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tokenizer.protocol import SpeechTokenizer
 from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.tortoise.teacher import Teacher
 from vqbench.tortoise.utterance import Voice
@@ -111,10 +111,10 @@ class Assignment:
             "steps": self.finetune.steps,
             "training_clips": len(self.clips),
             "k": self.k,
-            "enrolment": len(self.enrolment),
             "enrolment_that_told_the_voices": sum(clip.sha256 in told for clip in self.enrolment),
-            # Which recordings they were decides the rows, and is too long to be read.
-            **{judge.name: {**judge.identity, "enrolment": len(self.enrolment)} for judge in judges},
+            "words": dict(judges[0].identity),
+            # Which recordings it compared with is too long to be read.
+            "voice": {**judges[1].identity, "enrolment": len(self.enrolment)},
         }
 
 
@@ -184,7 +184,7 @@ def choose_judges(
 
 def measure_downstream(
     record: CandidateRecord,
-    tokenizer: DVAETokenizer | None,
+    tokenizer: SpeechTokenizer | None,
     assignment: Assignment,
     judges: Judges,
     cache: Cache,
@@ -222,7 +222,7 @@ def measure_downstream(
         yield make_table(record, judge, found)
 
 
-def _speak(tokenizer: DVAETokenizer | None, assignment: Assignment, cache: Cache, progress: Progress) -> Path:
+def _speak(tokenizer: SpeechTokenizer | None, assignment: Assignment, cache: Cache, progress: Progress) -> Path:
     teacher = assignment.teacher
     # Rounding differs between devices, and with it what is learnt and said.
     lesson = {**assignment.lesson, "tokenizer": tokenizer and tokenizer.digest, "device": teacher.device.type}
@@ -268,7 +268,7 @@ def _judge(judge: SpokenWords | SpokenVoice, recorded: Sequence[Recorded], cache
     }
 
 
-def _obstacle(tokenizer: DVAETokenizer, teacher: Teacher) -> str | None:
+def _obstacle(tokenizer: SpeechTokenizer, teacher: Teacher) -> str | None:
     """Why a GPT cannot be tuned to a candidate; None where it can."""
     if tokenizer.codebook_size > teacher.vocabulary.n_codes:
         return f"has {tokenizer.codebook_size} codes, where the teacher's GPT can write {teacher.vocabulary.n_codes}"

@@ -20,6 +20,7 @@ from vqbench.data.manifest import Clip
 from vqbench.engine.agreement import answer_question, measure_agreement, pose_question
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.candidates import check_recipes, prepare_candidate
+from vqbench.engine.downstream import choose_judges, make_assignment, measure_downstream
 from vqbench.engine.groups import Groups
 from vqbench.engine.provenance import choose_device, collect_provenance
 from vqbench.engine.recipes import SourceFinder
@@ -28,6 +29,7 @@ from vqbench.engine.systems import Candidate, Original, Recording, System, Vocod
 from vqbench.errors import DataError, VqbenchError, raise_all
 from vqbench.files import write_text
 from vqbench.metrics.base import MetricGroup, Rendering
+from vqbench.metrics.downstream import DOWNSTREAM_SPECS
 from vqbench.metrics.throughput import Load, measure_throughput, throughput_specs
 from vqbench.progress import Progress
 from vqbench.results.gate import check_rules
@@ -76,21 +78,26 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
     groups = Groups(suite, device)
     load = Load(**suite.throughput.model_dump())
     question = pose_question(suite, device) if "token_agreement" in suite.metrics else None
+    opened = question.teacher if question else None
+    assignment = make_assignment(suite, device, opened) if "downstream" in suite.metrics else None
     specs = [
         *(question.specs if question else ()),
         *groups.specs,
+        *(DOWNSTREAM_SPECS if assignment else ()),
         *(throughput_specs(load) if "throughput" in suite.metrics else ()),
     ]
     rules = tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate)
     check_rules(rules, specs, source)
     clips = load_clips(suite.data.speech)
     judges = groups.identities
+    listeners = assignment and choose_judges(assignment, groups.recognizer, groups.speaker_encoder, cache, progress)
     vocoder = GriffinLim(MelSpec(), iterations=suite.vocoder.iterations)
     systems = _systems(suite, cache, vocoder, device, progress)
 
     tables: list[Table] = []
     transcripts: list[Transcript] = []
     written: tuple[ClipRecord, ...] = ()
+    records = [system.record for system in systems]
     if question:
         answer = answer_question(question, cache, progress)
         written = answer.clips
@@ -102,12 +109,21 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         for table, texts in _measure(system, clips, groups.of(system.mel_spec), cache, progress):
             tables.append(table)
             transcripts += texts
+    if assignment and listeners:
+        speakers = [(system.record, system.tokenizer) for system in systems if isinstance(system, Candidate)]
+        for record, tokenizer in [(assignment.zero_shot, None), *speakers]:
+            for table, texts in measure_downstream(record, tokenizer, assignment, listeners, cache, progress):
+                tables.append(table)
+                transcripts += texts
+        judges["downstream"] = assignment.identity(listeners)
+        written += assignment.records
+        records.append(assignment.zero_shot)
     if "throughput" in suite.metrics:
         for system in systems:
             if isinstance(system, Candidate) and (waveforms := _readable_waveforms(clips, system.mel_spec)):
                 tables += measure_throughput(system.record.name, system.tokenizer, waveforms, load, device, progress)
     interval = IntervalSpec(seed=suite.seed, **suite.interval.model_dump())
-    records = (*(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips), *written)
+    recordings = (*(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips), *written)
     run = Run(
         suite=SuiteRecord(
             name=suite.name,
@@ -117,11 +133,11 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
             min_clips=suite.min_clips,
             allow_unscored=suite.allow_unscored,
         ),
-        candidates=tuple(system.record for system in systems),
-        clips=records,
+        candidates=tuple(records),
+        clips=recordings,
         metrics=tuple(specs),
         tables=tuple(tables),
-        results=tuple(_results(specs, tables, records, interval, progress)),
+        results=tuple(_results(specs, tables, recordings, interval, progress)),
         interval=interval,
         provenance={**provenance, "judges": judges},
     )

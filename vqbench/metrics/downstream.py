@@ -1,4 +1,4 @@
-"""What listeners make of a TorToiSe whose GPT was tuned to a candidate: words understood, whose voice, whether it ends."""
+"""What listeners make of a TorToiSe that was tuned to a candidate: words understood, whose voice, whether it ends."""
 
 from __future__ import annotations
 

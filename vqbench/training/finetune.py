@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,11 +13,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqbench.audio.io import file_digest
 from vqbench.data.manifest import Clip
 from vqbench.errors import CheckpointError, DataError, raise_all
 from vqbench.files import write_whole
 from vqbench.progress import Progress
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tokenizer.protocol import SpeechTokenizer
+from vqbench.tokenizer.state_dict import misfits, read_torch
 from vqbench.tortoise.gpt import UnifiedVoice
 from vqbench.tortoise.pair_generation import split_of
 from vqbench.tortoise.teacher import Teacher
@@ -38,7 +41,7 @@ _IGNORED = -100
 def finetune_gpt(
     config: FinetuneConfig,
     teacher: Teacher,
-    tokenizer: DVAETokenizer,
+    tokenizer: SpeechTokenizer,
     clips: Sequence[Clip],
     folder: Path,
     seed: int,
@@ -93,10 +96,34 @@ def finetune_gpt(
     return path
 
 
+def tuned_teacher(teacher: Teacher, weights: Path) -> Teacher:
+    """A teacher whose GPT has the weights that `finetune_gpt` left; all else is the same.
+
+    Its voices are heard anew by `Teacher.voices`: the GPT's ear is tuned, too.
+
+    Raises:
+        CheckpointError: the file is damaged, or of another GPT.
+    """
+    digest = hashlib.sha256(f"{teacher.digest} {file_digest(weights)}".encode()).hexdigest()[:16]
+    with teacher.gpt.loaded() as taught:
+        dimensions = taught.dimensions
+
+    def load() -> UnifiedVoice:
+        state = read_torch(weights)
+        gpt = UnifiedVoice(dimensions)
+        wanted = {key: tuple(tensor.shape) for key, tensor in gpt.state_dict().items()}
+        if faults := misfits(state, wanted) if isinstance(state, Mapping) else "there is no state_dict":
+            raise CheckpointError(f"these are no weights of this teacher's GPT: {faults}", where=str(weights))
+        gpt.load_state_dict(state, strict=True)
+        return gpt.to(teacher.device).eval().requires_grad_(False)
+
+    return replace(teacher, name=f"{teacher.name}, tuned", digest=digest, gpt=teacher.gpt.another(load))
+
+
 def _speech(
     config: FinetuneConfig,
     teacher: Teacher,
-    tokenizer: DVAETokenizer,
+    tokenizer: SpeechTokenizer,
     clips: Sequence[Clip],
     max_tokens: int,
     progress: Progress,

@@ -16,8 +16,7 @@ from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.manifest import Clip
 from vqbench.files import write_whole
 from vqbench.progress import Progress
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tokenizer.protocol import encode
+from vqbench.tokenizer.protocol import SpeechTokenizer, encode
 
 _AT_ONCE = 64
 
@@ -69,7 +68,7 @@ class Speech:
 
 def read_speech(
     clips: Sequence[Clip],
-    tokenizer: DVAETokenizer,
+    tokenizer: SpeechTokenizer,
     encode_text: Callable[[str], Tensor],
     n_validation: int,
     progress: Progress,
