@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
-from vqbench.config import ConfigModel, ExistingFile, Fault
-from vqbench.data.source import DataSource
+from vqbench.config import ConfigModel, Fault
+from vqbench.data.source import POCKET, DataSource, Sentences
 from vqbench.training.settings import FinetuneConfig
 
 DOWNSTREAM = "downstream"
@@ -28,7 +28,7 @@ class DownstreamConfig(ConfigModel):
     n: int = Field(default=24, ge=2, le=10_000)
     """Sentences, each spoken once, the teacher's voices taking turns."""
 
-    sentences: Literal["pocket"] | ExistingFile = Field(default="pocket", title="sentences")
+    sentences: Sentences = POCKET
     """`pocket`: the pocket TorToiSe's grammar. Or a text file with one sentence a line."""
 
     voices: DataSource | None = None

@@ -26,7 +26,6 @@ from vqbench.candidate import Candidate, expand, members, names_of
 from vqbench.config import (
     ConfigFile,
     ConfigModel,
-    ExistingFile,
     Fault,
     FileName,
     Several,
@@ -40,7 +39,7 @@ from vqbench.config import (
     section,
     shown,
 )
-from vqbench.data.source import DataSource, TeacherName
+from vqbench.data.source import POCKET, DataSource, Sentences, TeacherName
 from vqbench.downstream import ZERO_SHOT, DownstreamConfig, needs
 from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.marked_yaml import Place
@@ -93,7 +92,7 @@ class PairsConfig(ConfigModel):
     n: int = Field(default=64, ge=2, le=100_000)
     """Sentences, each spoken once, the teacher's voices taking turns."""
 
-    sentences: Literal["pocket"] | ExistingFile = Field(default="pocket", title="sentences")
+    sentences: Sentences = POCKET
     """`pocket`: the pocket TorToiSe's grammar. Or a text file with one sentence a line."""
 
     voices: DataSource | None = None
@@ -110,7 +109,7 @@ class SuiteData(ConfigModel):
     """What the teacher's GPT shall write; token agreement needs it."""
 
     natural: DataSource | None = None
-    """Human recordings on which candidates are held against the teacher's own VQVAE, where that is known."""
+    """Recordings on which candidates are held against the teacher's own VQVAE, where that is known."""
 
 
 class AsrConfig(ConfigModel):

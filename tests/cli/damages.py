@@ -32,10 +32,16 @@ device: cpu
 
 RECIPE = """\
 name: brief
-data:
-  - {manifest: ../clips/m.jsonl}
 model: {hidden_dim: 8, codebook_size: 16, codebook_dim: 4, num_resnet_blocks: 1}
-training: {steps: 2, batch_size: 2, crop_frames: 16, validate_every: 2, validation_share: 0.0, warmup_steps: 1}
+reconstruct:
+  data:
+    - {manifest: ../clips/m.jsonl}
+  steps: 2
+  batch_size: 2
+  crop_frames: 16
+  validate_every: 2
+  validation_share: 0.0
+  warmup_steps: 1
 """
 
 CLIPS = ("a", "b", "c")
@@ -93,7 +99,7 @@ def result(old: str, new: str) -> Damage:
 
 def put(name: str, content: bytes | str) -> Damage:
     def damage(project: Path) -> None:
-        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
     return damage

@@ -135,16 +135,16 @@ SUITES: dict[str, Case] = {
 
 RECIPES: dict[str, Case] = {
     "no file": Case("train recipes/breif.yaml", nothing, ("breif.yaml", "no such file (did you mean 'brief.yaml'?)")),
-    "syntax": Case(TRAIN, recipe("data:\n", "data:\n\t"), ("brief.yaml:3", "a tab stands where YAML wants spaces")),
+    "syntax": Case(TRAIN, recipe("data:\n", "data:\n\t"), ("brief.yaml:5", "a tab stands where YAML wants spaces")),
     "a suite in place of a recipe": Case("train suites/tiny.yaml", nothing, ("tiny.yaml", "unknown key"), 7),
-    "unknown key": Case(TRAIN, recipe("crop_frames", "crop_frame"), ("brief.yaml:5", "(did you mean 'crop_frames'?)")),
+    "unknown key": Case(TRAIN, recipe("crop_frames", "crop_frame"), ("brief.yaml:8", "(did you mean 'crop_frames'?)")),
     "crops that are no whole tokens": Case(
-        TRAIN, recipe("crop_frames: 16", "crop_frames: 18"), ("brief.yaml:5", "crops of 18 frames are not whole tokens")
+        TRAIN, recipe("crop_frames: 16", "crop_frames: 18"), ("brief.yaml:8", "crops of 18 frames are not whole tokens")
     ),
     "nothing to train on": Case(
-        TRAIN, recipe("\n  - {manifest: ../clips/m.jsonl}", " []"), ("brief.yaml:2", "there is nothing to train on")
+        TRAIN, recipe("\n    - {manifest: ../clips/m.jsonl}", " []"), ("brief.yaml:4", "expected a list of at least 1")
     ),
-    "missing manifest": Case(TRAIN, gone("clips/m.jsonl"), ("brief.yaml:3", "there is no file '../clips/m.jsonl'")),
+    "missing manifest": Case(TRAIN, gone("clips/m.jsonl"), ("brief.yaml:5", "there is no file '../clips/m.jsonl'")),
     "all clips held out": Case(
         TRAIN,
         together(
@@ -329,7 +329,7 @@ CHECKPOINTS: dict[str, Case] = {
         2,
     ),
     "state of a training of unknown recipe": Case(
-        TRAIN, put("out/state.pt", "PK"), ("error: out: ", "not the training.json")
+        TRAIN, put("out/reconstruct/state.pt", "PK"), ("error: out: ", "not the training.json")
     ),
 }
 

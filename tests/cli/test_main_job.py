@@ -27,9 +27,9 @@ MODEL = "model: {hidden_dim: 32, codebook_size: 64, codebook_dim: 16, num_resnet
 
 GOOD = f"""\
 name: good
-data: [{{corpus: tortoise-voices, split: train}}]
 {MODEL}
-training:
+reconstruct:
+  data: [{{corpus: tortoise-voices, split: train}}]
   steps: 120
   batch_size: 8
   crop_frames: 64
@@ -41,7 +41,7 @@ training:
   checkpoint_every: 40
 """
 
-UNTRAINED = f"name: untrained\n{MODEL}training: {{steps: 0}}\n"
+UNTRAINED = f"name: untrained\n{MODEL}"
 
 N_CLIPS = 6
 
@@ -236,7 +236,7 @@ def test_every_report_is_written(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_finished_training_is_found(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vqbench.training.trainer.optimize", refuse)
+    monkeypatch.setattr("vqbench.training.phases.optimize", refuse)
     before = (workplace / "trainings/good/checkpoint.safetensors").read_bytes()
     assert vqbench("train recipes/good.yaml").exit_code == 0
     assert (workplace / "trainings/good/checkpoint.safetensors").read_bytes() == before
@@ -373,23 +373,24 @@ def test_an_interrupted_run_leaves_whole_rows_and_the_same_command_goes_on(
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vqbench.training.trainer import _Reconstruction
+    from vqbench.training.reconstruct import Reconstruction
 
-    loss = _Reconstruction.loss
+    batches, steps, interrupted_at = Reconstruction.batches, [], [100]
 
-    def loss_until_interrupted(
-        self: _Reconstruction, step: int, draw: torch.Generator
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        if step == 100:
+    def batches_until_interrupted(self: Reconstruction, step: int, *rest: Any) -> Any:
+        if step in interrupted_at:
             raise KeyboardInterrupt
-        return loss(self, step, draw)
+        steps.append(step)
+        return batches(self, step, *rest)
 
-    monkeypatch.setattr(_Reconstruction, "loss", loss_until_interrupted)
+    monkeypatch.setattr(Reconstruction, "batches", batches_until_interrupted)
     line = f"train recipes/good.yaml -o {tmp_path}/good"
     assert vqbench(line).exit_code == 130
-    assert tree(tmp_path / "good") == ["log.csv", "state.pt", "training.json"]
-    steps: list[int] = []
-    monkeypatch.setattr(_Reconstruction, "loss", lambda self, step, draw: steps.append(step) or loss(self, step, draw))
+    assert sorted(path.name for path in (tmp_path / "good").iterdir()) == ["reconstruct", "training.json"]
+    left = {name for name in tree(tmp_path / "good/reconstruct") if not name.startswith("events.out.tfevents.")}
+    assert left == {"best.safetensors", "log.csv", "state.pt"}
+    steps.clear()
+    interrupted_at.clear()
     assert vqbench(line).exit_code == 0
     assert steps == list(range(80, 120))
     assert (tmp_path / "good/checkpoint.safetensors").read_bytes() == (

@@ -69,7 +69,7 @@ def test_help_loads_nothing_heavy(workplace):
 
 @pytest.mark.parametrize("verb", ["run", "train"])
 def test_measuring_says_what_to_install(workplace, verb):
-    (workplace / "untrained.yaml").write_text("name: untrained\ntraining: {steps: 0}\n")
+    (workplace / "untrained.yaml").write_text("name: untrained\n")
     (workplace / "suite.yaml").write_text(
         "name: suite\ndata: {speech: {corpus: tortoise-voices}}\n"
         "candidates: [{name: untrained, recipe: untrained.yaml}]\n"

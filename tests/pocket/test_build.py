@@ -24,11 +24,11 @@ from vqbench.pocket.evaluate import Judges
 from vqbench.pocket.make import choose_settings, make_pocket, outline
 from vqbench.pocket.pack import CONDITIONING_PER_SPEAKER, calm_code, source_digest
 from vqbench.pocket.plan import FULL, TINY, Plan
-from vqbench.pocket.speech import load_speech, save_speech
 from vqbench.progress import Silent
 from vqbench.tortoise.text import TextEncoder
-from vqbench.training.recipe import Recipe, TrainingSource
-from vqbench.training.trainer import training_digest
+from vqbench.training.recipe import Recipe
+from vqbench.training.speech import load_speech, save_speech
+from vqbench.training.trainer import Sources, training_digest
 
 CPU = torch.device("cpu")
 
@@ -41,7 +41,7 @@ def test_every_stage_leaves_its_work_and_its_check(made: Path) -> None:
     assert all(stage.done for stage in stages(TINY, made))
     card = load_card(made / "package")
     assert {name: sorted(part["check"]) for name, part in card["parts"].items()} == {
-        "vqvae": ["l1", "used"],
+        "vqvae": ["l1", "perplexity", "used"],
         "gpt": ["mel", "right"],
         "clvp": ["above"],
         "diffusion": ["head", "told", "variance"],
@@ -211,13 +211,9 @@ def test_held_out_utterances_are_in_no_training(made: Path) -> None:
     assert len(held_out) == TINY.corpus.n_test
 
     # The VQVAE was trained on exactly the first clips: its training's digest says so.
-    recipe = Recipe(
-        name="pocket-vqvae",
-        model=TINY.vqvae,
-        training=TINY.vqvae_training,
-        data=(TrainingSource(manifest=made / "corpus/manifest.jsonl"),),
-    )
-    heard = [(clip, 1.0) for clip in clips[: TINY.vqvae_clips]]
+    section = {"data": [{"manifest": made / "corpus/manifest.jsonl"}], **TINY.vqvae_training}
+    recipe = Recipe(name="pocket-vqvae", model=TINY.vqvae, reconstruct=section)
+    heard = Sources({"reconstruct": [(clip, 1.0) for clip in clips[: TINY.vqvae_clips]]})
     assert json.loads((made / "vqvae/training.json").read_text())["digest"] == training_digest(recipe, heard)
 
     # GPT, CLVP and diffusion read nothing but the training part, whose end they only validate on.

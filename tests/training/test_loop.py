@@ -269,21 +269,26 @@ def test_a_loss_that_only_rises_is_stopped_and_what_there_is_is_saved(tmp_path: 
 @pytest.mark.parametrize(
     ("found", "says"),
     [
-        ({"perplexity": 1.02}, "the encoder is constant: at step 4"),
-        ({"perplexity": 9.0, "perplexity_share": 0.011}, "the codebook collapsed: at step 4"),
+        ({"perplexity": 1.02}, "the encoder is constant: at step 300"),
+        ({"perplexity": 9.0, "perplexity_share": 0.011}, "the codebook collapsed: at step 300"),
         ({"perplexity": 9.0, "perplexity_share": 0.5}, None),
+        ({}, None),
     ],
 )
-def test_a_collapse_is_called_by_its_name(found: dict[str, float], says: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recovers_at", [None, 200])
+def test_a_collapse_that_lasts_is_called_by_its_name(
+    found: dict[str, float], says: str | None, recovers_at: int | None, tmp_path: Path
+) -> None:
     class Collapsing(Line):
         def validate(self) -> Mapping[str, float]:
-            return found
+            return {"perplexity": 9.0} if len(self.updates) == recovers_at else found
 
-    if says is None:
-        run(Collapsing(), tmp_path)
+    config = CONFIG.model_copy(update={"steps": 300, "validate_every": 100})
+    if says is None or recovers_at is not None:
+        run(Collapsing(), tmp_path, config)
         return
-    with pytest.raises(TrainingError, match=says):  # not at step 0, when nothing is learnt yet
-        run(Collapsing(), tmp_path)
+    with pytest.raises(TrainingError, match=says):  # from step 100 on: at step 0 nothing is learnt yet
+        run(Collapsing(), tmp_path, config)
 
 
 def test_tensorboard_reads_the_curves(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ def _vqvae(value: Any, info: ValidationInfo) -> Path:
     return Path(POCKET) if value == POCKET else existing_file(value, info)
 
 
+def _sentences(value: Any, info: ValidationInfo) -> Any:
+    return value if not isinstance(value, str) or value == POCKET else str(existing_file(value, info))
+
+
 def _known_or_path(value: str | Path, info: SerializationInfo) -> str:
     return POCKET if str(value) == POCKET else path_as_written(Path(value), info)
 
@@ -48,6 +52,11 @@ TeacherName = Annotated[
 
 Checkpoint = Annotated[Path, BeforeValidator(_vqvae), PlainSerializer(_known_or_path)]
 """A file with a VQVAE's weights, or `pocket`, for that TorToiSe's own."""
+
+Sentences = Annotated[
+    str, Field(min_length=1, max_length=4096), BeforeValidator(_sentences), PlainSerializer(_known_or_path)
+]
+"""`pocket`, the pocket TorToiSe's grammar, or a text file with one sentence a line."""
 
 CorpusName = Literal["tortoise-voices", "pocket"]
 """The corpora that vqbench can find by name."""

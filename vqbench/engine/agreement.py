@@ -47,14 +47,14 @@ _SILENCE_DB = -40.0
 """A token is silent where its samples are so far below the loudest token of its recording."""
 
 _NATURAL = ("raw", "floor", "without_silence", "relabelled", "top5", "codebook_distance", "mutual_information_share")
-"""What is shown of human recordings, where the true tokenizer's tokens stand in for the GPT's: its ceiling is 1."""
+"""What is shown of recordings, where the true tokenizer's tokens stand in for the GPT's: its ceiling is 1."""
 
 NATURAL_SPECS = tuple(
     replace(
         spec,
         name=f"token_agreement.natural.{spec.name.split('.')[1]}",
         group="token_agreement.natural",
-        description=f"{spec.description}; true tokenizer for GPT, human recordings",
+        description=f"{spec.description}; true tokenizer for GPT, recordings",
         headline=spec.name == "token_agreement.raw",
         clip_set="natural",
         floor=spec.floor and "token_agreement.natural.floor",
@@ -71,8 +71,8 @@ class AgreementData:
 
     Attributes:
         written: what the GPT wrote, with its rendering.
-        natural: human recordings with the true tokenizer's tokens; none where it is not known.
-        unscored: clip id → why a human recording could not be read.
+        natural: recordings with the true tokenizer's tokens; none where it is not known.
+        unscored: clip id → why a recording could not be read.
         ceiling: what the true tokenizer hears in each rendering; None where it is not known.
         teacher: who wrote.
         asked: utterances that it was asked for; those it was silent in, or repeated itself, are not in `written`.
@@ -108,7 +108,7 @@ class Question:
         sentences: where its sentences come from: `pocket`, or a file.
         n: how many.
         seed: the suite's.
-        natural: human recordings for the true tokenizer; none where it is not known.
+        natural: recordings for the true tokenizer; none where it is not known.
     """
 
     teacher: Teacher
@@ -125,7 +125,7 @@ class Question:
 
 
 def pose_question(suite: Suite, device: torch.device) -> Question:
-    """Opens the teacher and finds its voices and the human recordings.
+    """Opens the teacher and finds its voices and the recordings.
 
     Raises:
         VqbenchError: where teacher, voices, sentences or recordings are at fault.
@@ -136,7 +136,7 @@ def pose_question(suite: Suite, device: torch.device) -> Question:
     return Question(
         teacher,
         tuple(teacher_voices(suite.teacher, config.voices)),
-        str(config.sentences),
+        config.sentences,
         config.n,
         suite.seed,
         tuple(load_clips(suite.data.natural)) if known and suite.data.natural is not None else (),
@@ -164,10 +164,10 @@ def answer_question(question: Question, cache: Cache, progress: Progress) -> Agr
 
 
 def measure_agreement(system: Candidate, data: AgreementData, cache: Cache, progress: Progress) -> Iterator[Table]:
-    """One table for what the GPT wrote, and one for human recordings where there are any."""
+    """One table for what the GPT wrote, and one for recordings where there are any."""
     tokenizer, n_codes = system.tokenizer, data.teacher.vocabulary.n_codes
     size = max(n_codes, tokenizer.codebook_size)
-    # On human recordings the true tokenizer's tokens are the target, so it is its own ceiling.
+    # On recordings the true tokenizer's tokens are the target, so it is its own ceiling.
     itself = tuple(target.sequence.codes for target in data.natural)
     for group, targets, ceiling, unscored in (
         ("token_agreement", data.written, data.ceiling, {}),

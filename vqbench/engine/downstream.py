@@ -137,7 +137,7 @@ def make_assignment(suite: Suite, device: torch.device, opened: Teacher | None) 
     voices = teacher_voices(suite.teacher, config.voices)
     enrolment = _find_enrolment(suite.teacher, config, voices)
     known = [clip.text for clip in clips if clip.text]
-    texts = new_sentences(str(config.sentences), config.n, suite.seed, "downstream.n", known)
+    texts = new_sentences(config.sentences, config.n, suite.seed, "downstream.n", known)
     faults: list[VqbenchError] = []
     for text in texts:
         try:

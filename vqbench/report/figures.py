@@ -71,7 +71,7 @@ def unscored(run: Run) -> list[Unscored]:
 _CLIPS = {
     "speech": "clips",
     "pairs": "GPT sequences",
-    "natural": "human clips",
+    "natural": "recordings",
     "downstream": "spoken sentences",
 }
 """What the clips of a set are called."""

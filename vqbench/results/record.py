@@ -137,7 +137,7 @@ class IntervalSpec:
     resamples: int = 2000
     seed: int = 0
     unit: Literal["speaker", "clip"] = "speaker"
-    """What of the clip sets `speech` and `downstream` is drawn whole: `speaker`, where every clip names one, or `clip`."""
+    """What of the sets `speech` and `downstream` is drawn whole: `speaker`, where every clip names one, or `clip`."""
 
 
 @dataclass(frozen=True)

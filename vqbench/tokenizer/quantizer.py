@@ -90,7 +90,7 @@ class Quantizer(nn.Module):
         self.embed_avg.mul_(decay).add_(sums, alpha=1 - decay)
         total = self.cluster_size.sum()
         smoothed = (self.cluster_size + eps) / (total + size * eps) * total
-        self.embed.copy_(self.embed_avg / smoothed)
+        torch.div(self.embed_avg, smoothed, out=self.embed)
 
     @torch.no_grad()
     def restart_dead(self, latents: Tensor, threshold: float, generator: torch.Generator) -> int:

@@ -19,6 +19,7 @@ from vqbench.tokenizer.dvae import DVAE
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.loop import Term
 from vqbench.training.processes import summed
+from vqbench.training.reconstruct import in_parts
 from vqbench.training.settings import PairPhaseConfig
 from vqbench.training.stream import MelTokens, PairStream
 
@@ -53,8 +54,7 @@ class Distillation:
         places = torch.rand(self.config.batch_size, generator=draw)[rank * size : (rank + 1) * size].tolist()
         pairs = self.stream.batch(step, rank, world)
         cropped = [self._crop(pair, place) for pair, place in zip(pairs, places, strict=True)]
-        part = -(-len(cropped) // self.config.accumulate)
-        return [cropped[start : start + part] for start in range(0, len(cropped), part)]
+        return in_parts(cropped, self.config.accumulate)
 
     def counts(self, batch: Sequence[MelTokens]) -> Mapping[str, int]:
         """Every token and every frame counts alike."""

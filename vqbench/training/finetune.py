@@ -25,7 +25,7 @@ from vqbench.tortoise.pair_generation import split_of
 from vqbench.tortoise.teacher import Teacher
 from vqbench.training.loop import Term, optimize
 from vqbench.training.processes import all_processes_together, rank
-from vqbench.training.reconstruct import own_part
+from vqbench.training.reconstruct import in_parts, own_part
 from vqbench.training.settings import FinetuneConfig
 from vqbench.training.speech import Batches, Speech, read_speech
 
@@ -109,10 +109,10 @@ def tuned_teacher(teacher: Teacher, weights: Path) -> Teacher:
         dimensions = taught.dimensions
 
     def load() -> UnifiedVoice:
-        state = read_torch(weights)
+        content = read_torch(weights)
+        state = content if isinstance(content, Mapping) else {}
         gpt = UnifiedVoice(dimensions)
-        wanted = {key: tuple(tensor.shape) for key, tensor in gpt.state_dict().items()}
-        if faults := misfits(state, wanted) if isinstance(state, Mapping) else "there is no state_dict":
+        if faults := misfits(state, {key: tuple(tensor.shape) for key, tensor in gpt.state_dict().items()}):
             raise CheckpointError(f"these are no weights of this teacher's GPT: {faults}", where=str(weights))
         gpt.load_state_dict(state, strict=True)
         return gpt.to(teacher.device).eval().requires_grad_(False)
@@ -182,7 +182,7 @@ class NextToken:
         own = own_part(torch.arange(len(rows)), rank, world, size if len(rows) == size else len(rows))
         return [
             Utterances([rows[i] for i in part.tolist()], phase, crops, which[part.to(which.device)])
-            for part in own.chunk(self.accumulate)
+            for part in in_parts(own, self.accumulate)
         ]
 
     def counts(self, batch: Utterances) -> Mapping[str, int]:

@@ -22,6 +22,9 @@ _CONSTANT = 1.5
 _COLLAPSED = 0.02
 """A perplexity below this share of what it should be is a collapsed codebook."""
 
+_PATIENCE_STEPS = 200
+"""So long a codebook may be so: at first an encoder can outrun its codes, and dead ones are started again."""
+
 
 class Health:
     """Watches one training.
@@ -63,7 +66,7 @@ class Health:
             )
 
     def check_figures(self, step: int, warmup_steps: int, found: Mapping[str, float]) -> None:
-        """Raises TrainingError where, after the warm-up, held-out speech is written in one code, or in hardly any.
+        """Raises TrainingError where, after the warm-up, held-out speech stays written in one code, or in hardly any.
 
         It looks at `perplexity`, the exponential of the entropy of the codes written, and at `perplexity_share`, the
         same over what it should be; figures that were not found are not looked at.
@@ -71,6 +74,11 @@ class Health:
         if step < max(1, warmup_steps):
             return
         perplexity, share = found.get("perplexity", math.inf), found.get("perplexity_share", math.inf)
+        if perplexity >= _CONSTANT and share >= _COLLAPSED:
+            self._memory.pop("poor_since", None)
+            return
+        if step - self._memory.setdefault("poor_since", step) < _PATIENCE_STEPS:
+            return
         if perplexity < _CONSTANT:
             raise TrainingError(
                 f"the encoder is constant: at step {step} it writes held-out speech in one code "
@@ -79,11 +87,10 @@ class Health:
                 fix="its gradient died, or all codes came to one point: lower learning_rate, raise commitment or "
                 "cross_entropy, or begin from other weights (seed)",
             )
-        if share < _COLLAPSED:
-            raise TrainingError(
-                f"the codebook collapsed: at step {step} held-out speech is written in {perplexity:.1f} codes' worth "
-                f"(perplexity), {share:.1%} of what it should be",
-                where=self._where,
-                fix="codes that are learnt by vector_mse alone are drawn to one point: add cross_entropy, or give a "
-                "known codebook; codes that follow the latents starve: raise restart_below, or lower decay",
-            )
+        raise TrainingError(
+            f"the codebook collapsed: at step {step} held-out speech is written in {perplexity:.1f} codes' worth "
+            f"(perplexity), {share:.1%} of what it should be",
+            where=self._where,
+            fix="codes that are learnt by vector_mse alone are drawn to one point: add cross_entropy, or give a "
+            "known codebook; codes that follow the latents starve: raise restart_below, or lower decay",
+        )

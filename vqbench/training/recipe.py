@@ -144,8 +144,8 @@ class Recipe(ConfigFile):
             yield Fault(("distil", "codebook"), "there is no teacher to take it from", fix="add `teacher: pocket`")
         if data.get("finetune") is not None and data.get("teacher") is None:
             yield Fault(("finetune",), "there is no teacher whose GPT it is", fix="add `teacher: pocket`, or a folder")
-        for phase, config in VQVAE_PHASES.items():
-            crop = config.value_in(section(data, phase), "crop_frames")
+        for phase in named if data.get("start") is None else ():
+            crop = VQVAE_PHASES[phase].value_in(section(data, phase), "crop_frames")
             if isinstance(crop, int) and isinstance(layers, int) and 1 <= layers <= 8 and crop > 0 and crop % 2**layers:
                 problem = f"crops of {crop} frames are not whole tokens"
                 yield Fault((phase, "crop_frames"), problem, expected=f"a multiple of 2**num_layers = {2**layers}")

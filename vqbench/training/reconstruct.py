@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -17,6 +19,8 @@ from vqbench.training.crops import Corpus
 from vqbench.training.loop import Term
 from vqbench.training.processes import gathered, summed
 from vqbench.training.settings import ReconstructConfig
+
+S = TypeVar("S", Tensor, list[Any])
 
 _KMEANS_BATCHES = 16
 _RESTARTS_END = 0.9
@@ -39,7 +43,7 @@ class Reconstruction:
         """Crops, (b, n_mels, crop_frames) each."""
         self._passes.clear()
         mel = own_part(self._drawn(draw), rank, world, self.config.batch_size)
-        return [part.to(self._device) for part in mel.chunk(self.config.accumulate)]
+        return [part.to(self._device) for part in in_parts(mel, self.config.accumulate)]
 
     def counts(self, batch: Tensor) -> Mapping[str, int]:
         """All crops have the same length."""
@@ -125,6 +129,24 @@ def own_part(batch: Tensor, rank: int, world: int, batch_size: int) -> Tensor:
         )
     size = batch_size // world
     return batch[rank * size : (rank + 1) * size]
+
+
+def in_parts(rows: S, n: int) -> list[S]:
+    """Cuts a process's batch into parts as equal as can be.
+
+    >>> in_parts([1, 2, 3, 4, 5], 3)
+    [[1], [2, 3], [4, 5]]
+
+    Raises:
+        ConfigError: there would be parts with nothing in them.
+    """
+    if n > len(rows):
+        raise ConfigError(
+            f"a batch of {len(rows)} on each process cannot be cut into {n} parts",
+            expected="an `accumulate` of at most the batch_size over the number of processes",
+        )
+    bounds = [len(rows) * i // n for i in range(n + 1)]
+    return [rows[start:end] for start, end in pairwise(bounds)]
 
 
 def perplexity(usage: Tensor) -> float:

@@ -10,7 +10,6 @@ from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo,
 
 from vqbench.config import (
     ConfigModel,
-    ExistingFile,
     Fault,
     Several,
     exactly_one,
@@ -21,7 +20,7 @@ from vqbench.config import (
     section,
     shown,
 )
-from vqbench.data.source import DataSource
+from vqbench.data.source import POCKET, DataSource, Sentences
 from vqbench.files import near_files
 
 _Size = Annotated[int, Field(ge=1, le=65_536)]
@@ -251,6 +250,13 @@ class JointConfig(ReconstructConfig):
     keep: Literal["last", "best"] = Field(default="best", title="choice")
     """Which weights the phase hands on: the last, or those that validated best."""
 
+    @classmethod
+    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
+        """As of reconstruction; and a codebook that is frozen does not move."""
+        yield from super().cross_faults(data)
+        if data.get("moving_codebook") is True and section(data, "guard").get("kind") == "freeze":
+            yield Fault(("moving_codebook",), "the guard `freeze` keeps the codebook", fix="leave one of them out")
+
 
 class FinetuneConfig(OptimizationConfig):
     """The teacher's GPT learns the tokens that the finished VQVAE writes, by the published settings."""
@@ -314,7 +320,7 @@ class PairSourceConfig(ConfigModel):
     n: int | None = Field(default=None, ge=1, le=1_000_000_000)
     """Instead of a folder: so many utterances are made by the recipe's teacher, in the training's own folder."""
 
-    sentences: Literal["pocket"] | ExistingFile = Field(default="pocket", title="sentences")
+    sentences: Sentences = POCKET
     """What is said where pairs are made: `pocket`, that TorToiSe's grammar, or a text file with one sentence a line."""
 
     voices: DataSource | None = None

@@ -89,6 +89,8 @@ def training_digest(recipe: Recipe, sources: Sources) -> str:
     content["clips"] = {
         phase: [[clip.id, clip.sha256, weight] for clip, weight in clips] for phase, clips in sources.clips.items()
     }
+    if recipe.finetune is not None:
+        content["said"] = [[clip.text, clip.speaker] for clip, _ in sources.clips["finetune"]]
     if sources.start is not None:
         content["start"] = sources.start.digest
     if sources.teaching is not None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqbench.pocket.speech import PHASES, Batches, Ragged, Speech, load_speech, save_speech, tokenizer_of
+from vqbench.training.speech import Batches, Ragged, Speech, load_speech, save_speech, tokenizer_of
 
+PHASES = 4
 CPU = torch.device("cpu")
 N_MELS = 3
 HELD_OUT = 99.0

@@ -1,0 +1,206 @@
+"""Spoken sentences before the real judges: human speech that is understood, and all that can come in its place."""
+
+from __future__ import annotations
+
+import jiwer
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vqbench.audio.io import load_waveform
+from vqbench.data.corpora import corpus_clips
+from vqbench.errors import DataError
+from vqbench.judges.asr import SpeechRecognizer, load_recognizer
+from vqbench.judges.speaker import SpeakerEncoder
+from vqbench.judges.text import normalize_english
+from vqbench.metrics.base import Measured
+from vqbench.metrics.downstream import DOWNSTREAM_SPECS, Enrolled, Spoken, SpokenVoice, SpokenWords
+from vqbench.results.record import Table
+from vqbench.results.summary import prepare
+
+RATE_HZ = 22_050
+CLIPS = {clip.id: clip for clip in corpus_clips("tortoise-voices")}
+SAID = ("train_kennard/2", "train_mouse/1", "train_mouse/2")
+ENROLLED = ("train_kennard/1", "train_mouse/2", "lj/1", "lj/2")
+
+SENTENCE = "nobody has ever said these seven words"
+
+
+def waveform(clip_id: str) -> Tensor:
+    return load_waveform(CLIPS[clip_id].path, RATE_HZ)
+
+
+def spoken(sound: Tensor, text: str = SENTENCE, speaker: str = "lj", *, finished: bool = True) -> Spoken:
+    return Spoken(text, speaker, sound, RATE_HZ, finished)
+
+
+def noise(seconds: float, level: float = 0.1) -> Tensor:
+    return level * torch.randn(int(seconds * RATE_HZ), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> SpeechRecognizer:
+    return load_recognizer("faster-whisper", "tiny.en", beam_size=1, window="clip", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def words(recognizer: SpeechRecognizer) -> SpokenWords:
+    return SpokenWords(recognizer)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SpeakerEncoder:
+    return SpeakerEncoder("cpu")
+
+
+@pytest.fixture(scope="module")
+def voice(encoder: SpeakerEncoder) -> SpokenVoice:
+    clips = [CLIPS[clip_id] for clip_id in ENROLLED]
+    return SpokenVoice(
+        encoder,
+        [Enrolled(clip.speaker or "", clip.sha256, encoder.embed(waveform(clip.id), RATE_HZ)) for clip in clips],
+    )
+
+
+@pytest.fixture(scope="module")
+def people() -> list[Spoken]:
+    return [spoken(waveform(name), CLIPS[name].text or "", CLIPS[name].speaker or "") for name in SAID]
+
+
+def figure(rows: list[Measured | DataError], name: str) -> float:
+    (spec,) = (spec for spec in DOWNSTREAM_SPECS if spec.name == f"downstream.{name}")
+    cells = [row.cells for row in rows if isinstance(row, Measured)]
+    columns = {column: tuple(row[column] for row in cells) for column in spec.columns}
+    return prepare(spec, Table("x", spec.group, tuple(map(str, range(len(cells)))), columns)).value
+
+
+def test_word_errors_are_jiwers(words: SpokenWords, people: list[Spoken], recognizer: SpeechRecognizer) -> None:
+    rows = words.measure(people)
+    heard = [normalize_english(text) for text in recognizer.transcribe([one.waveform for one in people], RATE_HZ)]
+    wanted = [normalize_english(one.text) for one in people]
+    assert figure(rows, "wer") == pytest.approx(jiwer.wer(wanted, heard))
+    assert figure(rows, "cer") == pytest.approx(jiwer.cer(wanted, heard))
+    assert figure(rows, "wer") < 0.1
+    assert figure(rows, "runaway") == 0
+    seconds = sum(len(one.waveform) for one in people) / RATE_HZ
+    assert figure(rows, "speaking_rate") == pytest.approx(sum(len(text.split()) for text in wanted) / seconds)
+    assert [row.texts["hypothesis"] for row in rows if isinstance(row, Measured)] == heard
+
+
+def test_similarities_are_resemblyzers(voice: SpokenVoice, people: list[Spoken]) -> None:
+    import resemblyzer  # after the fixture, which keeps its deprecation warnings away
+
+    theirs = resemblyzer.VoiceEncoder("cpu", verbose=False)
+
+    def embed(sound: Tensor) -> np.ndarray:
+        return theirs.embed_utterance(resemblyzer.preprocess_wav(sound.numpy(), source_sr=RATE_HZ))
+
+    enrolled = {name: embed(waveform(name)) for name in ENROLLED}
+    own, impostor = [], []
+    for one in people:
+        heard = embed(one.waveform)
+        own.append(np.mean([heard @ e for name, e in enrolled.items() if CLIPS[name].speaker == one.speaker]))
+        # Speaker by speaker, so that one with many recordings counts once.
+        others = {clip.speaker for clip in CLIPS.values() if clip.id in ENROLLED} - {one.speaker}
+        impostor.append(
+            np.mean(
+                [
+                    np.mean([heard @ e for name, e in enrolled.items() if CLIPS[name].speaker == other])
+                    for other in others
+                ]
+            )
+        )
+    rows = voice.measure(people)
+    assert figure(rows, "speaker_similarity") == pytest.approx(np.mean(own), abs=1e-5)
+    assert figure(rows, "impostor_similarity") == pytest.approx(np.mean(impostor), abs=1e-5)
+    assert figure(rows, "speaker_similarity") > figure(rows, "impostor_similarity") + 0.1
+
+
+def test_a_voice_alone_has_no_impostors(encoder: SpeakerEncoder, people: list[Spoken]) -> None:
+    clip = CLIPS["train_kennard/1"]
+    alone = SpokenVoice(encoder, [Enrolled("train_kennard", clip.sha256, encoder.embed(waveform(clip.id), RATE_HZ))])
+    rows = alone.measure(people[:1])
+    assert figure(rows, "speaker_similarity") > 0.7
+    assert np.isnan(figure(rows, "impostor_similarity"))
+
+
+SILENCES = {
+    "no samples": torch.zeros(0),
+    "zeros": torch.zeros(RATE_HZ),
+    "one sample": torch.zeros(1),
+    "hiss below -60 dBFS": noise(2, 10 ** (-61 / 20)),
+}
+
+
+@pytest.mark.parametrize("name", SILENCES)
+def test_silence_says_no_words_and_has_no_voice(words: SpokenWords, voice: SpokenVoice, name: str) -> None:
+    (row,) = words.measure([spoken(SILENCES[name])])
+    assert isinstance(row, Measured)
+    assert (row.cells["deletions"], row.cells["word_errors"], row.cells["words"]) == (7, 7, 7)
+    assert row.cells["character_errors"] == row.cells["characters"]
+    assert (row.cells["silent"], row.cells["runaways"]) == (1, 1)
+    assert row.texts["hypothesis"] == ""
+    (without,) = voice.measure([spoken(SILENCES[name])])
+    assert isinstance(without, DataError)
+    assert "silent" in without.problem
+
+
+def test_silence_takes_nothing_from_its_neighbours(words: SpokenWords, people: list[Spoken]) -> None:
+    alone = words.measure(people)
+    between = words.measure([people[0], spoken(torch.zeros(0)), people[1], spoken(noise(1) * torch.nan), people[2]])
+    assert [between[0], between[2], between[4]] == alone
+
+
+def test_silence_does_not_speed_up_speech(words: SpokenWords, people: list[Spoken]) -> None:
+    rows = words.measure([*people, spoken(torch.zeros(0)), spoken(torch.zeros(RATE_HZ))])
+    assert figure(rows, "speaking_rate") == pytest.approx(figure(words.measure(people), "speaking_rate"))
+    assert figure(rows, "runaway") == pytest.approx(2 / 5)
+    assert np.isnan(figure(words.measure([spoken(torch.zeros(0))]), "speaking_rate"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_no_sound_is_named(words: SpokenWords, voice: SpokenVoice, bad: float) -> None:
+    sound = noise(1)
+    sound[17] = bad
+    for judge in (words, voice):
+        (row,) = judge.measure([spoken(sound)])
+        assert isinstance(row, DataError)
+        assert row.problem == "the waveform holds NaN or infinity"
+
+
+def test_a_minute_of_noise_is_scored_as_a_runaway(words: SpokenWords, voice: SpokenVoice) -> None:
+    (row,) = words.measure([spoken(noise(60))])
+    assert isinstance(row, Measured)
+    assert (row.cells["overlong"], row.cells["silent"], row.cells["runaways"]) == (1, 0, 1)
+    # An ASR that invents words is bounded, so that a minute of noise cannot outweigh all sentences.
+    assert 7 <= row.cells["word_errors"] <= 7 + 3 * 224  # type: ignore[operator]
+    (sounds,) = voice.measure([spoken(noise(60))])
+    assert isinstance(sounds, DataError) or sounds.cells["similarity"] < 0.7  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "finished", "runs_away"),
+    [(8.9, True, False), (9.1, True, True), (3.0, True, False), (3.0, False, True)],
+)
+def test_seven_words_may_take_nine_seconds_and_must_end(
+    words: SpokenWords, seconds: float, finished: bool, runs_away: bool
+) -> None:
+    (row,) = words.measure([spoken(noise(seconds), finished=finished)])
+    assert isinstance(row, Measured)
+    assert row.cells["runaways"] == float(runs_away)
+    assert row.cells["unfinished"] == float(not finished)
+
+
+def test_a_sentence_without_words_is_named(words: SpokenWords) -> None:
+    (row,) = words.measure([spoken(noise(1), "...")])
+    assert isinstance(row, DataError)
+    assert "no words" in row.problem
+
+
+def test_nothing_is_nothing(words: SpokenWords, voice: SpokenVoice) -> None:
+    assert words.measure([]) == [] == voice.measure([])
+
+
+def test_whoever_is_compared_with_is_part_of_the_identity(encoder: SpeakerEncoder, voice: SpokenVoice) -> None:
+    assert SpokenVoice(encoder, voice._enrolled[:1]).identity != voice.identity
