@@ -1,10 +1,13 @@
-"""Draws how recovery grows with the number of pairs: `python reports/recovery_scaling.py` reads the committed baseline.
+"""Draws how recovery grows with the number of pairs, from a run of the suite `recovery`:
+
+    python reports/recovery_scaling.py runs/recovery
 
 Needs matplotlib, which is in the extra `dev`.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -15,8 +18,6 @@ import matplotlib.pyplot as plt
 from vqbench.results.families import summarise_families
 from vqbench.results.record import Run
 from vqbench.results.store import load_run
-
-ROOT = Path(__file__).parents[1]
 
 PAIRS = {"n500": 500, "both": 1000, "n2000": 2000, "n4000": 4000}
 """Families of the suite `recovery` and how many pairs they were given; all took the same number of steps."""
@@ -44,14 +45,14 @@ def draw(run: Run, path: Path) -> None:
     axes.set_xscale("log")
     axes.set_xticks(list(PAIRS.values()), [f"{n:,}" for n in PAIRS.values()])
     axes.minorticks_off()
-    axes.set_ylim(0, 0.8)
+    axes.set_ylim(0, 0.5)
     axes.set_xlabel("pairs trained on, at 1,000 steps each")
     axes.set_ylabel("token agreement, mean of 3 seeds, 95 % interval")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
 
 if __name__ == "__main__":
-    draw(load_run(ROOT / "baselines" / "recovery.json"), ROOT / "reports" / "recovery-scaling.svg")
+    draw(load_run(Path(sys.argv[1])), Path(__file__).with_name("recovery-scaling.svg"))

@@ -9,11 +9,12 @@ import numpy as np
 import soundfile
 import torch
 
+from vqbench.engine.recipes import SourceFinder
 from vqbench.progress import Progress, Silent
 from vqbench.tokenizer.checkpoint import load_tokenizer
-from vqbench.training.phases import Teaching
+from vqbench.tortoise.teacher import Teacher
 from vqbench.training.recipe import Recipe
-from vqbench.training.trainer import find_sources, train, training_digest
+from vqbench.training.trainer import Sources, train, training_digest
 
 MODEL = {"hidden_dim": 8, "codebook_size": 32, "codebook_dim": 8, "num_resnet_blocks": 1}
 
@@ -34,14 +35,22 @@ def write_chirps(folder: Path, n: int = 12) -> Path:
     return folder / "manifest.jsonl"
 
 
-def run(recipe: Recipe, folder: Path, progress: Progress | None = None, teaching: Teaching | None = None) -> Path:
+def sources_of(recipe: Recipe, teacher: Teacher | None = None) -> Sources:
+    """What a recipe reads; a teacher that is given is the recipe's."""
+    finder = SourceFinder(torch.device("cpu"), Silent())
+    if teacher is not None:
+        finder._teacher = lambda name: teacher
+    return finder(recipe)
+
+
+def run(recipe: Recipe, folder: Path, progress: Progress | None = None, teacher: Teacher | None = None) -> Path:
     """Carries out a recipe on the CPU."""
-    return train(recipe, find_sources(recipe, Silent(), teaching), folder, "cpu", progress or Silent())
+    return train(recipe, sources_of(recipe, teacher), folder, "cpu", progress or Silent())
 
 
-def digest(recipe: Recipe, teaching: Teaching | None = None) -> str:
+def digest(recipe: Recipe, teacher: Teacher | None = None) -> str:
     """Of all that decides a recipe's weights."""
-    return training_digest(recipe, find_sources(recipe, Silent(), teaching))
+    return training_digest(recipe, sources_of(recipe, teacher))
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

@@ -32,7 +32,9 @@ def test_defaults_are_those_of_the_documented_recipe(project: Path) -> None:
     assert written.reconstruct is not None
     assert written.reconstruct == ReconstructConfig(data=written.reconstruct.data)
     assert [source.manifest for source in written.reconstruct.data] == [None, project / "corpus/manifest.jsonl"]
-    assert [written.teacher, written.start, written.pairs, written.distil, written.joint, written.finetune] == [None] * 6
+    assert [written.teacher, written.start, written.pairs, written.distil, written.joint, written.finetune] == [
+        None
+    ] * 6
 
 
 def test_a_recipe_of_all_phases_is_read(project: Path) -> None:
@@ -207,7 +209,12 @@ BROKEN_WHOLE: dict[str, Edit] = {
         11,
         "joint.guard.kind: 'regularize' is not a guard (did you mean 'regularise'?)",
     ),
-    "no joint data": ("[{corpus: tortoise-voices, split: train, weight: 20}]", "[]", 9, "joint.data: expected a list of"),
+    "no joint data": (
+        "[{corpus: tortoise-voices, split: train, weight: 20}]",
+        "[]",
+        9,
+        "joint.data: expected a list of",
+    ),
     "a frozen codebook that moves": (
         "moving_codebook: false\n  guard: {kind: replay",
         "moving_codebook: true\n  guard: {kind: freeze",

@@ -12,18 +12,21 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hearable_pairs import pair, pairs, tones, write_pairs
+from hearable_pairs import pair, pairs, tones, true_vqvae, write_pairs
 from interrupting import Interrupting
 from small_trainings import digest, equal, log_of, run, weights
+from tiny_teacher import teacher
 from torch.nn import functional as F
 
 from vqbench.audio.io import encode_waveform
 from vqbench.audio.mel import MelSpec
-from vqbench.errors import DataError, TrainingError, VqbenchError
+from vqbench.errors import CheckpointError, ConfigError, DataError, TrainingError, VqbenchError
 from vqbench.progress import Silent
-from vqbench.tokenizer.checkpoint import load_tokenizer
+from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
 from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.tortoise.pairs import Pair, shard_path
+from vqbench.tortoise.teacher import Teacher
 from vqbench.training.distil import Distillation
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.loop import Term
@@ -52,10 +55,18 @@ def folder(tmp_path: Path) -> Path:
     return write_pairs(tmp_path / "pairs", pairs())
 
 
-def recipe_of(folder: Path, *, model: dict[str, Any] | None = None, limit: int | None = None, **distil: Any) -> Recipe:
+def recipe_of(
+    folder: Path,
+    *,
+    model: dict[str, Any] | None = None,
+    limit: int | None = None,
+    teacher: str | None = None,
+    **distil: Any,
+) -> Recipe:
     return Recipe(
         name="recovered",
         seed=3,
+        teacher=teacher,
         pairs={"folder": folder, "validation_share": 0.3, "limit": limit},
         model={**MODEL, **(model or {})},
         distil={**DISTIL, **distil},
@@ -191,7 +202,149 @@ def test_a_code_stays_where_it_was_while_its_token_is_not_heard(tmp_path: Path) 
     assert all(term.mean.isfinite() for term in terms)
 
 
+def taught() -> Teacher:
+    """A tiny TorToiSe whose true VQVAE is known."""
+    return replace(teacher(), tokenizer=DVAETokenizer(true_vqvae(), MelSpec(), CPU))
+
+
+def embedding() -> torch.Tensor:
+    with teacher().gpt.loaded() as gpt:
+        return gpt.mel_embedding.weight[: gpt.dimensions.n_codes]
+
+
+KNOWN: dict[str, tuple[int, int]] = {"teacher": (10, 4), "file": (10, 4), "gpt": (64, 32)}
+"""Codebook → its size, and the length of its vectors."""
+
+
+def known_codebook(name: str, pairs: Path, tmp_path: Path, **distil: Any) -> Recipe:
+    size, dim = KNOWN[name]
+    source: str | Path = name
+    if name == "file":
+        source = tmp_path / "true.safetensors"
+        save_checkpoint(source, true_vqvae(), MelSpec(), {})
+    model = {"codebook_size": size, "codebook_dim": dim}
+    return recipe_of(pairs, model=model, codebook=source, teacher="pocket", **distil)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_known_codebook_stays_as_it_is_while_the_encoder_learns(name: str, folder: Path, tmp_path: Path) -> None:
+    recipe = known_codebook(name, folder, tmp_path, steps=40, learning_rate=0.01, validate_every=20)
+    found = weights(run(recipe, tmp_path / "out", teacher=taught()))
+    before = weights(run(Recipe(name="untrained", seed=3, model=recipe.model), tmp_path / "untrained"))
+    moved = {key.split(".")[0] for key in found if not torch.equal(found[key], before[key])}
+    assert moved == {"encoder", "decoder", "codebook"}
+    if name == "gpt":
+        # The GPT's own vectors, about the origin and at 1.
+        torch.testing.assert_close(found["codebook.embed"].mean(1), torch.zeros(32), atol=1e-5, rtol=0)
+        distances = torch.pdist(found["codebook.embed"].t()) / torch.pdist(embedding())
+        torch.testing.assert_close(distances, distances[:1].expand(len(distances)))
+    else:
+        assert torch.equal(found["codebook.embed"], true_vqvae().codebook.embed)
+    rows = log_of(tmp_path / "out/distil")
+    assert float(rows[-1]["cross_entropy"]) < float(rows[1]["cross_entropy"])
+    first = weights(tmp_path / "out/distil/best.safetensors")
+    assert all(torch.equal(found[key], first[key]) for key in found if key.startswith("codebook."))
+    if name != "gpt":
+        assert float(rows[-1]["validation_ceiling"]) > 0.9
+
+
+def test_a_known_codebook_is_taken_though_there_is_a_start(folder: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    torch.manual_seed(7)
+    save_checkpoint(start, DVAE(true_vqvae().dimensions), MelSpec(), {})
+    recipe = Recipe(
+        name="on",
+        start=start,
+        teacher="pocket",
+        pairs={"folder": folder},
+        distil={**DISTIL, "codebook": "teacher"},
+    )
+    found = weights(run(recipe, tmp_path / "out", teacher=taught()))
+    assert torch.equal(found["codebook.embed"], true_vqvae().codebook.embed)
+
+
+def test_distillation_goes_on_from_a_start(folder: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    save_checkpoint(start, true_vqvae(), MelSpec(), {})
+    run(Recipe(name="on", start=start, pairs={"folder": folder}, distil=DISTIL), tmp_path / "out")
+    assert float(log_of(tmp_path / "out/distil")[0]["validation_agreement"]) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "message"),
+    [
+        ("gpt", {"codebook_dim": 8}, r"the codebook gpt has 64 codes of 32 values(?s:.)*codebook_size 64 and .*dim 32"),
+        (
+            "gpt",
+            {"codebook_size": 63},
+            r"the codebook gpt has 64 codes of 32 values(?s:.)*codebook_size 64 and .*dim 32",
+        ),
+        ("teacher", {"codebook_dim": 8}, r"the codebook teacher has 10 codes of 4 values"),
+        ("file", {"codebook_size": 12}, r"the codebook .*true\.safetensors has 10 codes of 4 values"),
+    ],
+)
+def test_a_known_codebook_of_another_size_is_refused(
+    name: str, model: dict[str, int], message: str, folder: Path, tmp_path: Path
+) -> None:
+    recipe = known_codebook(name, folder, tmp_path)
+    misfit = recipe.model_copy(update={"model": recipe.model.model_copy(update=model)})
+    with pytest.raises(CheckpointError, match=message):
+        run(misfit, tmp_path / "out", teacher=taught())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_true_codebook_that_is_not_known_cannot_be_taken(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"the teacher's true VQVAE is not known(?s:.)*learned, or gpt"):
+        run(known_codebook("teacher", folder, tmp_path), tmp_path / "out", teacher=teacher())
+
+
+@pytest.mark.parametrize("loss", [{"l1": 0, "l2": 0}, {"l1": 1.0, "l2": 0}], ids=["alone", "both"])
+def test_without_a_loss_the_decoder_is_not_touched(loss: dict[str, float], folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(folder, loss=loss, weight_decay=0.5)
+    found = weights(run(recipe, tmp_path / "out"))
+    before = weights(run(Recipe(name="untrained", seed=3, model=MODEL), tmp_path / "untrained"))
+    moved = {key.split(".")[0] for key in found if not torch.equal(found[key], before[key])}
+    assert moved == ({"encoder", "codebook", "decoder"} if loss["l1"] else {"encoder", "codebook"})
+
+
+@pytest.mark.parametrize("alone", ["cross_entropy", "vector_mse"])
+def test_either_part_of_the_loss_can_be_left_out(alone: str, folder: Path, tmp_path: Path) -> None:
+    how = {"steps": 60, "learning_rate": 0.01, "validate_every": 20, "loss": {"l1": 0, "l2": 0}}
+    weights = {"cross_entropy": 0.0, "vector_mse": 0.0, alone: 1.0}
+    recipe = known_codebook("teacher", folder, tmp_path, scale=100.0, **how, **weights)
+    run(recipe, tmp_path / "out", teacher=taught())
+    rows = log_of(tmp_path / "out/distil")
+    assert all(float(row["loss"]) == pytest.approx(float(row[alone])) for row in rows[1:])
+    assert float(rows[-1][alone]) < 0.9 * float(rows[1][alone])
+    assert float(rows[-1]["validation_agreement"]) > float(rows[0]["validation_agreement"])
+
+
+def test_a_batch_in_parts_is_the_same_step(folder: Path, tmp_path: Path) -> None:
+    whole = run(recipe_of(folder), tmp_path / "whole")
+    for n in (2, 4):
+        parts = weights(run(recipe_of(folder, accumulate=n), tmp_path / f"parts{n}"))
+        for key, tensor in weights(whole).items():
+            torch.testing.assert_close(
+                parts[key], tensor, atol=2e-5, rtol=1e-4, msg=lambda text, key=key: f"{key}: {text}"
+            )
+        assert (tmp_path / f"parts{n}/distil/log.csv").exists()
+
+
+def test_a_batch_cannot_be_cut_into_more_parts_than_it_holds(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a batch of 6 on each process cannot be cut into 7 parts"):
+        run(recipe_of(folder, accumulate=7), tmp_path / "out")
+
+
 # What is read
+
+
+def test_a_limit_leaves_the_later_pairs_unread(tmp_path: Path) -> None:
+    unusable = [pair(100 + n, flac=b"no sound", codes=torch.tensor([9000])) for n in range(3)]
+    more, fewer = write_pairs(tmp_path / "more", [*pairs(), *unusable], per_shard=60), tmp_path / "fewer"
+    write_pairs(fewer, pairs(), per_shard=60)
+    limited = run(recipe_of(more, limit=60), tmp_path / "limited")
+    assert equal(weights(limited), weights(run(recipe_of(fewer), tmp_path / "all")))
+    assert not equal(weights(limited), weights(run(recipe_of(fewer, limit=20), tmp_path / "less")))
 
 
 def test_crops_keep_tokens_and_frames_together(tmp_path: Path) -> None:
@@ -226,7 +379,9 @@ def test_sentences_are_held_out_whole_and_by_themselves(tmp_path: Path) -> None:
         folder = write_pairs(tmp_path / name, content)
         phases = Phases(recipe_of(folder), DVAE(), MelSpec(), None, tmp_path, CPU, Silent())
         with phases._stream(folder, len(content)) as stream:
-            return tuple({texts[tuple(p.codes.tolist())] for p in side} for side in (stream.held_out(), stream.batch(0)))
+            return tuple(
+                {texts[tuple(p.codes.tolist())] for p in side} for side in (stream.held_out(), stream.batch(0))
+            )
 
     held_out, trained = sides("all", [*pairs(), *again])
     assert 5 < len(held_out) < 35
@@ -294,9 +449,11 @@ def test_the_digest_follows_the_content_of_the_pairs(changes: dict[str, Any], fo
 
 def test_the_digest_follows_the_recipe_and_not_the_place(folder: Path, tmp_path: Path) -> None:
     expected = digest(recipe_of(folder))
-    assert digest(recipe_of(write_pairs(tmp_path / "elsewhere", pairs(), per_shard=20))) == expected
-    others = [recipe_of(folder, scale=2.0), recipe_of(folder, steps=13), recipe_of(folder, limit=30)]
-    assert len({expected, *map(digest, others)}) == 4
+    assert digest(recipe_of(write_pairs(tmp_path / "elsewhere", pairs()))) == expected
+    # An epoch's order is drawn row group by row group.
+    cut_otherwise = recipe_of(write_pairs(tmp_path / "cut", pairs(), per_shard=20))
+    others = [recipe_of(folder, scale=2.0), recipe_of(folder, steps=13), recipe_of(folder, limit=30), cut_otherwise]
+    assert len({expected, *map(digest, others)}) == 5
 
 
 def test_the_digest_follows_no_pair_beyond_the_limit(folder: Path, tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 from interrupting import Interrupting
-from small_trainings import MODEL, digest, equal, log_of, run, weights, write_chirps
+from small_trainings import MODEL, digest, equal, log_of, run, sources_of, weights, write_chirps
 
 from vqbench.errors import DataError, TrainingError
 from vqbench.progress import Silent
 from vqbench.tokenizer.checkpoint import load_tokenizer
 from vqbench.training.recipe import Recipe, load_recipe
-from vqbench.training.trainer import Sources, find_sources, train, training_digest, write_half
+from vqbench.training.trainer import Sources, train, training_digest, write_half
 
 RECONSTRUCT = {
     "data": [{"manifest": "manifest.jsonl"}],
@@ -140,7 +140,7 @@ def test_no_steps_of_a_phase_leave_what_came_before(corpus: Path, tmp_path: Path
 
 def test_the_digest_follows_what_decides_the_weights(corpus: Path) -> None:
     recipe = load_recipe(write_recipe(corpus))
-    clips = find_sources(recipe, Silent()).clips["reconstruct"]
+    clips = sources_of(recipe).clips["reconstruct"]
     expected = digest(recipe)
     assert digest(load_recipe(write_recipe(corpus, name="renamed"))) == expected
     assert training_digest(recipe, Sources({"reconstruct": clips[1:]})) != expected
@@ -153,7 +153,7 @@ def test_only_the_named_speakers_are_heard(corpus: Path, tmp_path: Path) -> None
     def clips(*speakers: str) -> list[str]:
         data = [{"manifest": "manifest.jsonl", **({"speakers": list(speakers)} if speakers else {})}]
         recipe = load_recipe(write_recipe(corpus, data=data))
-        return [clip.id for clip, _ in find_sources(recipe, Silent()).clips["reconstruct"]]
+        return [clip.id for clip, _ in sources_of(recipe).clips["reconstruct"]]
 
     assert clips() == clips("a", "b") == [f"clip-{i}" for i in range(12)]
     assert clips("b") == [f"clip-{i}" for i in range(1, 12, 2)]
@@ -172,7 +172,7 @@ def test_a_diverging_loss_stops_with_its_cause(corpus: Path, tmp_path: Path) -> 
 
 def test_nothing_left_to_train_on(corpus: Path, tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(corpus, validation_share=0.5))
-    clips = find_sources(recipe, Silent()).clips["reconstruct"]
+    clips = sources_of(recipe).clips["reconstruct"]
     held_out = [one for one in clips if one[0].id == "clip-2"]
     with pytest.raises(TrainingError, match="no clip is left"):
         train(recipe, Sources({"reconstruct": held_out}), tmp_path / "out", "cpu", Silent())

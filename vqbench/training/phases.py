@@ -168,7 +168,7 @@ class Phases:
                     where=self._where,
                     expected=f"a codebook_size of at least {largest + 1}",
                 )
-            if begins and known != "learned":
+            if phase == "distil" and known != "learned":
                 self.dvae.codebook.set_codes(self._known_codebook(known), 1.0)
             objective = Distillation(config, self.dvae, stream, self._held_out(stream), learned=known == "learned")
             if begins and known == "learned" and not self._is_begun(phase):
