@@ -30,13 +30,17 @@ def tones(number: int, n_tokens: int, rate_hz: int = 22_050) -> Tensor:
 
 @functools.cache
 def true_vqvae() -> DVAE:
-    """Random weights, and a codebook where its latents are."""
+    """Random weights, latents about as large as trained ones, and a codebook where they are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         dvae = DVAE(Dimensions(codebook_size=N_TRUE_CODES, codebook_dim=4, hidden_dim=8, num_resnet_blocks=1))
     with torch.no_grad():
-        rows = [dvae.latents(MelFrontEnd()(tones(1000 + i, 12))[None])[0].t() for i in range(20)]
-        dvae.codebook.set_codes(kmeans(torch.cat(rows), N_TRUE_CODES, 10, torch.Generator().manual_seed(0)), 1.0)
+        mels = [MelFrontEnd()(tones(1000 + i, 12))[None] for i in range(20)]
+        size = torch.cat([dvae.latents(mel)[0].t() for mel in mels]).std()
+        for parameter in dvae.encoder[-1].parameters():
+            parameter.div_(size)
+        rows = torch.cat([dvae.latents(mel)[0].t() for mel in mels])
+        dvae.codebook.set_codes(kmeans(rows, N_TRUE_CODES, 10, torch.Generator().manual_seed(0)), 1.0)
     return dvae.eval()
 
 

@@ -47,6 +47,7 @@ SEED = 3
 SMALL = Dimensions(codebook_size=64, codebook_dim=16, hidden_dim=16, num_resnet_blocks=1)
 
 _BUDGET_S = 8.0
+"""Rounds of a contender end by then, but for three."""
 
 Pass = Callable[[Any], tuple[Tensor, Callable[[], object]]]
 """A batch → its loss, and the codebook's update, which is due after the optimiser's."""
@@ -83,6 +84,9 @@ class Turns:
 
     def _take(self) -> None:
         self._asked.release()
+        self._await()
+
+    def _await(self) -> None:
         self._taken.acquire()
         assert not self._over, "the loop ended by itself"
 
@@ -90,11 +94,11 @@ class Turns:
         """Times up to `rounds` steps of a loop, after its first ones, and breaks it off."""
 
         def timing() -> None:
-            self._taken.acquire()
+            self._await()
             try:
                 started = perf_counter()
                 self._take()
-                # bf16 takes seconds where a CPU has none.
+                # A CPU that has no bf16 takes seconds for a step in it.
                 most = int(_BUDGET_S / (perf_counter() - started))
                 benchmark.pedantic(self._take, warmup_rounds=warmup_rounds, rounds=max(3, min(rounds, most)))
             finally:
@@ -245,13 +249,14 @@ def test_both_take_the_same_steps(clip_norm: float, device, tmp_path: Path) -> N
     losses = list(plain_steps(plain, lambda mel: published_pass(plain, config, mel), batches, config, fused=False))
     optimize(ours, objective, config, SEED, tmp_path, device, Silent())
 
-    assert [float(row["loss"]) for row in log_of(tmp_path)[1:]] == pytest.approx([loss.item() for loss in losses])
+    logged = [float(row["loss"]) for row in log_of(tmp_path)[1:]]
+    assert logged == pytest.approx([loss.item() for loss in losses], rel=1e-4)
     for (name, our), their in zip(ours.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(our.grad, their.grad, rtol=1e-3, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
         torch.testing.assert_close(our, their, rtol=1e-3, atol=1e-5)
-    norms = [torch.nn.utils.get_total_norm([p.grad for p in dvae.parameters()]) for dvae in (ours, plain)]
-    assert norms[0].item() == pytest.approx(norms[1].item(), rel=1e-4)
-    assert (norms[0] <= clip_norm * 1.0001) and (clip_norm == 1000.0 or norms[0] > clip_norm * 0.999)
+    norms = [torch.cat([p.grad.flatten() for p in dvae.parameters()]).norm().item() for dvae in (ours, plain)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+    assert (norms[0] == pytest.approx(clip_norm, rel=1e-3)) == (clip_norm < 1)
     for name, buffer in ours.codebook.named_buffers():
         torch.testing.assert_close(buffer, plain.codebook.get_buffer(name), rtol=1e-4, atol=1e-5)
 

@@ -215,6 +215,12 @@ BROKEN_WHOLE: dict[str, Edit] = {
         9,
         "joint.data: expected a list of",
     ),
+    "a guard whose end would not count": (
+        "moving_codebook: false",
+        "keep: last",
+        10,
+        "joint.keep: where the guard ends the phase, the last weights are those that drifted",
+    ),
     "a frozen codebook that moves": (
         "moving_codebook: false\n  guard: {kind: replay",
         "moving_codebook: true\n  guard: {kind: freeze",

@@ -42,10 +42,10 @@ def swapped(a: int, b: int) -> DVAE:
 def test_agreement_lies_between_floor_and_ceiling_as_worked_out_by_hand() -> None:
     written = misheard(wrong=2)
     tokens = Counter(torch.cat([pair.codes for pair in written]).tolist())
-    (common, n_common), (other, n_other) = tokens.most_common(2)
+    (common, n_common), (other, _) = tokens.most_common(2)
     n = tokens.total()
-    # The true VQVAE misses two tokens a pair; with two codes swapped, it misses what it heard as one of the two as well,
-    # but for those that were taken for the other one.
+    # The true VQVAE misses two tokens a pair; with two codes swapped, it misses what it heard as one of the two as
+    # well, but for those that were taken for the other one.
     missed = [0, 0]
     for pair, truth in zip(written, heard(), strict=True):
         for token, said in zip(pair.codes.tolist(), truth.codes.tolist(), strict=True):

@@ -327,7 +327,7 @@ def plan_digest(plan: Plan) -> str:
 def _plain(plan: Plan) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, BaseModel):
-            return value.model_dump(mode="json")
+            return value.model_dump(mode="json", exclude_defaults=True)  # a new setting changes no plan
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ class Corpus:
     validation: tuple[Tensor, ...]
     spec: MelSpec
 
+    @functools.cached_property
+    def _frames(self) -> Tensor:
+        """How often each training mel is drawn: its frames, times its weight."""
+        frames = [mel.shape[-1] * weight for mel, weight in zip(self.training, self.weights, strict=True)]
+        return torch.tensor(frames, dtype=torch.float64)
+
     def batch(self, generator: torch.Generator, size: int, n_frames: int) -> Tensor:
         """Draws the crops of one step.
 
@@ -40,10 +47,7 @@ class Corpus:
         Returns:
             (size, n_mels, n_frames) float32.
         """
-        frames = [mel.shape[-1] * weight for mel, weight in zip(self.training, self.weights, strict=True)]
-        chosen = torch.multinomial(
-            torch.tensor(frames, dtype=torch.float64), size, replacement=True, generator=generator
-        ).tolist()
+        chosen = torch.multinomial(self._frames, size, replacement=True, generator=generator).tolist()
         places = torch.rand(size, generator=generator).tolist()
         silence = torch.tensor(LOG_FLOOR).log() / torch.tensor(self.spec.norms)
         crops = silence[None, :, None].repeat(size, 1, n_frames)

@@ -45,6 +45,7 @@ class Distillation:
         counts = F.pad(stream.token_counts, (0, dvae.dimensions.codebook_size - len(stream.token_counts)))
         # What was learnt in an earlier phase stays, though these pairs have no such token.
         self._unheard = (counts.to(self._device) == 0) & (dvae.codebook.cluster_size < _FADED)
+        self._any_unheard = bool(self._unheard.any())
         self._heard: list[tuple[Tensor, Tensor]] = []
 
     def batches(self, step: int, draw: torch.Generator, rank: int, world: int) -> Sequence[list[MelTokens]]:
@@ -79,7 +80,8 @@ class Distillation:
             self._heard.append((rows.detach(), tokens))
             # The latent's own square is the same in all logits of a token, and left out.
             logits = config.scale * (2 * rows @ embed - embed.square().sum(0))
-            right = (logits.argmax(1) == tokens).float().mean()
+            # Half the time of argmax on a CPU.
+            right = (logits.detach().max(1).indices == tokens).float().mean()
             return [
                 Term("agreement", right, of="tokens"),
                 Term("cross_entropy", F.cross_entropy(logits, tokens), config.cross_entropy, of="tokens"),
@@ -133,6 +135,8 @@ class Distillation:
         over_processes = (lambda own: own) if fabric is None else (lambda own: summed(fabric, own))
         codebook.ema_update(rows, tokens, decay, eps=0.0, over_processes=over_processes)
         codebook.embed.copy_(torch.where(codebook.cluster_size < _FADED, before, codebook.embed))
+        if not self._any_unheard:
+            return
         farthest = codebook.embed[:, ~self._unheard].norm(dim=0).max()
         codebook.embed[:, self._unheard] = _FAR * farthest / math.sqrt(len(before))
 

@@ -240,7 +240,11 @@ def _own_randomness(seed: int, step: int, rank: int, device: torch.device) -> It
     if rank:
         drawn = int.from_bytes(hashlib.sha256(f"{drawn}:{rank}".encode()).digest()[:8], "big")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(drawn)
+        # torch.manual_seed would seed every kind of device there is, and note the whole stack for each that is not.
+        torch.default_generator.manual_seed(drawn)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(drawn)
         yield
 
 
@@ -338,10 +342,14 @@ class _Run:
             average.copy_(kept)
 
     def keep_best(self, figure: tuple[str, bool], found: Mapping[str, float]) -> None:
-        """Remembers these weights where they validate best so far; of equals, the earlier ones."""
-        if figure[0] not in found:
+        """Remembers these weights where they validate best so far; of equals, the earlier ones.
+
+        Where nothing is found to tell by, the later ones are better: a phase that ends early hands on none that ended it.
+        """
+        if figure[0] not in found and self.config.keep != "best":
             return
-        value = found[figure[0]] if figure[1] else -found[figure[0]]
+        better = found.get(figure[0], float(self.step) if figure[1] else -float(self.step))
+        value = better if figure[1] else -better
         if math.isfinite(value) and value > self.best.get("value", -math.inf):
             self.best = {"value": value, "step": self.step}
             if self.config.keep == "best":

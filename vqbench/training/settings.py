@@ -252,10 +252,19 @@ class JointConfig(ReconstructConfig):
 
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
-        """As of reconstruction; and a codebook that is frozen does not move."""
+        """As of reconstruction; and a guard that is not contradicted."""
         yield from super().cross_faults(data)
-        if data.get("moving_codebook") is True and section(data, "guard").get("kind") == "freeze":
+        guard = section(data, "guard")
+        kind = GuardConfig.value_in(guard, "kind")
+        if data.get("moving_codebook") is True and kind == "freeze":
             yield Fault(("moving_codebook",), "the guard `freeze` keeps the codebook", fix="leave one of them out")
+        if (
+            data.get("keep") == "last"
+            and kind in ("replay", "regularise")
+            and GuardConfig.value_in(guard, "tolerance") != 1
+        ):
+            problem = "where the guard ends the phase, the last weights are those that drifted"
+            yield Fault(("keep",), problem, expected="best, or a guard with `tolerance: 1`, which never ends it")
 
 
 class FinetuneConfig(OptimizationConfig):
