@@ -342,14 +342,14 @@ class _Run:
             average.copy_(kept)
 
     def keep_best(self, figure: tuple[str, bool], found: Mapping[str, float]) -> None:
-        """Remembers these weights where they validate best so far; of equals, the earlier ones.
-
-        Where nothing is found to tell by, the later ones are better: a phase that ends early hands on none that ended it.
-        """
-        if figure[0] not in found and self.config.keep != "best":
+        """Remembers these weights where they validate best so far; of equals, the earlier ones."""
+        name, higher = figure
+        if name in found:
+            value = found[name] if higher else -found[name]
+        elif self.config.keep == "best":
+            value = float(self.step)  # nothing tells: the last ones before the phase ended
+        else:
             return
-        better = found.get(figure[0], float(self.step) if figure[1] else -float(self.step))
-        value = better if figure[1] else -better
         if math.isfinite(value) and value > self.best.get("value", -math.inf):
             self.best = {"value": value, "step": self.step}
             if self.config.keep == "best":
