@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from vqbench.cli import app
+from vqbench.data.manifest import read_manifest
 from vqbench.pocket import card as cards
+from vqbench.pocket.build import stages
+from vqbench.pocket.plan import TINY
 
 FIGURE = {"value": 0.1234, "ci_low": 0.1, "ci_high": 0.15, "n": 200, "target": "<= 0.2", "met": True, "about": "words"}
 PART: dict[str, Any] = {"sha256": "f" * 64, "bytes": 12_345_678, "numbers": 6_000_000, "check": {"right": 0.41}}
@@ -144,3 +148,17 @@ def test_mistakes_are_said_before_anything_is_begun(tmp_path: Path, options: str
     assert done.exit_code == 2, done.output
     assert says in done.stderr.replace("\n", " ").replace("│", "")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="the tiny corpus is spoken by flite")
+def test_the_corpus_can_be_had_alone_and_the_build_takes_it(tmp_path: Path) -> None:
+    done = vqbench(f"pocket corpus --plan tiny -o {tmp_path} -q")
+    assert done.exit_code == 0, done.output
+    manifest = tmp_path / "corpus/manifest.jsonl"
+    assert done.stdout.strip() == str(manifest)
+    clips = read_manifest(manifest)
+    assert len(clips) == 44
+    before = manifest.stat().st_mtime_ns
+    assert vqbench(f"pocket corpus --plan tiny -o {tmp_path} -q").exit_code == 0
+    assert manifest.stat().st_mtime_ns == before
+    assert [stage.done for stage in stages(TINY, tmp_path)[:2]] == [True, False]

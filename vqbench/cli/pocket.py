@@ -65,6 +65,31 @@ def build(
 
 
 @app.command()
+def corpus(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="The build's folder; trainings/pocket where left out."),
+    ] = None,
+    plan: Annotated[PlanName, typer.Option("--plan", help="full speaks 12,400 utterances; tiny 44.")] = PlanName.full,
+    quiet: console.Quiet = False,
+) -> None:
+    """Speak the recordings that the pocket TorToiSe is trained on: the first stage of `build`, alone.
+
+    Recipes that need recordings of its four voices take them from there. Interrupted, the same command goes on. Prints
+    the manifest's path.
+
+    Example: vqbench pocket corpus
+    """
+    from vqbench.pocket.build import make_corpus, manifest_path
+    from vqbench.pocket.plan import FULL, TINY
+
+    wanted = {PlanName.full: FULL, PlanName.tiny: TINY}[plan]
+    folder = output or Path("trainings") / wanted.name
+    make_corpus(wanted, folder, console.progress(quiet))
+    console.answer(str(manifest_path(folder)))
+
+
+@app.command()
 def info(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Another one: the folder `package` of a build.")

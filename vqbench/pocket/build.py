@@ -96,7 +96,7 @@ def stages(plan: Plan, folder: Path) -> list[Stage]:
 
     spoken = f"{corpus.n:,} utterances by {', '.join(corpus.voices)}"
     return [
-        Stage("corpus", spoken, _manifest(folder).exists()),
+        Stage("corpus", spoken, manifest_path(folder).exists()),
         trained("vqvae", plan.vqvae_training["steps"], "checkpoint.safetensors"),
         Stage("speech", "the corpus in the VQVAE's tokens", _speech_file(folder).exists()),
         trained("gpt", plan.gpt_plan.training.steps),
@@ -140,7 +140,7 @@ def build(plan: Plan, folder: Path, device: torch.device, progress: Progress) ->
 def make_corpus(plan: Plan, folder: Path, progress: Progress) -> list[Clip]:
     """Speaks the corpus, at one speed and one level: a narrow domain is what makes a small VQVAE sharp."""
     corpus = plan.corpus
-    manifest = _manifest(folder)
+    manifest = manifest_path(folder)
     if not manifest.exists():
         synthesize(
             folder / "corpus",
@@ -176,7 +176,7 @@ def held_out_part(plan: Plan, clips: list[Clip]) -> list[Clip]:
 
 def make_vqvae(plan: Plan, clips: list[Clip], folder: Path, device: torch.device, progress: Progress) -> Path:
     """Trains the VQVAE by reconstruction, by the same trainer as every candidate."""
-    training = {"data": [{"manifest": _manifest(folder)}], **plan.vqvae_training}
+    training = {"data": [{"manifest": manifest_path(folder)}], **plan.vqvae_training}
     recipe = Recipe.model_validate({"name": "pocket-vqvae", "model": plan.vqvae, "reconstruct": training})
     weighted = [(clip, 1.0) for clip in training_part(plan, clips)[: plan.vqvae_clips]]
     return train(recipe, Sources({"reconstruct": weighted}), folder / "vqvae", device, progress)
@@ -247,7 +247,8 @@ def make_diffusion(
     return path, check
 
 
-def _manifest(folder: Path) -> Path:
+def manifest_path(folder: Path) -> Path:
+    """Where a build's corpus is listed."""
     return folder / "corpus" / "manifest.jsonl"
 
 

@@ -69,14 +69,10 @@ def finetune_gpt(
     path, device = folder / GPT_WEIGHTS, teacher.device
     if path.exists():
         return path
+    require_writable_codes(tokenizer.codebook_size, teacher)
     with teacher.gpt.loaded() as taught:
         gpt = UnifiedVoice(taught.dimensions, config.dropout).to(device)
         gpt.load_state_dict({key: tensor.float() for key, tensor in taught.state_dict().items()}, strict=True)
-    if tokenizer.codebook_size > gpt.dimensions.n_codes:
-        raise CheckpointError(
-            f"the VQVAE has {tokenizer.codebook_size} codes, the teacher's GPT {gpt.dimensions.n_codes}",
-            expected="no more codes than the GPT can write",
-        )
     gpt.gpt.recompute = config.gradient_checkpointing
     speech = _speech(config, teacher, tokenizer, clips, gpt.dimensions.max_mel_tokens, progress)
     n_frames = teacher.gpt_mel(torch.zeros(tokenizer.mel_spec.sample_rate_hz)).shape[-1]
@@ -94,6 +90,28 @@ def finetune_gpt(
         (folder / "state.pt").unlink(missing_ok=True)
     all_processes_together(device)
     return path
+
+
+def require_writable_codes(codebook_size: int, teacher: Teacher) -> None:
+    """Checks that a teacher's GPT has a token for each code.
+
+    Raises:
+        CheckpointError: the VQVAE has codes that the GPT cannot write.
+    """
+    if codebook_size > teacher.vocabulary.n_codes:
+        raise CheckpointError(
+            f"the VQVAE has {codebook_size} codes, the teacher's GPT {teacher.vocabulary.n_codes}",
+            expected="no more codes than the GPT can write",
+        )
+
+
+def require_transcripts(clips: Sequence[Clip]) -> None:
+    """Checks that there is a text for each clip.
+
+    Raises:
+        DataError: there is none (several: ManyErrors).
+    """
+    raise_all([DataError("the clip has no transcript", where=clip.id) for clip in clips if not clip.text])
 
 
 def tuned_teacher(teacher: Teacher, weights: Path) -> Teacher:
@@ -129,7 +147,7 @@ def _speech(
     progress: Progress,
 ) -> Speech:
     """The clips that the GPT can read, tokenised, those that are held out last."""
-    raise_all([DataError("the clip has no transcript", where=clip.id) for clip in clips if not clip.text])
+    require_transcripts(clips)
     most_s = max_tokens / tokenizer.token_rate_hz
     fitting = [clip for clip in clips if clip.duration_s < most_s]
     # Held out by sentence, as of pairs: what somebody else says in training is not held out.

@@ -95,8 +95,11 @@ class Phases:
         """Learns all pairs."""
         config = self.recipe.distil
         assert config is not None
-        if not self._is_done("distil") and config.steps:
-            self._distil("distil", config, self._pairs(), begins=self.recipe.start is None)
+        if self._is_done("distil") or not config.steps:
+            return
+        if config.codebook != "learned":
+            self.dvae.codebook.set_codes(self._known_codebook(config.codebook), 1.0)
+        self._distil("distil", config, self._pairs(), begins=self.recipe.start is None)
 
     def refine(self) -> None:
         """Learns the best pairs."""
@@ -168,8 +171,6 @@ class Phases:
                     where=self._where,
                     expected=f"a codebook_size of at least {largest + 1}",
                 )
-            if phase == "distil" and known != "learned":
-                self.dvae.codebook.set_codes(self._known_codebook(known), 1.0)
             objective = Distillation(config, self.dvae, stream, self._held_out(stream), learned=known == "learned")
             if begins and known == "learned" and not self._is_begun(phase):
                 objective.start_codebook()

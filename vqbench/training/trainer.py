@@ -14,17 +14,17 @@ from vqbench.audio.io import file_digest
 from vqbench.audio.mel import MelSpec
 from vqbench.data.corpora import load_clips
 from vqbench.data.source import POCKET
-from vqbench.errors import TrainingError
+from vqbench.errors import CheckpointError, ConfigError, TrainingError
 from vqbench.files import require_writable, write_whole
 from vqbench.progress import Progress
 from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
 from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.training.crops import WeightedClip
-from vqbench.training.finetune import GPT_WEIGHTS
+from vqbench.training.finetune import GPT_WEIGHTS, require_transcripts, require_writable_codes
 from vqbench.training.phases import Phases, Teaching
 from vqbench.training.processes import all_processes_together, own_device, rank
-from vqbench.training.recipe import VQVAE_PHASES, Recipe
+from vqbench.training.recipe import PAIRS_LAYERS, VQVAE_PHASES, Recipe
 
 TRAINER_VERSION = 2
 """Raised whenever the same recipe would give other weights."""
@@ -140,6 +140,7 @@ def train(recipe: Recipe, sources: Sources, folder: Path, device: torch.device |
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             dvae, spec = DVAE(Dimensions(**recipe.model.model_dump())).to(device), MelSpec()
+    _require_fit(recipe, sources, dvae)
 
     def claim() -> None:
         if rank() == 0:
@@ -188,6 +189,28 @@ def half_path(checkpoint: Path) -> Path:
     'checkpoint-fp16.safetensors'
     """
     return checkpoint.with_name(f"{checkpoint.stem}-fp16.safetensors")
+
+
+def _require_fit(recipe: Recipe, sources: Sources, dvae: DVAE) -> None:
+    """Finds what later phases would stumble over before anything is trained."""
+    per_token, where = dvae.dimensions.frames_per_token, str(recipe.start or recipe.path or recipe.name)
+    if recipe.pairs is not None and per_token != 1 << PAIRS_LAYERS:
+        raise CheckpointError(
+            f"a token of this VQVAE stands for {per_token} mel frames, one of a GPT for {1 << PAIRS_LAYERS}",
+            where=where,
+            expected=f"a VQVAE of {PAIRS_LAYERS} layers where there are pairs",
+        )
+    for phase in VQVAE_PHASES:
+        config = getattr(recipe, phase)
+        if config is not None and config.crop_frames % per_token:
+            raise ConfigError(
+                f"crops of {config.crop_frames} frames are not whole tokens of {per_token} frames",
+                where=where,
+                expected=f"{phase}.crop_frames a multiple of {per_token}",
+            )
+    if recipe.finetune is not None and sources.teaching is not None:
+        require_writable_codes(dvae.dimensions.codebook_size, sources.teaching.teacher)
+        require_transcripts([clip for clip, _ in sources.clips["finetune"]])
 
 
 def _require_own(folder: Path, digest: str) -> None:
