@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from vqbench.errors import ConfigError
 
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it tells of every setting that was asked for
+
+_SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+    else "broadcast_buffers"
+)
+"""What torch calls DDP's copying of rank 0's buffers before each step; it was renamed in torch 2.13."""
 
 _PATIENCE = timedelta(days=7)
 """How long processes wait for the first one, which makes pairs alone."""
@@ -58,10 +67,11 @@ def open_fabric(device: torch.device, precision: str) -> Fabric:
             strategy=SingleDeviceStrategy(device=device), accelerator=accelerator, precision=_PRECISION[precision]
         )
     local_world = int(os.environ["LOCAL_WORLD_SIZE"])
+    # Codebooks are buffers, and move by what all processes heard: nobody needs rank 0's copy of them.
+    options: dict[str, Any] = {_SYNC_BUFFERS: False}
     fabric = Fabric(
         accelerator=accelerator,
-        # Codebooks are buffers, and move by what all processes heard: nobody needs rank 0's copy of them.
-        strategy=DDPStrategy(broadcast_buffers=False, timeout=_PATIENCE),
+        strategy=DDPStrategy(timeout=_PATIENCE, **options),
         devices=local_world,
         num_nodes=world_size() // local_world,
         precision=_PRECISION[precision],
@@ -83,9 +93,9 @@ def gathered(fabric: Fabric, rows: Tensor) -> Tensor:
     """The rows of all processes, one process after the other; as many of each: (N, D) → (N * world, D)."""
     if fabric.world_size == 1:
         return rows
-    parts = fabric.all_gather(rows)
-    assert isinstance(parts, Tensor)
-    return parts.flatten(0, 1)
+    parts = [torch.empty_like(rows) for _ in range(fabric.world_size)]
+    torch.distributed.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
 
 
 def all_processes_together(device: torch.device) -> None:
