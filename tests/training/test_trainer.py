@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hearable_pairs import pairs as hearable_pairs
+from hearable_pairs import write_pairs
 from interrupting import Interrupting
 from small_trainings import MODEL, digest, equal, log_of, run, sources_of, weights, write_chirps
+from tiny_teacher import teacher
 
-from vqbench.errors import DataError, TrainingError
+from vqbench.audio.mel import MelSpec
+from vqbench.errors import CheckpointError, ConfigError, DataError, TrainingError
 from vqbench.progress import Silent
-from vqbench.tokenizer.checkpoint import load_tokenizer
+from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
+from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.training.recipe import Recipe, load_recipe
 from vqbench.training.trainer import Sources, train, training_digest, write_half
 
@@ -168,6 +173,50 @@ def test_a_diverging_loss_stops_with_its_cause(corpus: Path, tmp_path: Path) -> 
         run(recipe, tmp_path / "out")
     assert "learning_rate" in str(caught.value)
     assert not (tmp_path / "out/checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("layers", "joint", "message"),
+    [
+        (
+            3,
+            {"crop_frames": 36},
+            r"crops of 36 frames are not whole tokens of 8 frames(?s:.)*joint\.crop_frames a multiple",
+        ),
+        (3, {"crop_frames": 32}, "a token of this VQVAE stands for 8 mel frames, one of a GPT for 4"),
+        (2, {"crop_frames": 30}, "crops of 30 frames are not whole tokens of 4 frames"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_named_before_anything_is_done(
+    layers: int, joint: dict[str, int], message: str, corpus: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "start.safetensors"
+    dvae = DVAE(Dimensions(codebook_size=8, codebook_dim=4, hidden_dim=8, num_layers=layers, num_resnet_blocks=0))
+    save_checkpoint(start, dvae, MelSpec(), {})
+    data = [{"manifest": corpus / "manifest.jsonl"}]
+    pairs = {"folder": write_pairs(tmp_path / "pairs", hearable_pairs()[:4])} if "32" in str(joint) else None
+    guard = {"kind": "none"}
+    recipe = Recipe(name="on", start=start, pairs=pairs, joint={"data": data, "guard": guard, **joint})
+    with pytest.raises((CheckpointError, ConfigError), match=message):
+        run(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_fine_tuning_would_stumble_over_is_named_before_anything_is_trained(corpus: Path, tmp_path: Path) -> None:
+    def recipe(size: int) -> Recipe:
+        phases = {"reconstruct": RECONSTRUCT, "finetune": {"batch_size": 4}}
+        data = [{"manifest": corpus / "manifest.jsonl"}]
+        model = {**MODEL, "codebook_size": size}
+        sections = {phase: {**section, "data": data} for phase, section in phases.items()}
+        return Recipe(name="tuned", teacher="pocket", model=model, **sections)
+
+    with pytest.raises(CheckpointError, match=r"the VQVAE has 65 codes, the teacher's GPT 64"):
+        run(recipe(65), tmp_path / "out", teacher=teacher())
+    manifest = corpus / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"text": "chirp number 3", ', ""))
+    with pytest.raises(DataError, match="clip-3: the clip has no transcript"):
+        run(recipe(64), tmp_path / "out", teacher=teacher())
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_left_to_train_on(corpus: Path, tmp_path: Path) -> None:

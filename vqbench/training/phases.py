@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ class Phases:
             return
         if config.codebook != "learned":
             self.dvae.codebook.set_codes(self._known_codebook(config.codebook), 1.0)
-        self._distil("distil", config, self._pairs(), begins=self.recipe.start is None)
+        self._distil("distil", config, self._pairs, begins=self.recipe.start is None)
 
     def refine(self) -> None:
         """Learns the best pairs."""
@@ -108,7 +109,7 @@ class Phases:
         if self._is_done("refine") or not config.steps:
             return
         best = self.folder / "pairs-best"
-        source = self._pairs()
+        source = self._pairs
         if rank() == 0 and not find_shards(best):
             if "://" in str(source):
                 problem, fix = (
@@ -138,7 +139,7 @@ class Phases:
             self._train("joint", Joint(config, reconstruction, None, None), config)
             return
         replay = (self.recipe.distil or DistilConfig()).model_copy(update={"accumulate": config.accumulate})
-        with self._stream(self._pairs(), replay.batch_size) as stream:
+        with self._stream(self._pairs, replay.batch_size) as stream:
             held_out = self._held_out(stream)
             replayed = None
             if config.guard.kind == "replay":
@@ -176,6 +177,7 @@ class Phases:
                 objective.start_codebook()
             self._train(phase, objective, config)
 
+    @functools.cached_property
     def _pairs(self) -> str | Path:
         """The folder of pairs, made first where it shall be made."""
         source, seen = self.recipe.pairs, self.folder / "pairs"

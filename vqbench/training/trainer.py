@@ -23,7 +23,7 @@ from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.training.crops import WeightedClip
 from vqbench.training.finetune import GPT_WEIGHTS, require_transcripts, require_writable_codes
 from vqbench.training.phases import Phases, Teaching
-from vqbench.training.processes import all_processes_together, own_device, rank
+from vqbench.training.processes import all_processes_together, own_device, rank, world_size
 from vqbench.training.recipe import PAIRS_LAYERS, VQVAE_PHASES, Recipe
 
 TRAINER_VERSION = 2
@@ -122,7 +122,8 @@ def train(recipe: Recipe, sources: Sources, folder: Path, device: torch.device |
     Raises:
         TrainingError: the folder holds another training, or one went wrong; what was saved is left as it is.
         DataError: a clip or pair cannot be read, or the folder not be written. Nothing is written before all are read.
-        ConfigError: the batches cannot be shared out among the processes.
+        ConfigError: the batches cannot be shared out among the processes, or crops are no whole tokens of `start`.
+        CheckpointError: the VQVAE fits neither the pairs, nor a known codebook, nor the GPT that shall learn its codes.
     """
     device = own_device(torch.device(device))
     finished = folder / "checkpoint.safetensors"
@@ -200,9 +201,15 @@ def _require_fit(recipe: Recipe, sources: Sources, dvae: DVAE) -> None:
             where=where,
             expected=f"a VQVAE of {PAIRS_LAYERS} layers where there are pairs",
         )
-    for phase in VQVAE_PHASES:
+    for phase in (*VQVAE_PHASES, "finetune"):
         config = getattr(recipe, phase)
-        if config is not None and config.crop_frames % per_token:
+        if config is not None and config.batch_size % world_size():
+            raise ConfigError(
+                f"batches of {config.batch_size} cannot be shared out evenly among {world_size()} processes",
+                where=where,
+                expected=f"{phase}.batch_size a multiple of {world_size()}",
+            )
+        if phase in VQVAE_PHASES and config is not None and config.crop_frames % per_token:
             raise ConfigError(
                 f"crops of {config.crop_frames} frames are not whole tokens of {per_token} frames",
                 where=where,
