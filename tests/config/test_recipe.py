@@ -167,6 +167,12 @@ _PAIRS = next(f"{line}\n" for line in WHOLE_RECIPE.splitlines() if line.startswi
 
 BROKEN_WHOLE: dict[str, Edit] = {
     "missing teacher": ("teacher: pocket", "teacher: ./tortoise", 3, "teacher: there is no file './tortoise'"),
+    "a limit that would not reach": (
+        "{n: 500, ",
+        "{n: 500, limit: 100, ",
+        5,
+        "pairs.limit: `refine` chooses from all pairs of the folder",
+    ),
     "pairs without a source": ("n: 500, ", "", 5, "pairs: expected exactly one of folder, n, got none of them"),
     "pairs of two sources": (
         _PAIRS,

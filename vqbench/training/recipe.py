@@ -125,6 +125,9 @@ class Recipe(ConfigFile):
         for phase in ("distil", "refine"):
             if phase in named and data.get("pairs") is None:
                 yield Fault((phase,), "there are no pairs to learn from", fix="add `pairs: {folder: …}` or `{n: …}`")
+        if "refine" in named and section(data, "pairs").get("limit") is not None:
+            fix = "leave one of them out, or make a folder of as many pairs"
+            yield Fault(("pairs", "limit"), "`refine` chooses from all pairs of the folder", fix=fix)
         guard = JointConfig.value_in(section(data, "joint"), "guard")
         kind = guard.get("kind", "replay") if isinstance(guard, Mapping) else getattr(guard, "kind", None)
         if "joint" in named and data.get("pairs") is None and kind != "none":
