@@ -63,6 +63,20 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+def assert_moved_alike(
+    start: dict[str, torch.Tensor], ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], share: float = 2e-3
+) -> None:
+    """Whether two trainings differ by rounding alone: by hardly a share of the way that the weights have come.
+
+    Not number by number: AdamW moves a weight by its learning rate however small its gradient is, and where that is
+    nothing but rounding, the weight goes anywhere. Were a batch's parts weighed wrongly, they would differ by a third.
+    """
+    assert start.keys() == ours.keys() == theirs.keys()
+    for key, before in start.items():
+        way, apart = (ours[key] - before).norm(), (theirs[key] - ours[key]).norm()
+        assert apart <= share * way + 1e-6, f"{key} has come {way:.3g} far, and is {apart:.3g} off"
+
+
 def log_of(phase: Path) -> list[dict[str, str]]:
     """The rows of a phase's log."""
     return list(csv.DictReader((phase / "log.csv").read_text().splitlines()))

@@ -87,6 +87,8 @@ RUN = "run suites/tiny.yaml -o out"
 TRAIN = "train recipes/brief.yaml -o out"
 COMPARE = "compare runs/quick"
 
+TUNED = "name: brief\nteacher: pocket\nfinetune: {data: [{manifest: ../clips/m.jsonl}]}\n"
+
 SUITES: dict[str, Case] = {
     "no file": Case("run suites/tinny.yaml", nothing, ("tinny.yaml", "no such file (did you mean 'tiny.yaml'?)")),
     "a folder": Case("run suites", nothing, ("suites", "this is a folder")),
@@ -152,6 +154,31 @@ RECIPES: dict[str, Case] = {
             put("clips/m.jsonl", '{"id": "b", "path": "b.wav"}'),
         ),
         ("brief.yaml", "no clip is left to train on"),
+    ),
+    "a section of an older vqbench": Case(TRAIN, recipe("reconstruct:", "training:"), ("brief.yaml:3", "unknown key")),
+    "no pairs in the folder": Case(
+        TRAIN,
+        put("recipes/brief.yaml", "name: brief\npairs: {folder: ../clips}\ndistil: {}\n"),
+        ("clips", "there are no pairs in this folder"),
+    ),
+    "more codes than the GPT can write": Case(
+        TRAIN,
+        put("recipes/brief.yaml", f"{TUNED}model: {{codebook_size: 2048}}\n"),
+        ("brief.yaml", "the VQVAE has 2048 codes, the teacher's GPT 1024"),
+    ),
+    "no transcripts to fine-tune on": Case(
+        TRAIN,
+        together(put("recipes/brief.yaml", f"{TUNED}model: {{codebook_size: 16}}\n"), clip(text=None)),
+        ("a: the clip has no transcript",),
+    ),
+    "start of other layers": Case(
+        TRAIN,
+        put(
+            "recipes/brief.yaml",
+            "name: brief\nstart: ../checkpoints/small.safetensors\n"
+            "joint: {data: [{manifest: ../clips/m.jsonl}], crop_frames: 30, guard: {kind: none}}\n",
+        ),
+        ("brief.yaml", "crops of 30 frames are not whole tokens of 4 frames"),
     ),
     "another training in the folder": Case(
         TRAIN, put("out/training.json", '{"digest": "0"}'), ("out", "a training of another recipe or other clips")

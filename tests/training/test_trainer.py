@@ -154,6 +154,26 @@ def test_the_digest_follows_what_decides_the_weights(corpus: Path) -> None:
     assert digest(recipe.model_copy(update={"seed": 4})) != expected
 
 
+def test_the_digest_of_pairs_to_be_made_follows_what_is_said_and_by_whom(tmp_path: Path) -> None:
+    def made_of(place: str, said: str = "a b c", n_voices: int = 4, **pairs: object) -> str:
+        sentences = tmp_path / place / "sentences.txt"
+        voices = write_chirps(sentences.parent, n_voices)
+        sentences.write_text(said)
+        source = {"n": 5, "sentences": str(sentences), "voices": {"manifest": voices}, **pairs}
+        return digest(Recipe(name="made", teacher="pocket", pairs=source, model=MODEL, distil={}), teacher())
+
+    expected = made_of("here")
+    assert made_of("there") == expected
+    others = [
+        made_of("there", said="a b"),
+        made_of("there", n_voices=5),
+        made_of("there", n=6),
+        made_of("there", seed=1),
+        made_of("there", hold_out_speakers=["a"]),
+    ]
+    assert len({expected, *others}) == 6
+
+
 def test_only_the_named_speakers_are_heard(corpus: Path, tmp_path: Path) -> None:
     def clips(*speakers: str) -> list[str]:
         data = [{"manifest": "manifest.jsonl", **({"speakers": list(speakers)} if speakers else {})}]

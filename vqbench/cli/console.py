@@ -89,6 +89,11 @@ def note(text: str, *, quiet: bool = False) -> None:
         sys.stderr.write(f"{text}\n")
 
 
+def is_first_process() -> bool:
+    """Whether this is the one that speaks of several processes that torchrun started; True where there is but one."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
+
+
 def progress(quiet: bool) -> Progress:
     """Shows progress on stderr, or nothing."""
     return Silent() if quiet else RichProgress()

@@ -31,18 +31,18 @@ def train(
     """
     from vqbench.training.recipe import load_recipe
 
+    quiet = quiet or not console.is_first_process()
     wanted = load_recipe(recipe)
     folder = output or Path("trainings") / wanted.name
     console.note(f"recipe {wanted.name}: {wanted.steps} steps; loading torch …", quiet=quiet)
 
     from vqbench.engine.provenance import choose_device
     from vqbench.engine.recipes import SourceFinder
-    from vqbench.training.processes import own_device, rank
+    from vqbench.training.processes import own_device
     from vqbench.training.trainer import train as train_recipe
     from vqbench.training.trainer import write_half
 
-    # Of several processes, the first one speaks.
-    chosen, progress = own_device(choose_device(device, "--device")), console.progress(quiet or rank() > 0)
+    chosen, progress = own_device(choose_device(device, "--device")), console.progress(quiet)
     checkpoint = train_recipe(wanted, SourceFinder(chosen, progress)(wanted), folder, chosen, progress)
-    if rank() == 0:
+    if console.is_first_process():
         console.answer(str(write_half(checkpoint) if half else checkpoint))

@@ -25,7 +25,7 @@ from vqbench.tortoise.pair_generation import split_of
 from vqbench.tortoise.teacher import Teacher
 from vqbench.training.loop import Term, optimize
 from vqbench.training.processes import all_processes_together, rank
-from vqbench.training.reconstruct import in_parts, own_part
+from vqbench.training.reconstruct import in_parts
 from vqbench.training.settings import FinetuneConfig
 from vqbench.training.speech import Batches, Speech, read_speech
 
@@ -92,7 +92,7 @@ def finetune_gpt(
     return path
 
 
-def require_writable_codes(codebook_size: int, teacher: Teacher) -> None:
+def require_writable_codes(codebook_size: int, teacher: Teacher, where: str | None = None) -> None:
     """Checks that a teacher's GPT has a token for each code.
 
     Raises:
@@ -101,6 +101,7 @@ def require_writable_codes(codebook_size: int, teacher: Teacher) -> None:
     if codebook_size > teacher.vocabulary.n_codes:
         raise CheckpointError(
             f"the VQVAE has {codebook_size} codes, the teacher's GPT {teacher.vocabulary.n_codes}",
+            where=where,
             expected="no more codes than the GPT can write",
         )
 
@@ -195,9 +196,8 @@ class NextToken:
         """Utterances of like length; of all processes together, the voices are those of the whole batch."""
         rows, phase = self._batches.draw(draw)
         crops, which = self._batches.conditioning(rows, draw)
-        size = self._batches.size
         # A corpus smaller than a batch is a batch, and each process has what falls to it.
-        own = own_part(torch.arange(len(rows)), rank, world, size if len(rows) == size else len(rows))
+        own = torch.arange(len(rows)).tensor_split(world)[rank]
         return [
             Utterances([rows[i] for i in part.tolist()], phase, crops, which[part.to(which.device)])
             for part in in_parts(own, self.accumulate)

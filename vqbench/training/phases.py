@@ -138,7 +138,8 @@ class Phases:
         if self.recipe.pairs is None:
             self._train("joint", Joint(config, reconstruction, None, None), config)
             return
-        replay = (self.recipe.distil or DistilConfig()).model_copy(update={"accumulate": config.accumulate})
+        distilled = self.recipe.distil or self.recipe.refine or DistilConfig()
+        replay = distilled.model_copy(update={"accumulate": config.accumulate})
         with self._stream(self._pairs, replay.batch_size) as stream:
             held_out = self._held_out(stream)
             replayed = None

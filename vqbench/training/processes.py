@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vqbench.errors import ConfigError
 
-logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it tells of every setting that was asked for
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of every setting that was asked for
 
 _SYNC_BUFFERS = (
     "forward_sync_buffers"

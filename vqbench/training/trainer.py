@@ -194,11 +194,11 @@ def half_path(checkpoint: Path) -> Path:
 
 def _require_fit(recipe: Recipe, sources: Sources, dvae: DVAE) -> None:
     """Finds what later phases would stumble over before anything is trained."""
-    per_token, where = dvae.dimensions.frames_per_token, str(recipe.start or recipe.path or recipe.name)
+    per_token, where = dvae.dimensions.frames_per_token, str(recipe.path or recipe.name)
     if recipe.pairs is not None and per_token != 1 << PAIRS_LAYERS:
         raise CheckpointError(
             f"a token of this VQVAE stands for {per_token} mel frames, one of a GPT for {1 << PAIRS_LAYERS}",
-            where=where,
+            where=str(recipe.start or where),
             expected=f"a VQVAE of {PAIRS_LAYERS} layers where there are pairs",
         )
     for phase in (*VQVAE_PHASES, "finetune"):
@@ -216,7 +216,7 @@ def _require_fit(recipe: Recipe, sources: Sources, dvae: DVAE) -> None:
                 expected=f"{phase}.crop_frames a multiple of {per_token}",
             )
     if recipe.finetune is not None and sources.teaching is not None:
-        require_writable_codes(dvae.dimensions.codebook_size, sources.teaching.teacher)
+        require_writable_codes(dvae.dimensions.codebook_size, sources.teaching.teacher, where)
         require_transcripts([clip for clip, _ in sources.clips["finetune"]])
 
 
