@@ -61,8 +61,8 @@ def test_a_slower_tokenizer_measures_slower() -> None:
         (table,) = (t for t in made if t.group == "throughput.encode.b3")
         return sum(table.columns["audio_s"]) / sum(table.columns["seconds"])
 
-    # A hundred and more times the work; the bound leaves a factor of twenty to noise.
-    assert rtfx(8) > 5 * rtfx(256)
+    # A hundred and more times the work; the bound leaves a factor of fifty to noise.
+    assert rtfx(8) > 2 * rtfx(256)
 
 
 PEAK = """
