@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from vqbench.config import ConfigModel, Fault
-from vqbench.data.source import POCKET, DataSource, Sentences
+from vqbench.data.source import DataSource, Sentences
 from vqbench.training.settings import FinetuneConfig
 
 DOWNSTREAM = "downstream"
@@ -28,15 +28,18 @@ class DownstreamConfig(ConfigModel):
     n: int = Field(default=24, ge=2, le=10_000)
     """Sentences, each spoken once, the teacher's voices taking turns."""
 
-    sentences: Sentences = POCKET
-    """`pocket`: the pocket TorToiSe's grammar. Or a text file with one sentence a line."""
+    sentences: Sentences | None = None
+    """Left out, those of `data.speech`, each in its own speaker's voice, and these recordings stand beside what is
+    spoken, as they are and through the vocoder. Or `pocket`, the pocket TorToiSe's grammar, or a text file with one
+    sentence a line."""
 
     voices: DataSource | None = None
     """Recordings of the speakers whose voices are taken; the teacher's own where it is left out."""
 
     enrolment: DataSource | None = None
     """Recordings of these speakers that what is spoken is compared with; those of `voices` are used for a speaker who
-    has no others. Left out, the pocket TorToiSe's `test` recordings for its own voices, and `voices` for all others."""
+    has no others. Left out, those of `data.speech` where its sentences are said, the pocket TorToiSe's `test`
+    recordings for its own voices, and `voices` for all others."""
 
     k: int = Field(default=1, ge=1, le=1024)
     """How many times the GPT writes each sentence; the one that the teacher's CLVP likes best is heard."""

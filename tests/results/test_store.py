@@ -142,7 +142,7 @@ METRIC = next(i for i, spec in enumerate(RUN.metrics) if spec.name == "speech.we
         (put("tables", TABLE, "columns", "errors", 5, value=None), f"tables[{TABLE}].columns.errors[5]: holds None"),
         (
             put("tables", CODES, "columns", "codes", 0, value=[1, 2.5]),
-            f"tables[{CODES}].columns.codes[0][1]: holds 2.5",
+            "column codes: row clip000 holds (1.0, 2.5)",
         ),
         (put("tables", TABLE, "unscored", value={"clip000": 3}), f"tables[{TABLE}].unscored.clip000: holds 3"),
         (put("results", 0, "value", value="0.1"), "results[0].value"),

@@ -114,7 +114,7 @@ CODEBOOK = Table("good", "codebook", ("clip000",), {"codes": ((1, 2),)}, {"codeb
     [
         (WER, speech([1.0, math.nan], [5.0, 5.0]), "good / speech, column errors: row clip001 holds nan"),
         (WER, speech([1.0, 1.0], [5.0, math.inf]), "column words: row clip001 holds inf"),
-        (WER, speech([1.0, (3,)], [5.0, 5.0]), "column errors: row clip001 holds codes"),
+        (WER, speech([1.0, (3,)], [5.0, 5.0]), "column errors: row clip001 holds a list"),
         (WER, speech([1.0], [5.0, 5.0]), "column words: has 2 cells for 1 rows"),
         (WER, Table("good", "speech", ("a",), {"errors": (1.0,)}), "column words: the column that speech.wer reduces"),
         (WER, Table("good", "speech", ("a", "a"), {"errors": (1.0, 1.0), "words": (1.0, 1.0)}), "more than once: a"),

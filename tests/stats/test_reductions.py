@@ -32,6 +32,10 @@ NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12)
         ("p50", [[1.0, 2.0, 3.0, 4.0]], 2.5),
         ("p90", [[float(i) for i in range(11)]], 9.0),
         ("maximum", [[-3.0, -1.0, -2.0]], -1.0),
+        ("pooled_mean", [[(1.0, 2.0), (), (6.0,)]], 3.0),
+        ("pooled_p95", [[(3.0,), tuple(float(i) for i in range(4, 22)), (1.0,)]], 20.0),
+        # Of four own ones 0.4 alone lies below the threshold 0.5, and of four others 0.5 alone does not.
+        ("equal_error_rate", [[(0.9,), (0.8,), (0.7,), (0.4,)], [(0.1,), (0.5,), (0.2,), (0.3,)]], 0.25),
         ("entropy", [CODES], 2.0),
         ("perplexity", [CODES], 4.0),
         ("share_used", [CODES], 0.5),

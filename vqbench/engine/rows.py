@@ -72,7 +72,7 @@ def finite(row: Row) -> Row:
     """A row with a figure that is not finite is no row; it gives the reason instead."""
     if isinstance(row, Measured):
         for name, cell in row.cells.items():
-            if isinstance(cell, float) and not math.isfinite(cell):
+            if not all(map(math.isfinite, cell if isinstance(cell, tuple) else (cell,))):
                 return DataError(f"{name} came out as {cell}")
     return row
 
@@ -113,7 +113,6 @@ def _measured(known: Mapping[str, object]) -> Row:
     cells, texts = known["cells"], known["texts"]
     assert isinstance(cells, dict) and isinstance(texts, dict)
     read: dict[str, Cell] = {
-        name: tuple(int(code) for code in cell) if isinstance(cell, list) else float(cell)
-        for name, cell in cells.items()
+        name: tuple(cell) if isinstance(cell, list) else float(cell) for name, cell in cells.items()
     }
     return Measured(read, texts)

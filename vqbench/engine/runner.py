@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -18,9 +19,10 @@ from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.agreement import answer_question, measure_agreement, pose_question
+from vqbench.engine.assignment import make_assignment
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.candidates import check_recipes, prepare_candidate
-from vqbench.engine.downstream import choose_judges, make_assignment, measure_downstream
+from vqbench.engine.downstream import choose_judges, measure_downstream, measure_recordings
 from vqbench.engine.groups import Groups
 from vqbench.engine.provenance import choose_device, collect_provenance
 from vqbench.engine.recipes import SourceFinder
@@ -29,7 +31,8 @@ from vqbench.engine.systems import Candidate, Original, Recording, System, Vocod
 from vqbench.errors import DataError, VqbenchError, raise_all
 from vqbench.files import write_text
 from vqbench.metrics.base import MetricGroup, Rendering
-from vqbench.metrics.downstream import DOWNSTREAM_SPECS
+from vqbench.metrics.spoken.voice import SpokenVoice
+from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.metrics.throughput import Load, measure_throughput, throughput_specs
 from vqbench.progress import Progress
 from vqbench.results.gate import check_rules
@@ -83,7 +86,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
     specs = [
         *(question.specs if question else ()),
         *groups.specs,
-        *(DOWNSTREAM_SPECS if assignment else ()),
+        *((*SpokenWords.specs, *SpokenVoice.specs) if assignment else ()),
         *(throughput_specs(load) if "throughput" in suite.metrics else ()),
     ]
     rules = tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate)
@@ -111,10 +114,20 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
             transcripts += texts
     if assignment and listeners:
         speakers = [(system.record, system.tokenizer) for system in systems if isinstance(system, Candidate)]
-        for record, tokenizer in [(assignment.zero_shot, None), *speakers]:
-            for table, texts in measure_downstream(record, tokenizer, assignment, listeners, cache, progress):
-                tables.append(table)
-                transcripts += texts
+        spoken = [
+            *(
+                measure_recordings(system, assignment, listeners, cache, progress)
+                for system in systems
+                if assignment.recordings and not isinstance(system, Candidate)
+            ),
+            *(
+                measure_downstream(record, tokenizer, assignment, listeners, cache, progress)
+                for record, tokenizer in [(assignment.zero_shot, None), *speakers]
+            ),
+        ]
+        for table, texts in chain.from_iterable(spoken):
+            tables.append(table)
+            transcripts += texts
         judges["downstream"] = assignment.identity(listeners)
         written += assignment.records
         records.append(assignment.zero_shot)

@@ -13,7 +13,7 @@ import torch
 from vqbench.audio.io import encode_waveform
 from vqbench.engine.cache import Cache, content_key
 from vqbench.errors import CheckpointError, DataError
-from vqbench.metrics.downstream import Spoken
+from vqbench.metrics.spoken.base import Spoken
 from vqbench.progress import Progress
 from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.tortoise.pairs import Header, Pair, Shard, shard_path, write_shard

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vqbench.errors import DataError
 from vqbench.judges.prerequisites import import_judge
@@ -66,17 +66,35 @@ def character_errors(reference: str, hypothesis: str) -> ErrorCounts:
     return _count(reference, hypothesis, "process_characters")
 
 
+def missing_at_the_end(reference: str, hypothesis: str) -> int:
+    """How many of the reference's last words the hypothesis lacks, without anything said in their place.
+
+    Raises:
+        DataError: where the reference has no words left to score.
+
+    >>> missing_at_the_end("The old cat sat on the mat.", "the old bat sat"), missing_at_the_end("Sit!", "sat")
+    (3, 0)
+    """
+    last = _align(reference, hypothesis, "process_words").alignments[0][-1]
+    return int(last.ref_end_idx - last.ref_start_idx) if last.type == "delete" else 0
+
+
 def _count(reference: str, hypothesis: str, process: str) -> ErrorCounts:
-    wanted, heard = normalize_english(reference), normalize_english(hypothesis)
-    if not wanted:
-        raise DataError(
-            f"the transcript {reference!r} has no words after normalisation, so no errors can be counted against it",
-            expected="at least one word",
-        )
-    counts = getattr(import_judge("jiwer", "counting word errors"), process)(wanted, heard)
+    counts = _align(reference, hypothesis, process)
     return ErrorCounts(
         counts.substitutions,
         counts.deletions,
         counts.insertions,
         counts.hits + counts.substitutions + counts.deletions,
     )
+
+
+def _align(reference: str, hypothesis: str, process: str) -> Any:
+    """What jiwer's `process` makes of the normalised texts."""
+    wanted, heard = normalize_english(reference), normalize_english(hypothesis)
+    if not wanted:
+        raise DataError(
+            f"the transcript {reference!r} has no words after normalisation, so no errors can be counted against it",
+            expected="at least one word",
+        )
+    return getattr(import_judge("jiwer", "counting word errors"), process)(wanted, heard)

@@ -100,6 +100,8 @@ def _faults_of_metric(spec: MetricSpec, table: Table) -> Iterator[ResultError]:
             yield ResultError(f"has {len(column)} cells for {len(table.row_ids)} rows", where=where)
         elif reduction.cell == "codes":
             yield from _faults_of_codes(table, column, where)
+        elif reduction.cell == "scores":
+            yield from _faults_of_scores(table, column, where)
         else:
             yield from _faults_of_numbers(table, column, where)
 
@@ -116,7 +118,7 @@ def _faults_of_numbers(table: Table, column: Sequence[Cell], where: str) -> Iter
     for row_id, cell in zip(table.row_ids, column, strict=True):
         if isinstance(cell, tuple) or not math.isfinite(cell):
             yield ResultError(
-                f"row {row_id} holds {'codes' if isinstance(cell, tuple) else cell}",
+                f"row {row_id} holds {'a list' if isinstance(cell, tuple) else cell}",
                 where=where,
                 expected="a finite number",
                 fix="a clip that cannot be scored belongs into `unscored`, with its reason",
@@ -124,10 +126,17 @@ def _faults_of_numbers(table: Table, column: Sequence[Cell], where: str) -> Iter
             return
 
 
+def _faults_of_scores(table: Table, column: Sequence[Cell], where: str) -> Iterator[ResultError]:
+    for row_id, cell in zip(table.row_ids, column, strict=True):
+        if not isinstance(cell, tuple) or not all(map(math.isfinite, cell)):
+            yield ResultError(f"row {row_id} holds {cell}", where=where, expected="a list of finite numbers")
+            return
+
+
 def _faults_of_codes(table: Table, column: Sequence[Cell], where: str) -> Iterator[ResultError]:
     size = table.constants.get("codebook_size", math.inf)
     for row_id, cell in zip(table.row_ids, column, strict=True):
-        if not isinstance(cell, tuple):
+        if not isinstance(cell, tuple) or float in map(type, cell):
             yield ResultError(f"row {row_id} holds {cell}", where=where, expected="a list of codes")
             return
         if cell and not 0 <= min(cell) <= max(cell) < size:

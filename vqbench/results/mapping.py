@@ -106,10 +106,15 @@ def _tuple(kind: Any, plain: Any, place: str) -> tuple[Any, ...]:
 
 
 def _union(kinds: tuple[Any, ...], plain: Any, place: str) -> Any:
-    """The members of our unions are told apart by their JSON type: null, a list, or something else."""
+    """The members of our unions are told apart by their JSON type: null, a list, or something else.
+
+    Of two kinds of lists, of whole numbers and of any, the first is meant where all numbers are whole.
+    """
     if plain is None and type(None) in kinds:
         return None
     lists = [kind for kind in kinds if get_origin(kind) is tuple]
+    if len(lists) == 2 and isinstance(plain, list) and float in map(type, plain):
+        lists.reverse()
     others = [kind for kind in kinds if get_origin(kind) is not tuple and kind is not type(None)]
     return from_plain((lists if isinstance(plain, list) and lists else others)[0], plain, place)
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 SCHEMA_VERSION = 1
 
-Cell = float | tuple[int, ...]
-"""One statistic of one row: a number, or the codes of a clip."""
+Cell = float | tuple[int, ...] | tuple[float, ...]
+"""One statistic of one row: a number, the codes of a clip, or the scores of its trials."""
 
 
 @dataclass(frozen=True)

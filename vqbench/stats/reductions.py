@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from vqbench.stats.information import (
     information_share,
     mutual_information,
 )
+from vqbench.stats.trials import Scores, equal_error_rate, pooled_mean, pooled_quantile
 from vqbench.stats.usage import (
     Finish,
     Transform,
@@ -33,7 +34,7 @@ from vqbench.stats.usage import (
     present,
 )
 
-Column = Sequence[float | tuple[int, ...]]
+Column = Sequence[float | tuple[int, ...] | tuple[float, ...]]
 Constants = Mapping[str, float]
 Limits = Callable[[float, float, Constants], dict[str, float]]
 """(codebook_size, n_tokens, constants) → name → what the figure is out of."""
@@ -49,7 +50,7 @@ class Reduction:
     Attributes:
         build: columns, constants → a statistic.
         n_columns: how many columns it takes.
-        cell: what stands in them: numbers, or tuples of codes.
+        cell: what stands in them: numbers, tuples of codes, or tuples of the scores of a row's trials.
         constants: the constants that it needs.
         span: the values that are possible at all; an interval is cut to them.
         limits: what the figure is out of.
@@ -57,7 +58,7 @@ class Reduction:
 
     build: Callable[[Sequence[Column], Constants], Statistic]
     n_columns: int
-    cell: Literal["number", "codes"] = "number"
+    cell: Literal["number", "codes", "scores"] = "number"
     constants: tuple[str, ...] = ()
     span: tuple[float, float] = (-math.inf, math.inf)
     limits: Limits | None = None
@@ -177,6 +178,15 @@ def _maximum(columns: Sequence[Column], constants: Constants) -> Statistic:
     return WeightedStatistic(len(values), lambda weights: np.where(weights > 0, values, -np.inf).max(axis=1))
 
 
+def _pooled(statistic: Callable[..., Statistic], n_columns: int = 1, **more: Any) -> Reduction:
+    """A figure of all rows' trials together; its arguments are columns of scores."""
+
+    def build(columns: Sequence[Column], constants: Constants) -> Statistic:
+        return statistic(*cast("Sequence[Scores]", columns))
+
+    return Reduction(build, n_columns, "scores", **more)
+
+
 def _usage(
     transform: Transform,
     finish: Callable[[Constants], Finish],
@@ -235,6 +245,9 @@ REDUCTIONS: Mapping[str, Reduction] = {
     "p50": Reduction(_quantile(0.5), 1),
     "p90": Reduction(_quantile(0.9), 1),
     "maximum": Reduction(_maximum, 1),
+    "pooled_mean": _pooled(pooled_mean),
+    "pooled_p95": _pooled(lambda scores: pooled_quantile(scores, 0.95)),
+    "equal_error_rate": _pooled(equal_error_rate, 2, span=(0.0, 1.0)),
     "entropy": _usage(count_log2_count, lambda c: plug_in_entropy, _entropy_limits),
     "entropy_corrected": _usage(count_grassberger, lambda c: corrected_entropy, _entropy_limits),
     "perplexity": _usage(
@@ -278,6 +291,9 @@ whose interval can only lie below the value, since no resample holds anything la
 (scored, floor, under, ceiling, ceiling_under): where the ratio scored / under lies between the floor's, 0, and the
 ceiling's, 1; best_offset_ratio and best_offset, of nine columns at the offsets -4…4 and one that all are over: the
 largest of the ratios, and at which offset it is.
+
+Of columns of scores, any number of trials a row: pooled_mean and pooled_p95, of all trials; equal_error_rate, of
+columns (genuine, impostors).
 
 Of one column of codes: entropy (bits, plug-in) and entropy_corrected (bits, Grassberger); perplexity (2**entropy);
 share_used (distinct codes / codebook_size), dead (1 - share_used) and dead_codes (how many were never used);

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import jiwer
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from vqbench.audio.io import load_waveform
@@ -15,7 +20,9 @@ from vqbench.judges.asr import SpeechRecognizer, load_recognizer
 from vqbench.judges.speaker import SpeakerEncoder
 from vqbench.judges.text import normalize_english
 from vqbench.metrics.base import Measured
-from vqbench.metrics.downstream import DOWNSTREAM_SPECS, Enrolled, Spoken, SpokenVoice, SpokenWords
+from vqbench.metrics.spoken.base import Spoken
+from vqbench.metrics.spoken.voice import Enrolled, SpokenVoice
+from vqbench.metrics.spoken.words import SpokenWords, repetitions
 from vqbench.results.record import Table
 from vqbench.results.summary import prepare
 
@@ -69,7 +76,7 @@ def people() -> list[Spoken]:
 
 
 def figure(rows: list[Measured | DataError], name: str) -> float:
-    (spec,) = (spec for spec in DOWNSTREAM_SPECS if spec.name == f"downstream.{name}")
+    (spec,) = (spec for spec in (*SpokenWords.specs, *SpokenVoice.specs) if spec.name == f"downstream.{name}")
     cells = [row.cells for row in rows if isinstance(row, Measured)]
     columns = {column: tuple(row[column] for row in cells) for column in spec.columns}
     return prepare(spec, Table("x", spec.group, tuple(map(str, range(len(cells)))), columns)).value
@@ -190,6 +197,123 @@ def test_seven_words_may_take_nine_seconds_and_must_end(
     assert isinstance(row, Measured)
     assert row.cells["runaways"] == float(runs_away)
     assert row.cells["unfinished"] == float(not finished)
+
+
+class Says:
+    """An ASR that hears what it is told."""
+
+    def __init__(self, *texts: str) -> None:
+        self.identity: dict[str, str | int | float] = {"asr": "told"}
+        self._texts = texts
+
+    def transcribe(self, waveforms: Sequence[np.ndarray | Tensor], sample_rate_hz: int) -> list[str]:
+        return [*self._texts]
+
+
+def heard_as(hypothesis: str, sound: Tensor | None = None, text: str = SENTENCE) -> Measured:
+    (row,) = SpokenWords(Says(hypothesis)).measure([spoken(noise(3) if sound is None else sound, text)])
+    assert isinstance(row, Measured)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "text", "looped"),
+    [
+        (SENTENCE, SENTENCE, False),
+        ("nobody nobody has ever said these seven words", SENTENCE, False),
+        ("nobody nobody nobody has ever said these seven words", SENTENCE, True),
+        ("nobody has ever said these words, said these words. Said these words!", SENTENCE, True),
+        ("nobody has said these words, has said these words", SENTENCE, False),
+        # Whoever is told to say it three times has to.
+        ("very very very good", "Very, very, very good.", False),
+    ],
+)
+def test_words_that_come_over_and_over_are_a_loop(hypothesis: str, text: str, looped: bool) -> None:
+    cells = heard_as(hypothesis, text=text).cells
+    assert (cells["looped"], cells["runaways"]) == (float(looped), float(looped))
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=12))
+def test_repetitions_are_those_that_a_plain_search_finds(words: list[str]) -> None:
+    def comes(start: int, length: int) -> int:
+        run, times = words[start : start + length], 0
+        while words[start + times * length :][:length] == run:
+            times += 1
+        return times
+
+    found = [comes(start, length) for length in range(1, len(words) + 1) for start in range(len(words) - length + 1)]
+    assert repetitions(" ".join(words)) == max(found, default=0)
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "cut_off"),
+    [
+        ("nobody has ever said these", True),
+        ("nobody has ever said these seven", False),
+        ("nobody has ever said these seven birds", False),
+        ("has ever said these seven words", False),
+        ("nobody has", True),
+    ],
+)
+def test_what_ends_before_the_sentence_does_is_cut_off(hypothesis: str, cut_off: bool) -> None:
+    cells = heard_as(hypothesis).cells
+    assert (cells["cut_offs"], cells["runaways"]) == (float(cut_off), 0)
+
+
+def test_of_many_words_two_may_be_missing_at_the_end() -> None:
+    text = "one bird two birds red birds blue birds old birds new birds"
+    assert heard_as("one bird two birds red birds blue birds old birds", text=text).cells["cut_offs"] == 0
+    assert heard_as("one bird two birds red birds blue birds old", text=text).cells["cut_offs"] == 1
+
+
+@pytest.mark.parametrize(("pause_s", "stalled"), [(7.9, False), (8.1, True)])
+def test_eight_seconds_of_nothing_are_too_many(pause_s: float, stalled: bool) -> None:
+    words = " ".join(["bird"] + ["tree", "house"] * 10)
+    for parts in ([noise(2), zeros(pause_s), noise(2)], [zeros(pause_s), noise(3)], [noise(3), zeros(pause_s)]):
+        cells = heard_as(words, torch.cat(parts), words).cells
+        assert (cells["stalled"], cells["overlong"]) == (float(stalled), 0)
+
+
+def test_a_pause_need_not_be_digital_silence() -> None:
+    hiss = noise(9, 0.1 * 10 ** (-45 / 20))
+    assert spoken(torch.cat([noise(1), hiss, noise(1)])).longest_pause_s == pytest.approx(9, abs=0.05)
+    assert spoken(torch.cat([noise(1), 10 * hiss, noise(1)])).longest_pause_s < 0.1
+    assert spoken(zeros(3)).longest_pause_s == pytest.approx(3, abs=0.05)
+    assert spoken(torch.zeros(5)).longest_pause_s == pytest.approx(5 / RATE_HZ)
+
+
+def zeros(seconds: float) -> Tensor:
+    return torch.zeros(int(seconds * RATE_HZ))
+
+
+def test_a_recording_is_not_compared_with_itself(encoder: SpeakerEncoder, voice: SpokenVoice) -> None:
+    clip = CLIPS["lj/1"]
+    itself = spoken(waveform(clip.id), clip.text or "", "lj")
+    (compared,) = voice.measure([replace(itself, recording=clip.sha256)])
+    (twice,) = voice.measure([itself])
+    assert isinstance(compared, Measured) and isinstance(twice, Measured)
+    other = float(encoder.embed(waveform("lj/1"), RATE_HZ) @ encoder.embed(waveform("lj/2"), RATE_HZ))
+    assert compared.cells["similarity"] == pytest.approx(other, abs=1e-5)
+    assert twice.cells["similarity"] == pytest.approx((1 + other) / 2, abs=1e-5)
+
+
+def test_without_another_recording_there_is_nothing_to_compare_with(voice: SpokenVoice) -> None:
+    clip = CLIPS["train_kennard/1"]
+    one = spoken(waveform(clip.id), clip.text or "", "train_kennard")
+    (row,) = voice.measure([replace(one, recording=clip.sha256)])
+    assert isinstance(row, DataError)
+    assert "no other recording" in row.problem
+
+
+def test_whoever_speaks_in_another_voice_is_taken_for_the_other(voice: SpokenVoice, people: list[Spoken]) -> None:
+    rows = voice.measure(people)
+    cells = [row.cells for row in rows if isinstance(row, Measured)]
+    assert [row["own"] for row in cells] == [(row["similarity"],) for row in cells]
+    assert [len(row["impostors"]) for row in cells] == [2] * len(people)  # type: ignore[arg-type]
+    assert figure(rows, "eer") == 0
+    assert figure(rows, "impostor_p95") == max(score for row in cells for score in row["impostors"])  # type: ignore[union-attr]
+    other = {"train_kennard": "train_mouse", "train_mouse": "train_kennard"}
+    assert figure(voice.measure([replace(one, speaker=other[one.speaker]) for one in people]), "eer") >= 0.5
 
 
 def test_a_sentence_without_words_is_named(words: SpokenWords) -> None:

@@ -1,0 +1,1 @@
+"""What judges make of a TorToiSe that was tuned to a candidate: the metric group `downstream`."""

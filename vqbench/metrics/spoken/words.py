@@ -1,0 +1,158 @@
+"""The words that an ASR understands, how fast they come, and utterances that run away or break off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+
+from vqbench.errors import DataError
+from vqbench.judges.asr import SpeechRecognizer
+from vqbench.judges.text import missing_at_the_end, normalize_english
+from vqbench.metrics.base import Measured
+from vqbench.metrics.speech import transcript_errors
+from vqbench.metrics.spoken.base import CLIP_SET, PAUSE_DB, SILENT_DBFS, Spoken, no_sound
+from vqbench.results.record import MetricSpec
+
+GRACE_S = 2.0
+S_PER_WORD = 1.0
+"""An utterance of more than GRACE_S and S_PER_WORD a word has run away: slow reading takes half a second a word."""
+
+MAX_PAUSE_S = 8.0
+"""So long says nobody nothing within a sentence."""
+
+LOOP = 3
+"""Words that come so many times in a row, and do not in the sentence, are a loop."""
+
+CUT_OFF = (2, 0.25)
+"""An utterance breaks off where the sentence's last words, so many and such a share of all, are missing."""
+
+_VERSION = 2
+
+
+class SpokenWords:
+    """WER and CER, speaking rate, and the shares of utterances that run away or break off.
+
+    What is silent is not shown to the ASR: all its words are deleted.
+    """
+
+    name = "downstream"
+    specs = tuple(
+        MetricSpec(
+            name=f"downstream.{name}",
+            group="downstream",
+            columns=columns,
+            reduction="ratio",
+            unit=unit,
+            higher_is_better=better,
+            version=_VERSION,
+            description=description,
+            decimals=2 if unit else 3,
+            headline=name == "wer",
+            clip_set=CLIP_SET,
+        )
+        for name, columns, unit, better, description in (
+            (
+                "wer",
+                ("word_errors", "words"),
+                "",
+                False,
+                "word errors / words of the sentences; silence says none of them",
+            ),
+            ("cer", ("character_errors", "characters"), "", False, "the same for characters"),
+            (
+                "runaway",
+                ("runaways", "utterances"),
+                "",
+                False,
+                f"share without a stop token, silent, over {GRACE_S:g} s + {S_PER_WORD:g} s a word, with a pause over "
+                f"{MAX_PAUSE_S:g} s, or with words {LOOP} times in a row that the sentence has not",
+            ),
+            (
+                "cut_off",
+                ("cut_offs", "utterances"),
+                "",
+                False,
+                f"share that is heard without the sentence's last words: at least {CUT_OFF[0]}, and {CUT_OFF[1]:.0%}",
+            ),
+            (
+                "speaking_rate",
+                ("heard_words", "heard_s"),
+                "words/s",
+                None,
+                "words of the sentences / seconds, pauses included, silent utterances left out",
+            ),
+        )
+    )
+
+    def __init__(self, recognizer: SpeechRecognizer) -> None:
+        self._recognizer = recognizer
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """The ASR and every setting of its decoder, what normalises and counts, and what counts as run away."""
+        counting = {package: metadata.version(package) for package in ("openai-whisper", "jiwer")}
+        limits = {
+            "silent_dbfs": SILENT_DBFS,
+            "grace_s": GRACE_S,
+            "s_per_word": S_PER_WORD,
+            "max_pause_s": MAX_PAUSE_S,
+            "pause_db": PAUSE_DB,
+            "loop": LOOP,
+            "cut_off": list(CUT_OFF),
+        }
+        return {"version": _VERSION, "asr": dict(self._recognizer.identity), "counting": counting, **limits}
+
+    def measure(self, spoken: Sequence[Spoken]) -> list[Measured | DataError]:
+        """One row an utterance, in order; one that is no sound gives its error instead."""
+        faults = [no_sound(one) for one in spoken]
+        heard = [one for one, fault in zip(spoken, faults, strict=True) if fault is None and not one.is_silent]
+        texts = self._recognizer.transcribe([one.waveform for one in heard], heard[0].sample_rate_hz) if heard else []
+        hypotheses = iter(texts)
+        return [
+            fault or self._row(one, "" if one.is_silent else next(hypotheses))
+            for one, fault in zip(spoken, faults, strict=True)
+        ]
+
+    def _row(self, spoken: Spoken, hypothesis: str) -> Measured | DataError:
+        errors = transcript_errors(spoken.text, hypothesis)
+        if isinstance(errors, DataError):
+            return errors
+        words = errors.cells["words"]
+        assert isinstance(words, float)
+        runs_away = {
+            "unfinished": not spoken.finished,
+            "silent": spoken.is_silent,
+            "overlong": spoken.duration_s > GRACE_S + S_PER_WORD * words,
+            "stalled": spoken.longest_pause_s > MAX_PAUSE_S,
+            "looped": repetitions(hypothesis) >= LOOP > repetitions(spoken.text),
+        }
+        least, share = CUT_OFF
+        cut_off = not spoken.is_silent and missing_at_the_end(spoken.text, hypothesis) >= max(least, share * words)
+        return Measured(
+            {
+                **errors.cells,
+                "utterances": 1.0,
+                **{name: float(found) for name, found in runs_away.items()},
+                "runaways": float(any(runs_away.values())),
+                "cut_offs": float(cut_off),
+                "heard_words": 0.0 if spoken.is_silent else words,
+                "heard_s": 0.0 if spoken.is_silent else spoken.duration_s,
+            },
+            errors.texts,
+        )
+
+
+def repetitions(text: str) -> int:
+    """How many times in a row the same word, or the same run of words, comes at most.
+
+    >>> repetitions("the cat sat"), repetitions("I said that he, that he, that he ran")
+    (1, 3)
+    """
+    words = normalize_english(text).split()
+    most = min(1, len(words))
+    for length in range(1, len(words) // 2 + 1):
+        same = 0
+        for first, second in zip(words, words[length:], strict=False):
+            same = same + 1 if first == second else 0
+            most = max(most, same // length + 1)
+    return most
