@@ -155,7 +155,7 @@ class Deaf:
         self.identity: dict[str, str | int | float] = {"asr": "deaf"}
         self.n_heard = 0
 
-    def transcribe(self, waveforms: Sequence[Any], sample_rate_hz: int) -> list[str]:
+    def transcribe(self, waveforms: Sequence[Any], sample_rate_hz: int, *, keep_loops: bool = False) -> list[str]:
         self.n_heard += len(waveforms)
         return ["" for _ in waveforms]
 

@@ -13,8 +13,9 @@ from vqbench.data.corpora import corpus_clips
 from vqbench.errors import CheckpointError, ConfigError, DataError
 from vqbench.judges import asr
 from vqbench.judges.asr import SpeechRecognizer, load_recognizer, locate_model
+from vqbench.judges.loops import loop_start
 from vqbench.judges.text import word_errors
-from vqbench.judges.whisper_base import WhisperRecognizer, loop_start, split_at_pauses
+from vqbench.judges.whisper_base import WhisperRecognizer, split_at_pauses
 
 RATE_HZ = 22_050
 BACKENDS = ("faster-whisper", "openai-whisper")
@@ -151,6 +152,13 @@ def test_only_loops_are_decoded_again_in_the_full_window():
     assert parrot.transcribe(waveforms, 16_000) == ["once more."] * 4
     short, full = 5 * 16_000, 30 * 16_000
     assert parrot.batches == [(4 * 16_000, [20]), (short, [30, 30]), (short, [30]), (full, [30, 30])]
+
+
+def test_a_loop_is_kept_where_that_is_asked_for():
+    stubborn = Parrot()
+    stubborn._decode = lambda waveforms, limits: ["once more. " * 3] * len(waveforms)  # type: ignore[method-assign]
+    assert stubborn.transcribe([np.ones(16_000)], 16_000) == ["once more."]
+    assert stubborn.transcribe([np.ones(16_000)], 16_000, keep_loops=True) == ["once more. once more. once more."]
 
 
 LOOPS = {

@@ -49,7 +49,7 @@ class Asr:
     def __init__(self, *heard: Sequence[str]) -> None:
         self.heard = list(heard)
 
-    def transcribe(self, waveforms: Sequence[Any], sample_rate_hz: int) -> list[str]:
+    def transcribe(self, waveforms: Sequence[Any], sample_rate_hz: int, *, keep_loops: bool = False) -> list[str]:
         heard = list(self.heard.pop(0))
         assert len(heard) == len(waveforms)
         assert all(len(waveform) for waveform in waveforms)

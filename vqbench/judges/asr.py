@@ -35,12 +35,15 @@ class SpeechRecognizer(Protocol):
         """Equal identities give equal transcripts."""
         ...
 
-    def transcribe(self, waveforms: Sequence[np.ndarray | torch.Tensor], sample_rate_hz: int) -> list[str]:
+    def transcribe(
+        self, waveforms: Sequence[np.ndarray | torch.Tensor], sample_rate_hz: int, *, keep_loops: bool = False
+    ) -> list[str]:
         """One text a waveform, in their order.
 
         Args:
             waveforms: (N,) floats each, mono, nominally in [-1, 1].
             sample_rate_hz: of all of them.
+            keep_loops: whether to keep what a text says again and again, where otherwise it is kept once.
 
         Raises:
             DataError: for an empty waveform, NaN or infinite samples.

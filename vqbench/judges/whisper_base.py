@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from vqbench.audio.io import resample
+from vqbench.judges.loops import loop_start, without_loop
 from vqbench.judges.prerequisites import checked_waveform
 
 Window = Literal["clip", "full"]
@@ -63,7 +64,9 @@ class WhisperRecognizer(ABC):
         self._window = window
         self._batch_size = batch_size
 
-    def transcribe(self, waveforms: Sequence[np.ndarray | torch.Tensor], sample_rate_hz: int) -> list[str]:
+    def transcribe(
+        self, waveforms: Sequence[np.ndarray | torch.Tensor], sample_rate_hz: int, *, keep_loops: bool = False
+    ) -> list[str]:
         """Writes down what is said.
 
         Silence and noise may give an empty text or a few invented words, as Whisper does.
@@ -71,6 +74,7 @@ class WhisperRecognizer(ABC):
         Args:
             waveforms: (N,) floats each, nominally in [-1, 1], of any length from one sample on.
             sample_rate_hz: of all of them; they are resampled to 16 kHz here.
+            keep_loops: whether to keep what repeats itself in the full window, too.
 
         Returns:
             One text a waveform, in their order, as Whisper spells it.
@@ -80,20 +84,20 @@ class WhisperRecognizer(ABC):
         """
         heard = [_resampled(waveform, sample_rate_hz, f"waveform {i}") for i, waveform in enumerate(waveforms)]
         pieces = [(i, piece) for i, waveform in enumerate(heard) for piece in split_at_pauses(waveform)]
-        texts = self._decode_all([piece for _, piece in pieces])
+        texts = self._decode_all([piece for _, piece in pieces], keep_loops)
         parts: list[list[str]] = [[] for _ in heard]
         for (i, _), text in zip(pieces, texts, strict=True):
             parts[i].append(text.strip())
         return [" ".join(filter(None, part)) for part in parts]
 
-    def _decode_all(self, pieces: Sequence[np.ndarray]) -> list[str]:
+    def _decode_all(self, pieces: Sequence[np.ndarray], keep_loops: bool) -> list[str]:
         windows = [FULL_WINDOW_S if self._window == "full" else clip_window_s(len(piece)) for piece in pieces]
         texts = [""] * len(pieces)
         self._decode_into(texts, pieces, windows, range(len(pieces)))
         loops = [i for i, text in enumerate(texts) if windows[i] < FULL_WINDOW_S and loop_start(text) is not None]
         self._decode_into(texts, pieces, [FULL_WINDOW_S] * len(pieces), loops)
-        # A loop is the decoder's, not the speaker's: what it said once counts once.
-        return [" ".join(text.split()[: loop_start(text)]) for text in texts]
+        # A loop is more often the decoder's than the speaker's: what it said once counts once.
+        return texts if keep_loops else [without_loop(text) for text in texts]
 
     def _decode_into(
         self, texts: list[str], pieces: Sequence[np.ndarray], windows: Sequence[int], chosen: Sequence[int]
@@ -130,28 +134,6 @@ def token_limit(n_samples: int) -> int:
     (20, 110, 224)
     """
     return min(MAX_TOKENS, TOKENS_PER_S * (1 + math.ceil(n_samples / SAMPLE_RATE_HZ)))
-
-
-def loop_start(text: str) -> int | None:
-    """Where a phrase of three words or more follows itself at once, or one or two words go on repeating.
-
-    Returns:
-        how many words stand before the repetition, the first saying of the phrase included; None where none is.
-
-    >>> loop_start("and so on. And so on.")
-    3
-    >>> loop_start("it is a loop a loop a loop")
-    4
-    >>> loop_start("no no no, never never say never")
-    """
-    words = ["".join(filter(str.isalnum, word)) for word in text.lower().split()]
-    for period in range(1, len(words) // 2 + 1):
-        run = 0
-        for start, (earlier, later) in enumerate(zip(words, words[period:], strict=False)):
-            run = run + 1 if earlier == later else 0
-            if run == max(3, period):
-                return start + period - run + 1
-    return None
 
 
 def split_at_pauses(waveform: np.ndarray) -> list[np.ndarray]:

@@ -7,7 +7,8 @@ from importlib import metadata
 
 from vqbench.errors import DataError
 from vqbench.judges.asr import SpeechRecognizer
-from vqbench.judges.text import missing_at_the_end, normalize_english
+from vqbench.judges.loops import loop_start, without_loop
+from vqbench.judges.text import missing_at_the_end
 from vqbench.metrics.base import Measured
 from vqbench.metrics.speech import transcript_errors
 from vqbench.metrics.spoken.base import CLIP_SET, PAUSE_DB, SILENT_DBFS, Spoken, no_sound
@@ -20,9 +21,6 @@ S_PER_WORD = 1.0
 MAX_PAUSE_S = 8.0
 """So long says nobody nothing within a sentence."""
 
-LOOP = 3
-"""Words that come so many times in a row, and do not in the sentence, are a loop."""
-
 CUT_OFF = (2, 0.25)
 """An utterance breaks off where the sentence's last words, so many and such a share of all, are missing."""
 
@@ -32,7 +30,8 @@ _VERSION = 2
 class SpokenWords:
     """WER and CER, speaking rate, and the shares of utterances that run away or break off.
 
-    What is silent is not shown to the ASR: all its words are deleted.
+    What is silent is not shown to the ASR: all its words are deleted. Of a loop the first saying alone is scored, as of
+    every transcript; that it is one shows in `runaway`.
     """
 
     name = "downstream"
@@ -65,7 +64,7 @@ class SpokenWords:
                 "",
                 False,
                 f"share without a stop token, silent, over {GRACE_S:g} s + {S_PER_WORD:g} s a word, with a pause over "
-                f"{MAX_PAUSE_S:g} s, or with words {LOOP} times in a row that the sentence has not",
+                f"{MAX_PAUSE_S:g} s, or heard as a loop: words again and again that the sentence has not",
             ),
             (
                 "cut_off",
@@ -97,7 +96,6 @@ class SpokenWords:
             "s_per_word": S_PER_WORD,
             "max_pause_s": MAX_PAUSE_S,
             "pause_db": PAUSE_DB,
-            "loop": LOOP,
             "cut_off": list(CUT_OFF),
         }
         return {"version": _VERSION, "asr": dict(self._recognizer.identity), "counting": counting, **limits}
@@ -106,14 +104,17 @@ class SpokenWords:
         """One row an utterance, in order; one that is no sound gives its error instead."""
         faults = [no_sound(one) for one in spoken]
         heard = [one for one, fault in zip(spoken, faults, strict=True) if fault is None and not one.is_silent]
-        texts = self._recognizer.transcribe([one.waveform for one in heard], heard[0].sample_rate_hz) if heard else []
+        waveforms = [one.waveform for one in heard]
+        texts = self._recognizer.transcribe(waveforms, heard[0].sample_rate_hz, keep_loops=True) if heard else []
         hypotheses = iter(texts)
         return [
             fault or self._row(one, "" if one.is_silent else next(hypotheses))
             for one, fault in zip(spoken, faults, strict=True)
         ]
 
-    def _row(self, spoken: Spoken, hypothesis: str) -> Measured | DataError:
+    def _row(self, spoken: Spoken, heard: str) -> Measured | DataError:
+        looped = loop_start(heard) is not None and loop_start(spoken.text) is None
+        hypothesis = without_loop(heard) if looped else heard
         errors = transcript_errors(spoken.text, hypothesis)
         if isinstance(errors, DataError):
             return errors
@@ -124,7 +125,7 @@ class SpokenWords:
             "silent": spoken.is_silent,
             "overlong": spoken.duration_s > GRACE_S + S_PER_WORD * words,
             "stalled": spoken.longest_pause_s > MAX_PAUSE_S,
-            "looped": repetitions(hypothesis) >= LOOP > repetitions(spoken.text),
+            "looped": looped,
         }
         least, share = CUT_OFF
         cut_off = not spoken.is_silent and missing_at_the_end(spoken.text, hypothesis) >= max(least, share * words)
@@ -140,19 +141,3 @@ class SpokenWords:
             },
             errors.texts,
         )
-
-
-def repetitions(text: str) -> int:
-    """How many times in a row the same word, or the same run of words, comes at most.
-
-    >>> repetitions("the cat sat"), repetitions("I said that he, that he, that he ran")
-    (1, 3)
-    """
-    words = normalize_english(text).split()
-    most = min(1, len(words))
-    for length in range(1, len(words) // 2 + 1):
-        same = 0
-        for first, second in zip(words, words[length:], strict=False):
-            same = same + 1 if first == second else 0
-            most = max(most, same // length + 1)
-    return most
