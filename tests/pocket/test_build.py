@@ -226,7 +226,10 @@ def test_held_out_utterances_are_in_no_training(made: Path) -> None:
     assert not {clip.text for clip in held_out} & {clip.text for clip in training}
 
     packed = read_manifest(made / "package/clips.jsonl")
-    assert {clip.sha256 for clip in packed} <= {clip.sha256 for clip in held_out}
+    tuning = [clip for clip in packed if clip.split == "train"]
+    assert 0 < len(tuning) <= TINY.speaking.n_tuning
+    assert not {clip.text for clip in tuning} & {clip.text for clip in (*training, *held_out)}
+    assert {clip.sha256 for clip in packed} - {clip.sha256 for clip in tuning} <= {clip.sha256 for clip in held_out}
     for voice in TINY.corpus.voices:
         assert sum(c.speaker == voice and c.split == "conditioning" for c in packed) == CONDITIONING_PER_SPEAKER
     assert sum(clip.split == "test" for clip in packed) == TINY.speaking.n_packed

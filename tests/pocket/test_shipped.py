@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor
 from vqbench.audio.io import load_waveform, resample
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.corpora import corpus_clips
+from vqbench.data.sentences import sentences
 from vqbench.judges.speaker import similarity
 from vqbench.judges.text import word_errors
 from vqbench.pocket.assets import load_pocket, load_true_tokenizer, voices
@@ -84,6 +87,18 @@ def test_nothing_that_is_shipped_to_test_on_was_trained_on() -> None:
     assert len(test) == FULL.speaking.n_packed
     assert {clip.speaker for clip in conditioning} == {clip.speaker for clip in test} == set(FULL.corpus.voices)
     assert not {clip.sha256 for clip in test} & {clip.sha256 for clip in conditioning}
+
+
+def test_what_is_shipped_to_tune_on_is_of_all_voices_and_of_other_sentences() -> None:
+    tuning = corpus_clips("pocket", "train")
+    assert Counter(clip.speaker for clip in tuning) == dict.fromkeys(FULL.corpus.voices, FULL.speaking.n_tuning // 4)
+    assert len({clip.text for clip in tuning}) == FULL.speaking.n_tuning
+    others = [*corpus_clips("pocket", "test"), *corpus_clips("pocket", "conditioning")]
+    assert not {clip.text for clip in tuning} & {clip.text for clip in others}
+    # Nothing was trained on these sentences: the corpus is the first so many of its own seed.
+    corpus = set(itertools.islice(sentences(FULL.seed, FULL.corpus.max_words), FULL.corpus.n))
+    assert {clip.text for clip in others} <= corpus
+    assert not {clip.text for clip in tuning} & corpus
 
 
 def test_it_says_what_it_should(spoken: list[Utterance], judges: Judges, card: Mapping[str, Any]) -> None:

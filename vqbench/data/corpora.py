@@ -45,7 +45,7 @@ def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None =
     `tortoise-voices`: the audiobook voices that tortoise-tts ships, 26 clips (185 s) of 10 human speakers; no speaker
     is in both of the splits `train` and `test`.
     `pocket`: what the pocket TorToiSe's four synthetic speakers say and none of its parts was trained on; its splits
-    are `test`, and `conditioning`, by which the teacher is told a voice.
+    are `train`, `test`, and `conditioning`, by which the teacher is told a voice.
 
     Args:
         name: of the corpus.

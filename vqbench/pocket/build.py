@@ -142,16 +142,7 @@ def make_corpus(plan: Plan, folder: Path, progress: Progress) -> list[Clip]:
     corpus = plan.corpus
     manifest = manifest_path(folder)
     if not manifest.exists():
-        synthesize(
-            folder / "corpus",
-            corpus.n,
-            plan.seed,
-            progress,
-            voices=cast("tuple[Voice, ...]", corpus.voices),
-            speeds=(1.0,),
-            levels=(corpus.level, corpus.level),
-            max_words=corpus.max_words,
-        )
+        _speak(plan, folder / "corpus", corpus.n, plan.seed, progress)
     clips = read_manifest(manifest)
     voices = sorted({clip.speaker or "" for clip in clips})
     if len(clips) != corpus.n or voices != sorted(corpus.voices):
@@ -162,6 +153,19 @@ def make_corpus(plan: Plan, folder: Path, progress: Progress) -> list[Clip]:
             fix=_ELSEWHERE,
         )
     return clips
+
+
+def make_tuning_speech(plan: Plan, folder: Path, corpus: list[Clip], progress: Progress) -> list[Clip]:
+    """Speaks sentences that are not in the corpus, for GPTs to be tuned on what nothing was trained on yet."""
+    known = {clip.text for clip in corpus}
+    manifest = _speak(plan, folder / "tuning", plan.speaking.n_tuning, plan.seed + 1, progress)
+    return [clip for clip in read_manifest(manifest) if clip.text not in known]
+
+
+def _speak(plan: Plan, folder: Path, n: int, seed: int, progress: Progress) -> Path:
+    corpus = plan.corpus
+    voices, level = cast("tuple[Voice, ...]", corpus.voices), (corpus.level, corpus.level)
+    return synthesize(folder, n, seed, progress, voices=voices, speeds=(1.0,), levels=level, max_words=corpus.max_words)
 
 
 def training_part(plan: Plan, clips: list[Clip]) -> list[Clip]:

@@ -16,7 +16,7 @@ from vqbench.audio.io import load_waveform
 from vqbench.data.sentences import is_easily_heard
 from vqbench.errors import VqbenchError
 from vqbench.pocket.assets import Settings, load_pocket, voices
-from vqbench.pocket.build import Built, build, held_out_part, stages
+from vqbench.pocket.build import Built, build, held_out_part, make_tuning_speech, stages
 from vqbench.pocket.card import check_parts, load_card, write_card
 from vqbench.pocket.evaluate import (
     Judges,
@@ -72,7 +72,8 @@ def make_pocket(plan: Plan, folder: Path, device: torch.device, judges: Judges, 
     settings = choose_settings(plan, built)
     card = _packed(package, source_digest(plan, built, settings))
     if card is None:
-        card = pack(plan, built, package, settings, plan.speaking.n_packed)
+        tuning = make_tuning_speech(plan, folder, built.corpus, progress)
+        card = pack(plan, built, tuning, package, settings)
     if not card["figures"] or card["judges"] != judges.identity:
         figures = _judge(plan, built, package, card, device, judges, progress)
         write_card(package, {**card, "figures": figures, "judges": judges.identity})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,15 +34,15 @@ LICENCE = (
 )
 
 
-def pack(plan: Plan, built: Built, folder: Path, settings: Settings, n_test: int) -> dict[str, Any]:
+def pack(plan: Plan, built: Built, tuning: Sequence[Clip], folder: Path, settings: Settings) -> dict[str, Any]:
     """Writes weights, recordings and the card without figures into `folder`.
 
     Args:
         plan: what was built.
         built: its parts.
+        tuning: recordings of sentences that are not in the corpus.
         folder: what becomes `vqbench/pocket/data`.
         settings: what the parts are run with.
-        n_test: test recordings to bring along.
 
     Returns:
         the card.
@@ -63,7 +63,8 @@ def pack(plan: Plan, built: Built, folder: Path, settings: Settings, n_test: int
     parts["vqvae"]["dimensions"] = asdict(tokenizer.dvae.dimensions)
     for name, dimensions in (("gpt", plan.gpt), ("clvp", plan.clvp), ("diffusion", plan.diffusion)):
         parts[name]["dimensions"] = asdict(dimensions)
-    _copy_clips(held_out_part(plan, built.corpus), folder, n_test)
+    held_out = _chosen(held_out_part(plan, built.corpus), plan.speaking.n_packed)
+    _copy_clips([*held_out, *(replace(clip, id=f"train-{clip.id}", split="train") for clip in tuning)], folder)
     used = training_part(plan, built.corpus)
     card: dict[str, Any] = {
         "name": plan.name,
@@ -111,20 +112,24 @@ def _part(path: Path) -> dict[str, Any]:
     }
 
 
-def _copy_clips(clips: Sequence[Clip], folder: Path, n_test: int) -> None:
+def _chosen(clips: Sequence[Clip], n_test: int) -> Iterator[Clip]:
     """Some recordings of each speaker to be conditioned on, and others to test on."""
+    seen: dict[str | None, int] = {}
+    so_far = 0
+    for clip in clips:
+        seen[clip.speaker] = seen.get(clip.speaker, 0) + 1
+        if seen[clip.speaker] <= CONDITIONING_PER_SPEAKER:
+            yield replace(clip, split="conditioning")
+        elif so_far < n_test and is_easily_heard(clip.text or ""):
+            so_far += 1
+            yield replace(clip, split="test")
+
+
+def _copy_clips(clips: Sequence[Clip], folder: Path) -> None:
     if (folder / "clips").exists():
         shutil.rmtree(folder / "clips")
     (folder / "clips").mkdir()
-    seen: dict[str | None, int] = {}
-    chosen: list[Clip] = []
-    for clip in clips:
-        seen[clip.speaker] = seen.get(clip.speaker, 0) + 1
-        conditioning = seen[clip.speaker] <= CONDITIONING_PER_SPEAKER
-        enough = sum(c.split == "test" for c in chosen) >= n_test
-        if not conditioning and (enough or not is_easily_heard(clip.text or "")):
-            continue
-        path = folder / "clips" / clip.path.name
-        shutil.copyfile(clip.path, path)
-        chosen.append(replace(clip, path=path, split="conditioning" if conditioning else "test"))
-    write_manifest(folder / "clips.jsonl", chosen)
+    copies = [replace(clip, path=folder / "clips" / f"{clip.id}{clip.path.suffix}") for clip in clips]
+    for clip, copy in zip(clips, copies, strict=True):
+        shutil.copyfile(clip.path, copy.path)
+    write_manifest(folder / "clips.jsonl", copies)

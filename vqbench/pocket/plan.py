@@ -51,6 +51,7 @@ class SpeakingPlan:
         cond_free_k: strength of the diffusion's guidance; 0 is none.
         vocoder_iterations: rounds of Griffin-Lim.
         n_packed: test recordings that come along, besides those that tell the voices.
+        n_tuning: recordings of further sentences that come along, for a GPT to be fine-tuned on.
         n_copied: test recordings that the VQVAE is judged on.
         n_spoken: new sentences that the whole is judged on.
         tries: how often the GPT writes each of them where CLVP chooses.
@@ -61,6 +62,7 @@ class SpeakingPlan:
     cond_free_k: float
     vocoder_iterations: int
     n_packed: int
+    n_tuning: int
     n_copied: int
     n_spoken: int
     tries: int
@@ -178,6 +180,7 @@ FULL = Plan(
         cond_free_k=0.0,
         vocoder_iterations=32,
         n_packed=40,
+        n_tuning=200,
         n_copied=100,
         n_spoken=200,
         tries=8,
@@ -235,6 +238,7 @@ TINY = Plan(
         cond_free_k=0.0,
         vocoder_iterations=4,
         n_packed=2,
+        n_tuning=4,
         n_copied=2,
         n_spoken=4,
         tries=2,
