@@ -28,7 +28,6 @@ from vqbench.engine import downstream, speaking
 from vqbench.engine.assignment import Assignment, make_assignment
 from vqbench.engine.cache import Cache
 from vqbench.engine.downstream import choose_judges, measure_downstream, measure_recordings
-from vqbench.engine.rows import Transcript
 from vqbench.engine.runner import run_suite
 from vqbench.engine.systems import Original
 from vqbench.errors import CheckpointError, DataError, DivergedError, ManyErrors, VqbenchError
@@ -44,6 +43,7 @@ from vqbench.results.compare import compare_runs
 from vqbench.results.record import CandidateRecord, Table
 from vqbench.results.selection import Selection
 from vqbench.results.store import load_run, save_run
+from vqbench.results.transcripts import Transcript
 from vqbench.suite import Suite, load_suite
 from vqbench.tokenizer.checkpoint import save_checkpoint
 from vqbench.tokenizer.dvae import DVAE, Dimensions

@@ -59,7 +59,7 @@ def test_the_official_teacher_speaks_the_same_with_little_memory(
 ) -> None:
     heard = say(official_teacher(checkpoints, CPU))
     assert heard.std() > 0
-    monkeypatch.setattr(teachers, "_memory_bytes", lambda device: 4 << 30)
+    monkeypatch.setattr(teachers, "memory_bytes", lambda device: 4 << 30)
     loads: list[str] = []
     load_gpt = checkpoints.load_gpt
     monkeypatch.setattr(checkpoints, "load_gpt", lambda device: loads.append("gpt") or load_gpt(device))

@@ -118,6 +118,11 @@ CODEBOOK = Table("good", "codebook", ("clip000",), {"codes": ((1, 2),)}, {"codeb
         (WER, speech([1.0], [5.0, 5.0]), "column words: has 2 cells for 1 rows"),
         (WER, Table("good", "speech", ("a",), {"errors": (1.0,)}), "column words: the column that speech.wer reduces"),
         (WER, Table("good", "speech", ("a", "a"), {"errors": (1.0, 1.0), "words": (1.0, 1.0)}), "more than once: a"),
+        (
+            replace(WER, reduction="energy_distance"),
+            speech([(1.0, 2.0), (1.0,)], [(1.0,), (1.0,)]),
+            "column errors: holds vectors of several lengths",
+        ),
         (replace(WER, reduction="ration"), speech([1.0], [5.0]), "did you mean 'ratio'"),
         (replace(WER, columns=("errors",)), speech([1.0], [5.0]), "names 1 columns, but ratio takes 2"),
         (SPEC["codebook.entropy"], replace(CODEBOOK, constants={}), "the constant codebook_size is missing"),

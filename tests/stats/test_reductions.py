@@ -36,6 +36,8 @@ NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12)
         ("pooled_p95", [[(3.0,), tuple(float(i) for i in range(4, 22)), (1.0,)]], 20.0),
         # Of four own ones 0.4 alone lies below the threshold 0.5, and of four others 0.5 alone does not.
         ("equal_error_rate", [[(0.9,), (0.8,), (0.7,), (0.4,)], [(0.1,), (0.5,), (0.2,), (0.3,)]], 0.25),
+        # Twice the mean to the reference less that within it, 2, less the mean of the three pairs' 5, 0 and 5.
+        ("energy_distance", [[(0.0, 0.0), (3.0, 4.0), (0.0, 0.0)], [(1.0,), (2.0,), (3.0,)]], 2 - 10 / 3),
         ("entropy", [CODES], 2.0),
         ("perplexity", [CODES], 4.0),
         ("share_used", [CODES], 0.5),

@@ -152,12 +152,15 @@ def answer_question(question: Question, cache: Cache, progress: Progress) -> Agr
     natural: list[Target] = []
     unscored: dict[str, str] = {}
     true, device = question.teacher.tokenizer, question.teacher.device
-    for clip in question.natural:
+    if question.natural:
         assert true is not None
-        try:
-            natural.append(_natural(clip, true))
-        except DataError as error:
-            unscored[f"natural/{clip.id}"] = error.problem
+        with progress.task("tokenising recordings", len(question.natural)) as advance:
+            for clip in question.natural:
+                try:
+                    natural.append(_natural(clip, true))
+                except DataError as error:
+                    unscored[f"natural/{clip.id}"] = error.problem
+                advance()
     written = _written(question, cache, progress)
     ceiling = None if true is None else _ceiling(true, device, written, cache, progress)
     return AgreementData(tuple(written), tuple(natural), unscored, ceiling, question.teacher, question.n)
@@ -176,7 +179,7 @@ def measure_agreement(system: Candidate, data: AgreementData, cache: Cache, prog
         if not targets and not unscored:
             continue
         found: list[Heard | str]
-        if math.isclose(tokenizer.token_rate_hz, TOKEN_RATE_HZ):
+        if follows(tokenizer):
             found = hear(tokenizer, system.record.name, data.teacher.device, targets, cache, progress)
         else:
             other = f"writes {tokenizer.token_rate_hz:.2f} tokens a second, where the GPT writes {TOKEN_RATE_HZ:.2f}"
@@ -194,6 +197,11 @@ def measure_agreement(system: Candidate, data: AgreementData, cache: Cache, prog
             constants={"codebook_size": float(size), "token_rate_hz": tokenizer.token_rate_hz},
             unscored={**unscored, **reasons},
         )
+
+
+def follows(tokenizer: SpeechTokenizer) -> bool:
+    """Whether a tokenizer writes as many tokens a second as the GPT, so that the two can be held side by side."""
+    return math.isclose(tokenizer.token_rate_hz, TOKEN_RATE_HZ)
 
 
 def _ceiling(

@@ -14,8 +14,9 @@ import torch
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.data.manifest import Clip
 from vqbench.data.source import POCKET
-from vqbench.downstream import ZERO_SHOT, DownstreamConfig
+from vqbench.downstream import ZERO_SHOT, DownstreamConfig, FurtherJudge
 from vqbench.engine.cache import content_key
+from vqbench.engine.further_judges import check_further_judges
 from vqbench.engine.speaking import Line
 from vqbench.engine.teachers import new_sentences, open_teacher, teacher_voices
 from vqbench.errors import DataError, VqbenchError, raise_all
@@ -41,6 +42,7 @@ class Assignment:
         recordings: of each line the speaker's own recording, by the line's id; none where the sentences are others.
         k: tries of the GPT for each, of which CLVP chooses.
         seed: the suite's.
+        further_judges: who listens besides those who always do.
     """
 
     teacher: Teacher
@@ -52,6 +54,7 @@ class Assignment:
     recordings: Mapping[str, Clip]
     k: int
     seed: int
+    further_judges: tuple[FurtherJudge, ...] = ()
 
     @cached_property
     def lesson(self) -> dict[str, object]:
@@ -118,6 +121,7 @@ def make_assignment(suite: Suite, device: torch.device, opened: Teacher | None) 
     config = suite.downstream
     assert suite.teacher is not None and config is not None
     teacher = opened or open_teacher(suite.teacher, device)
+    check_further_judges(config.judges, teacher)
     clips = [clip for source in config.finetune.data for clip in load_clips(source)]
     raise_all([DataError("the clip has no transcript", where=clip.id) for clip in clips if not clip.text])
     voices = teacher_voices(suite.teacher, config.voices)
@@ -154,6 +158,7 @@ def make_assignment(suite: Suite, device: torch.device, opened: Teacher | None) 
         recordings,
         config.k,
         suite.seed,
+        config.judges,
     )
 
 

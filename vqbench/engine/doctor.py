@@ -48,6 +48,7 @@ def examine(teacher: Path | None = None) -> list[Finding]:
         _speech_recognizer(),
         _corpus(),
         examine_pocket(),
+        _further_judge(),
         *_synthesis(),
         *(examine_checkpoints(teacher) if teacher else ()),
         examine_cache(),
@@ -161,6 +162,16 @@ def examine_checkpoints(folder: Path) -> Iterator[Finding]:
     if not faults:
         oracle = f"{'with' if (folder / TOKENIZER_FILE).exists() else 'without'} the VQVAE, {TOKENIZER_FILE}"
         yield Finding("ok", what, f"{folder}: all there, of TorToiSe's shapes, {oracle}")
+
+
+def _further_judge() -> Finding:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return Finding("ok", "speechmos (DNSMOS)", version("speechmos"))
+    except PackageNotFoundError:
+        purpose = "not installed; only for `judges: [mos]` of a suite's downstream"
+        return Finding("note", "speechmos (DNSMOS)", purpose, "pip install 'vqbench[judges]'")
 
 
 def _synthesis() -> Iterator[Finding]:

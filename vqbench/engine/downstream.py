@@ -6,7 +6,6 @@ hears the same recordings, and a killed run goes on in the middle of a training 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,10 +14,11 @@ import numpy as np
 
 from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import MelFrontEnd, MelSpec
-from vqbench.engine.agreement import TOKEN_RATE_HZ
+from vqbench.engine.agreement import TOKEN_RATE_HZ, follows
 from vqbench.engine.assignment import Assignment, content_of
 from vqbench.engine.cache import Cache, content_key
-from vqbench.engine.rows import Row, Transcript, make_table, rows_by_content
+from vqbench.engine.further_judges import further_judges
+from vqbench.engine.rows import Row, make_table, rows_by_content
 from vqbench.engine.speaking import read_lines, speak_lines
 from vqbench.engine.systems import System, read_recording
 from vqbench.engine.teachers import listen
@@ -30,6 +30,7 @@ from vqbench.metrics.spoken.voice import Enrolled, SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.progress import Named, Progress
 from vqbench.results.record import CandidateRecord, Table
+from vqbench.results.transcripts import Transcript
 from vqbench.tokenizer.protocol import SpeechTokenizer
 from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.tortoise.teacher import Teacher
@@ -49,6 +50,7 @@ def choose_judges(
 
     Raises:
         DataError: a recording cannot be read, or has no voice (several: ManyErrors).
+        MissingExtraError: the package of a further judge is not installed.
     """
     enrolled: list[Enrolled] = []
     faults: list[VqbenchError] = []
@@ -70,7 +72,8 @@ def choose_judges(
             enrolled.append(Enrolled(clip.speaker or "", clip.sha256, embedding))
             advance()
     raise_all(faults)
-    return SpokenWords(recognizer), SpokenVoice(encoder, enrolled)
+    further = further_judges(assignment.further_judges, assignment.teacher, assignment.enrolment)
+    return SpokenWords(recognizer), SpokenVoice(encoder, enrolled), *further
 
 
 def measure_downstream(
@@ -95,7 +98,7 @@ def measure_downstream(
         VqbenchError: a training clip cannot be read, none is left to train on, or a file is damaged.
     """
     progress = Named(progress, record.name)
-    reason = None if tokenizer is None else _obstacle(tokenizer, assignment.teacher)
+    reason = None if tokenizer is None else find_obstacle(tokenizer, assignment.teacher)
     if reason is None:
         try:
             folder = _speak(tokenizer, assignment, cache, progress)
@@ -188,7 +191,7 @@ def _judge(
 ) -> Iterator[tuple[Table, list[Transcript]]]:
     """One table a judge, some utterances at a time."""
     rows: dict[str, dict[str, Row]] = {judge.name: {} for judge in judges}
-    with progress.task("listening", len(assignment.lines)) as advance:
+    with progress.task("listening to speech", len(assignment.lines)) as advance:
         for part in said:
             for judge in judges:
                 rows[judge.name].update(_rows(judge, part, cache))
@@ -220,11 +223,11 @@ def _rows(judge: SpeechJudge, part: Sequence[Heard], cache: Cache) -> Mapping[st
     }
 
 
-def _obstacle(tokenizer: SpeechTokenizer, teacher: Teacher) -> str | None:
+def find_obstacle(tokenizer: SpeechTokenizer, teacher: Teacher) -> str | None:
     """Why a GPT cannot be tuned to a candidate; None where it can."""
     if tokenizer.codebook_size > teacher.vocabulary.n_codes:
         return f"has {tokenizer.codebook_size} codes, where the teacher's GPT can write {teacher.vocabulary.n_codes}"
-    if not math.isclose(tokenizer.token_rate_hz, TOKEN_RATE_HZ):
+    if not follows(tokenizer):
         return f"writes {tokenizer.token_rate_hz:.2f} tokens a second, where the GPT writes {TOKEN_RATE_HZ:.2f}"
     if tokenizer.mel_spec != MelSpec():
         return "reads another mel than the one by which the GPT is told a voice"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from vqbench.engine.cache import Cache
 from vqbench.errors import DataError
 from vqbench.metrics.base import Measured
 from vqbench.results.record import CandidateRecord, Cell, MetricSpec, Table
+from vqbench.results.transcripts import Transcript
 
 Row = Measured | DataError
 """What was measured of a clip, or why nothing was."""
@@ -28,16 +28,6 @@ class Columns(Protocol):
     @property
     def specs(self) -> tuple[MetricSpec, ...]:
         """The figures that its columns are reduced to."""
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """What an ASR heard of one clip from one system, beside the reference; both normalised."""
-
-    candidate: str
-    clip: str
-    reference: str
-    hypothesis: str
 
 
 def known_row(cache: Cache, group: str, key: str) -> Row | None:

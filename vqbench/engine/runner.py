@@ -6,7 +6,6 @@ measured.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,20 +15,21 @@ import torch
 
 from vqbench.audio.griffin_lim import GriffinLim
 from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.candidate import Candidate as CandidateConfig
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
-from vqbench.engine.agreement import answer_question, measure_agreement, pose_question
-from vqbench.engine.assignment import make_assignment
+from vqbench.engine.agreement import Question, answer_question, measure_agreement, pose_question
+from vqbench.engine.assignment import Assignment, make_assignment
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.candidates import check_recipes, prepare_candidate
 from vqbench.engine.downstream import choose_judges, measure_downstream, measure_recordings
+from vqbench.engine.further_judges import further_specs
 from vqbench.engine.groups import Groups
 from vqbench.engine.provenance import choose_device, collect_provenance
 from vqbench.engine.recipes import SourceFinder
-from vqbench.engine.rows import Row, Transcript, finite, keep_row, known_row, make_table
+from vqbench.engine.rows import Row, finite, keep_row, known_row, make_table
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import DataError, VqbenchError, raise_all
-from vqbench.files import write_text
 from vqbench.metrics.base import MetricGroup, Rendering
 from vqbench.metrics.spoken.voice import SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
@@ -47,6 +47,7 @@ from vqbench.results.record import (
     Table,
 )
 from vqbench.results.summary import summarise
+from vqbench.results.transcripts import Transcript
 from vqbench.suite import Suite
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 
@@ -59,6 +60,59 @@ class Outcome:
 
     run: Run
     transcripts: tuple[Transcript, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A suite with all that it needs, found and checked; nothing of it is trained or measured yet.
+
+    Attributes:
+        suite: what is asked for.
+        device: where it is measured.
+        groups: its metric groups of recordings, with their judges.
+        load: what speed is measured with.
+        question: what the teacher is asked to write; None where that is not measured.
+        assignment: what everybody is to learn and to say; likewise.
+        specs: the figures that there will be.
+        rules: what they are held against.
+        clips: the recordings of `data.speech`.
+        bring: of each candidate in order, what gives its tokenizer; a recipe is trained only then.
+    """
+
+    suite: Suite
+    device: torch.device
+    groups: Groups
+    load: Load
+    question: Question | None
+    assignment: Assignment | None
+    specs: tuple[MetricSpec, ...]
+    rules: tuple[GateRule, ...]
+    clips: tuple[Clip, ...]
+    bring: tuple[Callable[[], DVAETokenizer], ...]
+
+
+def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
+    """Finds and checks all that a suite needs. Arguments and errors as for `run_suite`."""
+    check_recipes(suite.candidates)
+    source = str(suite.path or suite.name)
+    device = choose_device(suite.device, source)
+    groups = Groups(suite, device)
+    load = Load(**suite.throughput.model_dump())
+    question = pose_question(suite, device) if "token_agreement" in suite.metrics else None
+    opened = question.teacher if question else None
+    assignment = make_assignment(suite, device, opened) if "downstream" in suite.metrics else None
+    specs = (
+        *(question.specs if question else ()),
+        *groups.specs,
+        *((*SpokenWords.specs, *SpokenVoice.specs) if assignment else ()),
+        *(further_specs(assignment.further_judges) if assignment else ()),
+        *(throughput_specs(load) if "throughput" in suite.metrics else ()),
+    )
+    rules = tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate)
+    check_rules(rules, specs, source)
+    clips = tuple(load_clips(suite.data.speech))
+    bring = _prepare_candidates(suite.candidates, cache, device, progress)
+    return Prepared(suite, device, groups, load, question, assignment, specs, rules, clips, bring)
 
 
 def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[str] = ()) -> Outcome:
@@ -74,28 +128,13 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         VqbenchError: for rules about figures that are not measured, for clips, candidates and judges that cannot be
             loaded; all faults of a kind at once, and before anything is trained or measured.
     """
-    check_recipes(suite.candidates)
-    source = str(suite.path or suite.name)
-    device = choose_device(suite.device, source)
+    ready = prepare_suite(suite, cache, progress)
+    device, groups, question, assignment = ready.device, ready.groups, ready.question, ready.assignment
+    clips, specs = ready.clips, ready.specs
     provenance = collect_provenance(device, suite.path.parent if suite.path else Path.cwd(), list(command))
-    groups = Groups(suite, device)
-    load = Load(**suite.throughput.model_dump())
-    question = pose_question(suite, device) if "token_agreement" in suite.metrics else None
-    opened = question.teacher if question else None
-    assignment = make_assignment(suite, device, opened) if "downstream" in suite.metrics else None
-    specs = [
-        *(question.specs if question else ()),
-        *groups.specs,
-        *((*SpokenWords.specs, *SpokenVoice.specs) if assignment else ()),
-        *(throughput_specs(load) if "throughput" in suite.metrics else ()),
-    ]
-    rules = tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate)
-    check_rules(rules, specs, source)
-    clips = load_clips(suite.data.speech)
     judges = groups.identities
     listeners = assignment and choose_judges(assignment, groups.recognizer, groups.speaker_encoder, cache, progress)
-    vocoder = GriffinLim(MelSpec(), iterations=suite.vocoder.iterations)
-    systems = _systems(suite, cache, vocoder, device, progress)
+    systems = _systems(ready)
 
     tables: list[Table] = []
     transcripts: list[Transcript] = []
@@ -134,7 +173,9 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
     if "throughput" in suite.metrics:
         for system in systems:
             if isinstance(system, Candidate) and (waveforms := _readable_waveforms(clips, system.mel_spec)):
-                tables += measure_throughput(system.record.name, system.tokenizer, waveforms, load, device, progress)
+                tables += measure_throughput(
+                    system.record.name, system.tokenizer, waveforms, ready.load, device, progress
+                )
     interval = IntervalSpec(seed=suite.seed, **suite.interval.model_dump())
     recordings = (*(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips), *written)
     run = Run(
@@ -142,13 +183,13 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
             name=suite.name,
             digest=suite.digest,
             seed=suite.seed,
-            gate=rules,
+            gate=ready.rules,
             min_clips=suite.min_clips,
             allow_unscored=suite.allow_unscored,
         ),
         candidates=tuple(records),
         clips=recordings,
-        metrics=tuple(specs),
+        metrics=specs,
         tables=tuple(tables),
         results=tuple(_results(specs, tables, recordings, interval, progress)),
         interval=interval,
@@ -157,23 +198,31 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
     return Outcome(run, tuple(transcripts))
 
 
-def _systems(suite: Suite, cache: Cache, vocoder: GriffinLim, device: torch.device, progress: Progress) -> list[System]:
-    references: dict[str, System] = {"original": Original(MelSpec()), "vocoded": Vocoded(MelSpec(), vocoder)}
-    systems = [references[name] for name in suite.references]
+def _prepare_candidates(
+    candidates: Sequence[CandidateConfig], cache: Cache, device: torch.device, progress: Progress
+) -> tuple[Callable[[], DVAETokenizer], ...]:
     prepared: list[Callable[[], DVAETokenizer]] = []
     faults: list[VqbenchError] = []
     find = SourceFinder(device, progress)
-    for config in suite.candidates:
+    for config in candidates:
         try:
             prepared.append(prepare_candidate(config, find, cache, device, progress))
         except VqbenchError as error:
             faults.append(error)
     raise_all(faults)
-    for config, bring in zip(suite.candidates, prepared, strict=True):
+    return tuple(prepared)
+
+
+def _systems(ready: Prepared) -> list[System]:
+    iterations = ready.suite.vocoder.iterations
+    vocoder = GriffinLim(MelSpec(), iterations)
+    references: dict[str, System] = {"original": Original(MelSpec()), "vocoded": Vocoded(MelSpec(), vocoder)}
+    systems = [references[name] for name in ready.suite.references]
+    for config, bring in zip(ready.suite.candidates, ready.bring, strict=True):
         tokenizer = bring()
         # A candidate with a front end of its own is vocoded from its own mel.
-        own = vocoder if tokenizer.mel_spec == MelSpec() else GriffinLim(tokenizer.mel_spec, suite.vocoder.iterations)
-        systems.append(Candidate(config.name, config.source, tokenizer, own, device, config.family))
+        own = vocoder if tokenizer.mel_spec == MelSpec() else GriffinLim(tokenizer.mel_spec, iterations)
+        systems.append(Candidate(config.name, config.source, tokenizer, own, ready.device, config.family))
     return systems
 
 
@@ -264,9 +313,3 @@ def _readable_waveforms(clips: Sequence[Clip], mel_spec: MelSpec) -> list[torch.
         except DataError:
             continue  # it is named as unscored by every other metric
     return waveforms
-
-
-def write_transcripts(transcripts: Sequence[Transcript], folder: Path) -> None:
-    """Writes `transcripts.jsonl`: what was heard, one clip of one system a line."""
-    lines = [json.dumps(vars(transcript), ensure_ascii=False) for transcript in transcripts]
-    write_text(folder / "transcripts.jsonl", "".join(f"{line}\n" for line in lines))

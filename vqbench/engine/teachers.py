@@ -74,7 +74,7 @@ def official_teacher(checkpoints: OfficialCheckpoints, device: torch.device) -> 
     """
     checkpoints.check()
     text = TextEncoder()
-    keep = _memory_bytes(device) >= _ROOMY_BYTES
+    keep = memory_bytes(device) >= _ROOMY_BYTES
     weights = checkpoints.digest()
     decides = {
         "weights": weights,
@@ -177,7 +177,8 @@ def new_sentences(written: str, n: int, seed: int, setting: str, known: Iterable
     return found
 
 
-def _memory_bytes(device: torch.device) -> int:
+def memory_bytes(device: torch.device) -> int:
+    """All memory that there is on a device, used or not; 0 where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:

@@ -32,8 +32,8 @@ def checked_waveform(waveform: np.ndarray | torch.Tensor, where: str) -> np.ndar
     return samples.astype(np.float32)
 
 
-def import_judge(module: str, purpose: str) -> ModuleType:
-    """Imports a package that a judge stands on, late, because it is heavy.
+def import_judge(module: str, purpose: str, extra: str = "bench") -> ModuleType:
+    """Imports a package that a judge stands on and an extra brings, late, because it is heavy.
 
     Raises:
         MissingExtraError: where it is not installed.
@@ -41,7 +41,7 @@ def import_judge(module: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or module, "bench", purpose) from error
+        raise MissingExtraError(error.name or module, extra, purpose) from error
 
 
 def judge_device(device: torch.device | str) -> torch.device:

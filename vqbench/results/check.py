@@ -100,8 +100,10 @@ def _faults_of_metric(spec: MetricSpec, table: Table) -> Iterator[ResultError]:
             yield ResultError(f"has {len(column)} cells for {len(table.row_ids)} rows", where=where)
         elif reduction.cell == "codes":
             yield from _faults_of_codes(table, column, where)
-        elif reduction.cell == "scores":
+        elif reduction.cell in ("scores", "vectors"):
             yield from _faults_of_scores(table, column, where)
+            if reduction.cell == "vectors" and len({len(cell) for cell in column if isinstance(cell, tuple)}) > 1:
+                yield ResultError("holds vectors of several lengths", where=where)
         else:
             yield from _faults_of_numbers(table, column, where)
 

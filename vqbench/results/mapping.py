@@ -5,6 +5,7 @@ Written out here, because a validation library would take longer to import than 
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 from collections.abc import Mapping
@@ -101,6 +102,8 @@ def _tuple(kind: Any, plain: Any, place: str) -> tuple[Any, ...]:
     if not isinstance(plain, list):
         raise _wrong(plain, place, "a list")
     if kind is int and set(map(type, plain)) <= {int}:  # the codes of a clip: many, and checked at once
+        return tuple(plain)
+    if kind is float and set(map(type, plain)) <= {float} and all(map(math.isfinite, plain)):  # likewise a vector
         return tuple(plain)
     return tuple(from_plain(kind, item, f"{place}[{index}]") for index, item in enumerate(plain))
 

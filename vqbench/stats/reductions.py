@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from vqbench.stats.bootstrap import WeightedStatistic
+from vqbench.stats.energy import energy_distance
 from vqbench.stats.estimate import Array, Indices, Statistic
 from vqbench.stats.information import (
     InformationFigure,
@@ -50,7 +51,8 @@ class Reduction:
     Attributes:
         build: columns, constants → a statistic.
         n_columns: how many columns it takes.
-        cell: what stands in them: numbers, tuples of codes, or tuples of the scores of a row's trials.
+        cell: what stands in them: numbers, tuples of codes, tuples of the scores of a row's trials, or vectors, which
+            are of one length within a column.
         constants: the constants that it needs.
         span: the values that are possible at all; an interval is cut to them.
         limits: what the figure is out of.
@@ -58,7 +60,7 @@ class Reduction:
 
     build: Callable[[Sequence[Column], Constants], Statistic]
     n_columns: int
-    cell: Literal["number", "codes", "scores"] = "number"
+    cell: Literal["number", "codes", "scores", "vectors"] = "number"
     constants: tuple[str, ...] = ()
     span: tuple[float, float] = (-math.inf, math.inf)
     limits: Limits | None = None
@@ -187,6 +189,10 @@ def _pooled(statistic: Callable[..., Statistic], n_columns: int = 1, **more: Any
     return Reduction(build, n_columns, "scores", **more)
 
 
+def _energy(columns: Sequence[Column], constants: Constants) -> Statistic:
+    return energy_distance(*cast("Sequence[Scores]", columns))
+
+
 def _usage(
     transform: Transform,
     finish: Callable[[Constants], Finish],
@@ -248,6 +254,7 @@ REDUCTIONS: Mapping[str, Reduction] = {
     "pooled_mean": _pooled(pooled_mean),
     "pooled_p95": _pooled(lambda scores: pooled_quantile(scores, 0.95)),
     "equal_error_rate": _pooled(equal_error_rate, 2, span=(0.0, 1.0)),
+    "energy_distance": Reduction(_energy, 2, "vectors"),
     "entropy": _usage(count_log2_count, lambda c: plug_in_entropy, _entropy_limits),
     "entropy_corrected": _usage(count_grassberger, lambda c: corrected_entropy, _entropy_limits),
     "perplexity": _usage(
@@ -294,6 +301,8 @@ largest of the ratios, and at which offset it is.
 
 Of columns of scores, any number of trials a row: pooled_mean and pooled_p95, of all trials; equal_error_rate, of
 columns (genuine, impostors).
+
+Of columns of vectors: energy_distance, of columns (points, from_reference), the latter of one number each.
 
 Of one column of codes: entropy (bits, plug-in) and entropy_corrected (bits, Grassberger); perplexity (2**entropy);
 share_used (distinct codes / codebook_size), dead (1 - share_used) and dead_codes (how many were never used);

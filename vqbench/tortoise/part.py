@@ -30,6 +30,10 @@ class Part(Generic[Model]):
             self._kept = model
         yield model
 
+    def release(self) -> None:
+        """Lets go of a model that is kept; it is loaded again when it is next needed."""
+        self._kept = None
+
     def another(self, load: Callable[[], Model]) -> Part[Model]:
         """Another model that takes this one's place; kept in memory where this one is."""
         return Part(load, self._keep)

@@ -139,6 +139,16 @@ def tuned_teacher(teacher: Teacher, weights: Path) -> Teacher:
     return replace(teacher, name=f"{teacher.name}, tuned", digest=digest, gpt=teacher.gpt.another(load))
 
 
+def clips_that_fit(clips: Sequence[Clip], most_s: float) -> list[Clip]:
+    """Those that a GPT which can write so many seconds can be tuned on."""
+    return [clip for clip in clips if clip.duration_s < most_s]
+
+
+def is_held_out(clip: Clip, validation_share: float) -> bool:
+    """Whether a clip is validated with, by a hash of its sentence."""
+    return split_of(f"validation: {clip.text}", validation_share) == "test"
+
+
 def _speech(
     config: FinetuneConfig,
     teacher: Teacher,
@@ -150,9 +160,9 @@ def _speech(
     """The clips that the GPT can read, tokenised, those that are held out last."""
     require_transcripts(clips)
     most_s = max_tokens / tokenizer.token_rate_hz
-    fitting = [clip for clip in clips if clip.duration_s < most_s]
+    fitting = clips_that_fit(clips, most_s)
     # Held out by sentence, as of pairs: what somebody else says in training is not held out.
-    held_out = [split_of(f"validation: {clip.text}", config.validation_share) == "test" for clip in fitting]
+    held_out = [is_held_out(clip, config.validation_share) for clip in fitting]
     if all(held_out):
         raise DataError(
             f"no clip is left to fine-tune on: {len(clips)} clips, {len(clips) - len(fitting)} of them longer than the "

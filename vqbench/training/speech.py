@@ -143,6 +143,13 @@ def load_speech(path: Path) -> Speech:
     )
 
 
+def draw_like_length(n: int, size: int, generator: torch.Generator) -> Tensor:
+    """Draws a batch of `n` utterances that are sorted by length: places, (size,) int64, not far apart."""
+    window = min(n, 16 * size)
+    first = int(torch.randint(n - window + 1, (1,), generator=generator))
+    return first + torch.randperm(window, generator=generator)[:size]
+
+
 class Batches:
     """Draws batches of utterances of like length, with some training recording of each one's speaker beside it."""
 
@@ -159,10 +166,7 @@ class Batches:
 
     def draw(self, generator: torch.Generator) -> tuple[list[int], int]:
         """Training utterances, each equally likely but for the shortest and longest, and the phase of their codes."""
-        n = len(self._by_length)
-        window = min(n, 16 * self.size)
-        first = int(torch.randint(n - window + 1, (1,), generator=generator))
-        rows = self._by_length[first + torch.randperm(window, generator=generator)[: self.size]]
+        rows = self._by_length[draw_like_length(len(self._by_length), self.size, generator)]
         return rows.tolist(), int(torch.randint(len(self.speech.codes), (1,), generator=generator))
 
     def validation(self) -> list[int]:
