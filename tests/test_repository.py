@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from vqbench.data.source import POCKET
 from vqbench.engine.candidates import check_recipes
+from vqbench.errors import ManyErrors
 from vqbench.pocket.assets import load_true_tokenizer
 from vqbench.results.store import load_run
 from vqbench.suite import load_suite
@@ -56,7 +58,14 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("corpus/manifest.jsonl", "pocket/corpus/manifest.jsonl", "recordings.jsonl", "sentences.txt"):
         (tmp_path / "trainings" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "trainings" / name).touch()
+    for name in ("tortoise/dvae.pth", "candidate.safetensors"):
+        (tmp_path / "checkpoints" / name).touch()
     return tmp_path
+
+
+def is_for_official_weights(path: Path) -> bool:
+    """Whether only who has TorToiSe's published checkpoints can run a suite: nobody has, where this is tested."""
+    return yaml.safe_load(path.read_text(encoding="utf-8")).get("teacher", POCKET) != POCKET
 
 
 @pytest.mark.parametrize("name", ["pocket", "quick"])
@@ -72,18 +81,33 @@ def test_the_baseline_of_a_suite_is_of_its_candidates(name: str, checkout: Path)
             assert load_true_tokenizer().digest == digests[candidate.name]
         elif candidate.checkpoint is not None:
             assert load_tokenizer(candidate.checkpoint, candidate.mel_norms).digest == digests[candidate.name]
-    assert not any(table.unscored for table in baseline.tables if not table.group.startswith("throughput"))
+    # What never learnt anything may leave the GPT silent, and silence has no voice.
+    heard = [table for table in baseline.tables if (table.candidate, table.group) != ("untrained", "downstream.voice")]
+    assert not any(table.unscored for table in heard if not table.group.startswith("throughput"))
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_every_suite_has_its_report(path: Path) -> None:
-    assert (ROOT / "reports" / f"{path.stem}.md").exists()
+    assert is_for_official_weights(path) or (ROOT / "reports" / f"{path.stem}.md").exists()
 
 
 def test_ci_gates_every_suite_that_has_a_gate(checkout: Path) -> None:
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
     gated = set(re.findall(r"^gate_suite (\S+)$", script, re.MULTILINE))
-    assert gated == {path.stem for path in SUITES if load_suite(checkout / "suites" / path.name).gate}
+    ours = [path for path in SUITES if not is_for_official_weights(path)]
+    assert gated == {path.stem for path in ours if load_suite(checkout / "suites" / path.name).gate}
+
+
+def test_the_release_suite_names_all_that_must_be_brought(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    shutil.copytree(ROOT / "suites", tmp_path / "suites")
+    path = tmp_path / "suites/release.yaml"
+    with pytest.raises(ManyErrors) as caught:
+        load_suite(path)
+    text = path.read_text(encoding="utf-8")
+    asked = set(re.findall(r"^# {3}(\.\./\S+)", text, re.MULTILINE))
+    missing = {found for error in caught.value.errors for found in re.findall(r"'(\.\./[^']+)'", error.problem)}
+    assert missing == asked | {"../checkpoints/tortoise/dvae.pth"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)

@@ -32,6 +32,9 @@ def run(
         typer.Option("--baseline", "-b", help="Gate against this baseline: a name in baselines/, or a path."),
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Measure every clip anew.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the suite, estimate time, memory and disk; run and keep nothing.")
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Print every metric, not the headline ones.")] = False,
     as_json: console.AsJson = False,
     quiet: console.Quiet = False,
@@ -44,27 +47,38 @@ def run(
     """
     from vqbench.engine.cache import Cache, default_cache_folder
     from vqbench.errors import ConfigError
-    from vqbench.files import require_writable
+    from vqbench.files import require_writable, write_text
     from vqbench.report import documents, terminal
+    from vqbench.report.transcripts import transcripts_markdown
     from vqbench.results.gate import gate_if_possible
     from vqbench.results.selection import load_baseline
     from vqbench.results.store import RESULT_FILE, save_run
+    from vqbench.results.transcripts import save_transcripts
     from vqbench.suite import load_suite, select
 
     wanted = select(load_suite(suite), candidate or [], metric or [])
     against = load_baseline(baseline, wanted.baseline)
     if baseline is not None and not wanted.gate:
         raise ConfigError("a baseline was given, but there is no rule to gate on", where=str(suite))
+    if dry_run:
+        console.note(f"suite {wanted.name}, candidates: {len(wanted.candidates)}; loading torch …", quiet=quiet)
+        from vqbench.engine.rehearsal import rehearse
+        from vqbench.report.estimate import estimate_json, estimate_tables
+
+        estimate = rehearse(wanted, console.progress(quiet))
+        console.answer(estimate_json(estimate)) if as_json else console.answer(*estimate_tables(estimate))
+        return
     folder = output or Path("runs") / f"{wanted.name}-{datetime.now():%Y%m%d-%H%M%S}"
     require_writable(folder / RESULT_FILE)
     cache = Cache(default_cache_folder(), read=not no_cache)
 
     console.note(f"suite {wanted.name}, candidates: {len(wanted.candidates)}; loading torch …", quiet=quiet)
-    from vqbench.engine.runner import run_suite, write_transcripts
+    from vqbench.engine.runner import run_suite
 
     outcome = run_suite(wanted, cache, console.progress(quiet), ["vqbench", *sys.argv[1:]])
     save_run(outcome.run, folder)
-    write_transcripts(outcome.transcripts, folder)
+    save_transcripts(outcome.transcripts, folder)
+    write_text(folder / "transcripts.md", transcripts_markdown(outcome.run, outcome.transcripts))
     verdict = gate_if_possible(outcome.run, against)
     if as_json:
         console.answer(documents.run_json(outcome.run, verdict))
