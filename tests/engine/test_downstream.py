@@ -21,7 +21,7 @@ from tiny_teacher import VOCABULARY, make_teacher
 from vqbench.audio.io import file_digest, load_waveform, save_waveform
 from vqbench.audio.mel import MelSpec
 from vqbench.data.corpora import corpus_clips, load_clips
-from vqbench.data.manifest import Clip, verify, write_manifest
+from vqbench.data.manifest import Clip, read_manifest, verify, write_manifest
 from vqbench.downstream import DownstreamConfig
 from vqbench.engine import assignment as assignments
 from vqbench.engine import downstream, speaking
@@ -281,7 +281,7 @@ def count_speaking(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_damaged_shard_is_said_again(
     damage: str, assignment: Assignment, deaf: Judges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speaking, "_PER_SHARD", 2)
+    monkeypatch.setattr(speaking, "PER_SHARD", 2)
     cache = Cache(tmp_path)
     before = measure(None, assignment, deaf, cache)
     (folder,) = spoken_folders(cache)
@@ -302,7 +302,7 @@ def test_a_damaged_shard_is_said_again(
 def test_killed_among_the_sentences_it_goes_on_there(
     assignment: Assignment, deaf: Judges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speaking, "_PER_SHARD", 2)
+    monkeypatch.setattr(speaking, "PER_SHARD", 2)
     unbroken = measure(None, assignment, deaf, Cache(tmp_path / "unbroken"))
     cache = Cache(tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
@@ -659,6 +659,8 @@ def test_recordings_are_judged_once(recorded: Suite, cache: Cache, monkeypatch: 
     before = run_suite(recorded, cache, Silent())
     monkeypatch.setattr("vqbench.judges.faster_whisper.FasterWhisper.transcribe", refuse)
     monkeypatch.setattr(SpeakerEncoder, "embed", refuse)
+    # Nor are they read or vocoded again to be judged.
+    monkeypatch.setattr(downstream, "read_recording", refuse)
     assert run_suite(recorded, cache, Silent()).run.tables == before.run.tables
 
 
@@ -673,13 +675,36 @@ def test_a_recording_that_cannot_be_heard_is_named(
     tables = measure_recordings(Original(MelSpec()), broken, judges, Cache(tmp_path / "cache"), Silent())
     for table, _ in tables:
         assert [*table.unscored] == [first]
+        assert "damaged.wav" not in table.unscored[first] and "spoken" not in table.unscored[first]
         assert len(table.row_ids) == 3
+
+
+def test_recordings_of_the_sentences_that_have_no_voice_are_not_compared_with(
+    recorded: Suite, project: Path, recognizer: SpeechRecognizer, encoder: SpeakerEncoder, tmp_path: Path
+) -> None:
+    asked = make_assignment(recorded, torch.device("cpu"), make_teacher())
+    save_waveform(tmp_path / "silent.flac", torch.zeros(22_050), 22_050)
+    silent = verify(Clip("silent", tmp_path / "silent.flac", "", 0.0, speaker="train_mouse"))
+    with_silence = replace(asked, enrolment=(*asked.enrolment, silent))
+    cache = Cache(tmp_path / "cache")
+    judges = choose_judges(with_silence, recognizer, encoder, cache, Silent())
+    assert judges[1].identity == choose_judges(asked, recognizer, encoder, cache, Silent())[1].identity
+    of_kennard = tuple(clip for clip in asked.enrolment if clip.speaker == "train_kennard")
+    with pytest.raises(DataError, match="silent"):
+        choose_judges(replace(asked, enrolment=(*of_kennard, silent)), recognizer, encoder, cache, Silent())
+
+
+def test_what_was_compared_and_counted_is_in_the_provenance(assignment: Assignment, judges: Judges) -> None:
+    told = assignment.identity(judges)
+    assert told["downstream"]["cut_off"] == [2, 0.25]  # type: ignore[index]
+    assert told["downstream.voice"]["enrolment"] == len(assignment.enrolment)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
     ("manifest", "n", "said"),
     [
         ("clips.jsonl", 4, "4 sentences are those of downstream.finetune.data, too, e.g. that of train_kennard-0"),
+        ("otherwise.jsonl", 4, "4 sentences are those of downstream.finetune.data, too"),
         ("recorded.jsonl", 40, "[0-9]+ of [0-9]+ clips have a transcript and a speaker whose voice is taken"),
         ("strangers.jsonl", 2, "0 of 2 clips have a transcript and a speaker"),
     ],
@@ -688,6 +713,9 @@ def test_sentences_of_recordings_must_be_new_and_there(
     recorded: Suite, project: Path, manifest: str, n: int, said: str
 ) -> None:
     write_manifest(project / "strangers.jsonl", [c for c in corpus_clips("tortoise-voices") if c.speaker == "lj"])
+    # The same words, whatever their case and punctuation, are the same sentence.
+    clips = read_manifest(project / "clips.jsonl")
+    write_manifest(project / "otherwise.jsonl", [replace(c, text=(c.text or "").upper()[:-1] + " !") for c in clips])
     suite = suite_of(project, {"sentences": None, "n": n, "enrolment": None}, data={"speech": {"manifest": manifest}})
     with pytest.raises(DataError, match=said):
         make_assignment(suite, torch.device("cpu"), make_teacher())

@@ -62,6 +62,15 @@ def test_who_was_not_scored_says_why() -> None:
     assert "| fair | | *not scored: the utterance is \\*silent\\** |" in text
 
 
+def test_a_clip_that_nobody_was_scored_on_is_there_too() -> None:
+    run = make_run()
+    other = Table("good", "codebook", (), {}, unscored={"clip001": "no codes"})
+    for group, listed in (("speech", True), ("codebook", False)):
+        table = replace(other, group=group)
+        text = transcripts_markdown(replace(run, tables=(table,)), [])
+        assert ("## clip001" in text) is listed
+
+
 def test_machines_read_one_a_line(tmp_path: Path) -> None:
     save_transcripts([Transcript("good", "a", "wanted", "heard"), Transcript("fair", "a", "wanted", "£5")], tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "transcripts.jsonl").read_text(encoding="utf-8").splitlines()]

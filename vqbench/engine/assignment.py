@@ -23,6 +23,7 @@ from vqbench.errors import DataError, VqbenchError, raise_all
 from vqbench.metrics.spoken.base import CLIP_SET, SpeechJudge
 from vqbench.results.record import CandidateRecord, ClipRecord
 from vqbench.suite import Suite
+from vqbench.tortoise.pair_generation import plain_words
 from vqbench.tortoise.teacher import Teacher
 from vqbench.training.settings import FinetuneConfig
 from vqbench.training.trainer import TRAINER_VERSION
@@ -38,6 +39,7 @@ class Assignment:
         clips: on what.
         voices: recordings that tell the teacher its voices.
         enrolment: recordings of the same speakers that what is spoken is compared with.
+        named_enrolment: whether the suite names them, so that each must be fit for that.
         lines: what is said.
         recordings: of each line the speaker's own recording, by the line's id; none where the sentences are others.
         k: tries of the GPT for each, of which CLVP chooses.
@@ -50,6 +52,7 @@ class Assignment:
     clips: tuple[Clip, ...]
     voices: tuple[Clip, ...]
     enrolment: tuple[Clip, ...]
+    named_enrolment: bool
     lines: tuple[Line, ...]
     recordings: Mapping[str, Clip]
     k: int
@@ -99,11 +102,8 @@ class Assignment:
             "training_clips": len(self.clips),
             "k": self.k,
             "enrolment_that_told_the_voices": sum(clip.sha256 in told for clip in self.enrolment),
-            # Which recordings a judge compares with is too long to be read.
-            **{
-                judge.name: {key: len(v) if isinstance(v, list) else v for key, v in judge.identity.items()}
-                for judge in judges
-            },
+            "enrolment": len(self.enrolment),
+            **{judge.name: dict(map(_shortened, judge.identity.items())) for judge in judges},
         }
 
 
@@ -154,12 +154,19 @@ def make_assignment(suite: Suite, device: torch.device, opened: Teacher | None) 
         tuple(clips),
         tuple(voices),
         tuple(enrolment),
+        config.enrolment is not None,
         tuple(lines),
         recordings,
         config.k,
         suite.seed,
         config.judges,
     )
+
+
+def _shortened(item: tuple[str, object]) -> tuple[str, object]:
+    """Which recordings a judge compares with is too long to be read, so that it is told how many they are."""
+    key, value = item
+    return (key, len(value)) if key in ("enrolment", "recordings") and isinstance(value, list) else item
 
 
 def _own_sentences(speech: Sequence[Clip], speakers: Sequence[str], n: int, known: Sequence[str]) -> list[Clip]:
@@ -176,7 +183,8 @@ def _own_sentences(speech: Sequence[Clip], speakers: Sequence[str], n: int, know
         turns[clip.id] = so_far[clip.speaker]
         so_far[clip.speaker] += 1
     chosen = sorted(found, key=lambda clip: turns[clip.id])[:n]
-    if learnt := [clip for clip in chosen if clip.text in set(known)]:
+    barred = {plain_words(text) for text in known}
+    if learnt := [clip for clip in chosen if plain_words(clip.text or "") in barred]:
         problem = f"{len(learnt)} sentences are those of downstream.finetune.data, too, e.g. that of {learnt[0].id}"
         raise DataError(problem, where=place, expected="sentences that the GPT is not tuned on", fix=fix)
     return chosen

@@ -6,20 +6,21 @@ hears the same recordings, and a killed run goes on in the middle of a training 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.data.manifest import Clip
 from vqbench.engine.agreement import TOKEN_RATE_HZ, follows
 from vqbench.engine.assignment import Assignment, content_of
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.further_judges import further_judges
-from vqbench.engine.rows import Row, make_table, rows_by_content
-from vqbench.engine.speaking import read_lines, speak_lines
+from vqbench.engine.rows import Row, finite, keep_row, known_row, make_table
+from vqbench.engine.speaking import Recorded, read_lines, speak_lines
 from vqbench.engine.systems import System, read_recording
 from vqbench.engine.teachers import listen
 from vqbench.errors import DataError, DivergedError, VqbenchError, raise_all
@@ -39,8 +40,41 @@ from vqbench.training.finetune import finetune_gpt, tuned_teacher
 
 _AT_ONCE = 16
 
-Heard = tuple[str, Spoken | str, Mapping[str, object]]
-"""A line's id; what was said of it, or why nothing was; and what decides that, so that judges know it again."""
+
+@dataclass(frozen=True)
+class _Utterance:
+    """What somebody says of a line, known by all that decides it before it is heard.
+
+    Attributes:
+        line_id: of the line.
+        text: what is to be said.
+        speaker: in whose voice.
+        finished: whether it was ended where it should be.
+        recording: sha256 of the speaker's own recording of the sentence, where there is one.
+        decides: whose sound it is.
+        hear: brings the sound; a DataError says why there is none.
+    """
+
+    line_id: str
+    text: str
+    speaker: str
+    finished: bool
+    recording: str | None
+    decides: Mapping[str, object]
+    hear: Callable[[], Spoken | DataError]
+
+    def key(self, judge: SpeechJudge) -> str:
+        """Names what a judge makes of it."""
+        return content_key(
+            {
+                "identity": dict(judge.identity),
+                **self.decides,
+                "text": self.text,
+                "speaker": self.speaker,
+                "finished": self.finished,
+                "own": self.recording,
+            }
+        )
 
 
 def choose_judges(
@@ -48,11 +82,14 @@ def choose_judges(
 ) -> tuple[SpeechJudge, ...]:
     """Who listens, with the recordings that they compare with.
 
+    Recordings that cannot be read or have no voice are left out, unless the suite names them to be compared with.
+
     Raises:
-        DataError: a recording cannot be read, or has no voice (several: ManyErrors).
+        DataError: one that the suite names is left out (several: ManyErrors), or none is left of a speaker.
         MissingExtraError: the package of a further judge is not installed.
     """
     enrolled: list[Enrolled] = []
+    compared: list[Clip] = []
     faults: list[VqbenchError] = []
     with progress.task("listening to enrolment", len(assignment.enrolment)) as advance:
         for clip in assignment.enrolment:
@@ -70,9 +107,12 @@ def choose_judges(
             if known is None:
                 cache.put("enrolled", key, {"embedding": [float(value) for value in embedding]})
             enrolled.append(Enrolled(clip.speaker or "", clip.sha256, embedding))
+            compared.append(clip)
             advance()
-    raise_all(faults)
-    further = further_judges(assignment.further_judges, assignment.teacher, assignment.enrolment)
+    lacking = {line.speaker for line in assignment.lines} - {one.speaker for one in enrolled}
+    if assignment.named_enrolment or lacking:
+        raise_all(faults)
+    further = further_judges(assignment.further_judges, assignment.teacher, compared)
     return SpokenWords(recognizer), SpokenVoice(encoder, enrolled), *further
 
 
@@ -109,14 +149,7 @@ def measure_downstream(
             yield make_table(record, judge, {line.id: DataError(reason) for line in assignment.lines})
         return
     said = (
-        [
-            (
-                one.line.id,
-                one.spoken if isinstance(one.spoken, str) else _with_recording(assignment, one.line.id, one.spoken),
-                {"recording": one.sha256},
-            )
-            for one in recorded
-        ]
+        [_spoken(one, assignment.recordings.get(one.line.id)) for one in recorded]
         for recorded in read_lines(folder, assignment.lines)
     )
     yield from _judge(record, said, assignment, judges, cache, progress)
@@ -135,27 +168,38 @@ def measure_recordings(
         progress: shows how far it is.
     """
     front_end = MelFrontEnd(system.mel_spec)
+    said = [_recorded(line_id, clip, system, front_end) for line_id, clip in assignment.recordings.items()]
+    parts = (said[at : at + _AT_ONCE] for at in range(0, len(said), _AT_ONCE))
+    yield from _judge(system.record, parts, assignment, judges, cache, Named(progress, system.record.name))
 
-    def say(line_id: str) -> Heard:
-        clip = assignment.recordings[line_id]
-        decides = {"recording": clip.sha256, "system": dict(system.identity)}
+
+def _spoken(said: Recorded, recording: Clip | None) -> _Utterance:
+    own = None if recording is None else recording.sha256
+    spoken = (
+        DataError(f"nothing could be spoken: {said.spoken}")
+        if isinstance(said.spoken, str)
+        else replace(said.spoken, recording=own)
+    )
+    finished = isinstance(spoken, Spoken) and spoken.finished
+    decides = {"recording": said.sha256}
+    return _Utterance(said.line.id, said.line.text, said.line.speaker, finished, own, decides, lambda: spoken)
+
+
+def _recorded(line_id: str, clip: Clip, system: System, front_end: MelFrontEnd) -> _Utterance:
+    text, speaker = clip.text or "", clip.speaker or ""
+
+    def hear() -> Spoken | DataError:
         try:
             (rendering,) = system.render([read_recording(clip, front_end)])
         except DataError as error:
-            return line_id, error.problem, decides
+            return error
         if isinstance(rendering, DataError):
-            return line_id, rendering.problem, decides
-        spoken = Spoken(clip.text or "", clip.speaker or "", rendering.waveform_hat, system.mel_spec.sample_rate_hz)
-        return line_id, _with_recording(assignment, line_id, spoken), decides
+            return rendering
+        rate_hz = system.mel_spec.sample_rate_hz
+        return Spoken(text, speaker, rendering.waveform_hat, rate_hz, recording=clip.sha256)
 
-    ids = [line.id for line in assignment.lines]
-    said = ([say(line_id) for line_id in ids[at : at + _AT_ONCE]] for at in range(0, len(ids), _AT_ONCE))
-    yield from _judge(system.record, said, assignment, judges, cache, Named(progress, system.record.name))
-
-
-def _with_recording(assignment: Assignment, line_id: str, spoken: Spoken) -> Spoken:
-    clip = assignment.recordings.get(line_id)
-    return spoken if clip is None else replace(spoken, recording=clip.sha256)
+    decides = {"recording": clip.sha256, "system": dict(system.identity)}
+    return _Utterance(line_id, text, speaker, True, clip.sha256, decides, hear)
 
 
 def _speak(tokenizer: SpeechTokenizer | None, assignment: Assignment, cache: Cache, progress: Progress) -> Path:
@@ -183,7 +227,7 @@ def _speak(tokenizer: SpeechTokenizer | None, assignment: Assignment, cache: Cac
 
 def _judge(
     record: CandidateRecord,
-    said: Iterable[Sequence[Heard]],
+    said: Iterable[Sequence[_Utterance]],
     assignment: Assignment,
     judges: Sequence[SpeechJudge],
     cache: Cache,
@@ -193,34 +237,35 @@ def _judge(
     rows: dict[str, dict[str, Row]] = {judge.name: {} for judge in judges}
     with progress.task("listening to speech", len(assignment.lines)) as advance:
         for part in said:
+            heard: dict[str, Spoken | DataError] = {}
             for judge in judges:
-                rows[judge.name].update(_rows(judge, part, cache))
+                rows[judge.name].update(_rows(judge, part, heard, cache))
             advance(len(part))
     for judge in judges:
         yield make_table(record, judge, rows[judge.name])
 
 
-def _rows(judge: SpeechJudge, part: Sequence[Heard], cache: Cache) -> Mapping[str, Row]:
-    heard = {line_id: (spoken, decides) for line_id, spoken, decides in part if isinstance(spoken, Spoken)}
-    keys = [
-        content_key(
-            {
-                "identity": dict(judge.identity),
-                **decides,
-                "text": spoken.text,
-                "speaker": spoken.speaker,
-                "finished": spoken.finished,
-                "own": spoken.recording,
-            }
-        )
-        for spoken, decides in heard.values()
-    ]
-    measured = rows_by_content(cache, judge.name, [spoken for spoken, _ in heard.values()], keys, judge.measure)
-    rows: dict[str, Row] = dict(zip(heard, measured, strict=True))
-    return {
-        line_id: DataError(f"nothing could be spoken: {spoken}") if isinstance(spoken, str) else rows[line_id]
-        for line_id, spoken, _ in part
-    }
+def _rows(
+    judge: SpeechJudge, part: Sequence[_Utterance], heard: dict[str, Spoken | DataError], cache: Cache
+) -> dict[str, Row]:
+    """A row an utterance; only what is not known is heard, and by all judges together once."""
+    rows: dict[str, Row] = {}
+    missing: list[tuple[_Utterance, str, Spoken]] = []
+    for one in part:
+        key = one.key(judge)
+        row = known_row(cache, judge.name, key)
+        if row is None:
+            sound = heard.get(one.line_id) or heard.setdefault(one.line_id, one.hear())
+            if isinstance(sound, Spoken):
+                missing.append((one, key, sound))
+                continue
+            row = sound
+        rows[one.line_id] = row
+    fresh = judge.measure([sound for _, _, sound in missing]) if missing else []
+    for (one, key, _), row in zip(missing, map(finite, fresh), strict=True):
+        rows[one.line_id] = row
+        keep_row(cache, judge.name, key, row)
+    return {one.line_id: rows[one.line_id] for one in part}
 
 
 def find_obstacle(tokenizer: SpeechTokenizer, teacher: Teacher) -> str | None:

@@ -25,7 +25,8 @@ from vqbench.engine.cache import Cache, default_cache_folder
 from vqbench.engine.downstream import find_obstacle
 from vqbench.engine.provenance import collect_provenance
 from vqbench.engine.recipes import SourceFinder
-from vqbench.engine.runner import Prepared, prepare_suite, run_suite
+from vqbench.engine.runner import CLIPS_AT_ONCE, Prepared, prepare_suite, run_suite
+from vqbench.engine.speaking import PER_SHARD
 from vqbench.engine.teachers import memory_bytes
 from vqbench.engine.workload import (
     FINETUNE,
@@ -34,7 +35,7 @@ from vqbench.engine.workload import (
     LISTENING,
     PAIRS,
     SPEAKING,
-    Contender,
+    Entrant,
     Workload,
     training_clips,
 )
@@ -48,7 +49,7 @@ from vqbench.training.recipe import VQVAE_PHASES, Recipe, load_recipe
 from vqbench.training.speech import draw_like_length
 from vqbench.training.trainer import train
 
-CLIPS = 16
+CLIPS = max(CLIPS_AT_ONCE, PER_SHARD)
 """Recordings that are rehearsed, and sentences: as many as a run takes at once."""
 
 STEPS = 4
@@ -84,16 +85,16 @@ def rehearse(suite: Suite, progress: Progress) -> Estimate:
         folder = Path(name)
         cache = Cache(folder / "cache")
         ready = prepare_suite(suite, cache, progress)
-        contenders, stand_ins, untold = _contenders(ready, cache, progress)
+        entrants, stand_ins, untold = _entrants(ready, cache, progress)
         opening_s = time.perf_counter() - began_s
-        chosen = _chosen(ready, contenders)
+        chosen = _chosen(ready, entrants)
         config = stand_ins.get(chosen.name) or next(c for c in suite.candidates if c.name == chosen.name)
         max_tokens = _max_tokens(ready)
         small = _miniature(ready, chosen, config, max_tokens, folder)
 
         keeper, cuda = Timekeeper(progress, _resident_bytes), _Cuda(ready.device)
         run = run_suite(small.suite, cache, keeper).run
-        workload = Workload(ready, contenders, chosen.name, max_tokens, *_shares(ready, chosen, small, max_tokens))
+        workload = Workload(ready, entrants, chosen.name, max_tokens, *_shares(ready, chosen, small, max_tokens))
         stages = stages_of(workload.work, keeper.tasks)
         disk = _disk(cache.folder, workload, keeper)
         host_more, device_more = _recordings_bytes(workload, small, run)
@@ -115,26 +116,26 @@ def rehearse(suite: Suite, progress: Progress) -> Estimate:
     )
 
 
-def _contenders(
+def _entrants(
     ready: Prepared, cache: Cache, progress: Progress
-) -> tuple[list[Contender], dict[str, CandidateConfig], list[str]]:
+) -> tuple[list[Entrant], dict[str, CandidateConfig], list[str]]:
     """All candidates; in place of those that are trained in the run, untrained ones; and what this leaves out."""
-    contenders, stand_ins, untold = [], {}, []
+    entrants, stand_ins, untold = [], {}, []
     for config, bring in zip(ready.suite.candidates, ready.bring, strict=True):
         if config.recipe is None:
             tokenizer = bring()
-            contenders.append(Contender(config.name, tokenizer, tokenizer.digest))
+            entrants.append(Entrant(config.name, tokenizer, tokenizer.digest))
             continue
         recipe = load_recipe(config.recipe, config.change)
         made = _untrained(recipe, cache, ready.device, progress)
         stand_ins[config.name] = CandidateConfig(name=config.name, checkpoint=made)
-        contenders.append(Contender(config.name, load_tokenizer(made, device=ready.device), f"recipe {config.name}"))
+        entrants.append(Entrant(config.name, load_tokenizer(made, device=ready.device), f"recipe {config.name}"))
         if recipe.steps:
             untold.append(
                 f"{config.name}: the training by its recipe, {recipe.steps:,} steps, is not counted; it is done once, "
                 f"where it is not in the cache yet"
             )
-    return contenders, stand_ins, untold
+    return entrants, stand_ins, untold
 
 
 def _untrained(recipe: Recipe, cache: Cache, device: torch.device, progress: Progress) -> Path:
@@ -145,17 +146,15 @@ def _untrained(recipe: Recipe, cache: Cache, device: torch.device, progress: Pro
     return train(bare, SourceFinder(device, progress)(bare), folder, device, progress)
 
 
-def _chosen(ready: Prepared, contenders: Sequence[Contender]) -> Contender:
+def _chosen(ready: Prepared, entrants: Sequence[Entrant]) -> Entrant:
     """The first candidate that does all that candidates do."""
     if ready.assignment is None:
-        return contenders[0]
+        return entrants[0]
     teacher = ready.assignment.teacher
-    return next((one for one in contenders if find_obstacle(one.tokenizer, teacher) is None), contenders[0])
+    return next((one for one in entrants if find_obstacle(one.tokenizer, teacher) is None), entrants[0])
 
 
-def _miniature(
-    ready: Prepared, chosen: Contender, config: CandidateConfig, max_tokens: int, folder: Path
-) -> _Miniature:
+def _miniature(ready: Prepared, chosen: Entrant, config: CandidateConfig, max_tokens: int, folder: Path) -> _Miniature:
     suite, assignment = ready.suite, ready.assignment
     lines = assignment.lines if assignment else ()
     own = [assignment.recordings[line.id] for line in lines[:CLIPS]] if assignment and assignment.recordings else []
@@ -226,7 +225,7 @@ def _source(path: Path, clips: Sequence[Clip]) -> DataSource:
     return DataSource(manifest=path)
 
 
-def _shares(ready: Prepared, chosen: Contender, small: _Miniature, max_tokens: int) -> tuple[float, float]:
+def _shares(ready: Prepared, chosen: Entrant, small: _Miniature, max_tokens: int) -> tuple[float, float]:
     """How long a step of fine-tuning, and a stage of speed, is beside a rehearsed one."""
     load = ready.load
     speed = (load.repetitions + load.warmup) / (REPETITIONS + load.warmup)
@@ -241,7 +240,7 @@ def _shares(ready: Prepared, chosen: Contender, small: _Miniature, max_tokens: i
 
 
 def _notes(workload: Workload, stages: Sequence[Stage]) -> Iterator[str]:
-    if len(workload.contenders) > 1:
+    if len(workload.entrants) > 1:
         yield f"every candidate is taken to be as fast as {workload.like}"
     if workload.step_share < 0.995 and any(stage.name == FINETUNE for stage in stages):
         yield (
@@ -250,6 +249,8 @@ def _notes(workload: Workload, stages: Sequence[Stage]) -> Iterator[str]:
         )
     if any(stage.name == FINETUNE and stage.units > stage.tasks * STEPS for stage in stages):
         yield "many steps of different lengths leave gaps in memory: leave it half as much again"
+    if workload.validates:
+        yield "validating, and saving on the way, are not counted"
     if any(stage.name == HEARING for stage in stages):
         yield "where the GPT repeats itself or is silent, fewer tokens are heard"
     if len(workload.tuned) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
 from vqbench.engine.cache import Cache
@@ -39,23 +39,6 @@ def known_row(cache: Cache, group: str, key: str) -> Row | None:
 def keep_row(cache: Cache, group: str, key: str, row: Row) -> None:
     """Keeps a row, or the reason why there is none."""
     cache.put(f"rows-{group}", key, _stored(row))
-
-
-def rows_by_content(
-    cache: Cache,
-    group: str,
-    items: Sequence[_Item],
-    keys: Sequence[str],
-    measure: Callable[[Sequence[_Item]], Iterable[Row]],
-) -> list[Row]:
-    """One row an item, in order: those that are known are read, the others measured together and kept."""
-    rows = [known_row(cache, group, key) for key in keys]
-    missing = [place for place, row in enumerate(rows) if row is None]
-    fresh = map(finite, measure([items[place] for place in missing])) if missing else ()
-    for place, row in zip(missing, fresh, strict=True):
-        rows[place] = row
-        keep_row(cache, group, keys[place], row)
-    return [row for row in rows if row is not None]
 
 
 def finite(row: Row) -> Row:

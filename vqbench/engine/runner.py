@@ -51,7 +51,8 @@ from vqbench.results.transcripts import Transcript
 from vqbench.suite import Suite
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 
-_CLIPS_AT_ONCE = 16
+CLIPS_AT_ONCE = 16
+"""Recordings that are rendered and judged together."""
 
 
 @dataclass(frozen=True)
@@ -241,8 +242,8 @@ def _measure(
         missing.sort(key=lambda clip: clip.duration_s)
         front_end = MelFrontEnd(system.mel_spec)
         with progress.task(f"{system.record.name}: listening", len(missing)) as advance:
-            for start in range(0, len(missing), _CLIPS_AT_ONCE):
-                chunk = missing[start : start + _CLIPS_AT_ONCE]
+            for start in range(0, len(missing), CLIPS_AT_ONCE):
+                chunk = missing[start : start + CLIPS_AT_ONCE]
                 renderings, errors = _render(system, chunk, front_end)
                 for group in groups:
                     fresh = [r for r in renderings if (group.name, r.clip.id) not in rows]

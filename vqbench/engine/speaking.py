@@ -23,7 +23,8 @@ from vqbench.tortoise.utterance import Utterance, Voice
 SPEAKING_VERSION = 1
 """Raised whenever the same lines would be said otherwise by the same teacher."""
 
-_PER_SHARD = 16
+PER_SHARD = 16
+"""Utterances that are said and kept together: what an interruption costs at most."""
 
 _FAULTS = "faults"
 """In a shard's header: of each utterance that came to nothing, why."""
@@ -115,8 +116,8 @@ def read_lines(folder: Path, lines: Sequence[Line]) -> Iterator[list[Recorded]]:
 
 def _shards(folder: Path, lines: Sequence[Line]) -> dict[Path, Sequence[Line]]:
     return {
-        shard_path(folder, index): lines[start : start + _PER_SHARD]
-        for index, start in enumerate(range(0, len(lines), _PER_SHARD))
+        shard_path(folder, index): lines[start : start + PER_SHARD]
+        for index, start in enumerate(range(0, len(lines), PER_SHARD))
     }
 
 

@@ -28,7 +28,7 @@ _GIVEN = {"original": Original.gives, "vocoded": Vocoded.gives}
 
 
 @dataclass(frozen=True)
-class Contender:
+class Entrant:
     """A candidate as far as it is known before its training.
 
     Attributes:
@@ -48,7 +48,7 @@ class Workload:
 
     Attributes:
         ready: the suite.
-        contenders: its candidates.
+        entrants: its candidates.
         like: the candidate whose times are taken for everybody's.
         max_tokens: what the teacher's GPT can write at once.
         step_share: how long a step of fine-tuning is, as a share of a rehearsed one.
@@ -56,7 +56,7 @@ class Workload:
     """
 
     ready: Prepared
-    contenders: Sequence[Contender]
+    entrants: Sequence[Entrant]
     like: str
     max_tokens: int
     step_share: float = 1.0
@@ -68,12 +68,12 @@ class Workload:
         return (*self._agreement(), *self._listening(), *self._downstream(), *self._speed(), *self._intervals())
 
     @cached_property
-    def tuned(self) -> tuple[Contender, ...]:
+    def tuned(self) -> tuple[Entrant, ...]:
         """Those to whom a GPT is tuned, each once."""
         assignment = self.ready.assignment
         if assignment is None:
             return ()
-        fit = [one for one in self.contenders if find_obstacle(one.tokenizer, assignment.teacher) is None]
+        fit = [one for one in self.entrants if find_obstacle(one.tokenizer, assignment.teacher) is None]
         return tuple({one.key: one for one in reversed(fit)}.values())[::-1]
 
     @property
@@ -102,7 +102,7 @@ class Workload:
             like = f"{TRUE}: {HEARING}"
             yield Work(HEARING, question.n, TRUE)
             known.add(("pairs", question.teacher.tokenizer.digest))
-        for one in self.contenders:
+        for one in self.entrants:
             for what, n in (("pairs", question.n), ("natural", len(question.natural))):
                 if n and follows(one.tokenizer) and (what, one.key) not in known:
                     known.add((what, one.key))
@@ -113,7 +113,7 @@ class Workload:
         for name in self.ready.suite.references:
             if self._is_judged(_GIVEN[name], MelSpec()):
                 yield Work(LISTENING, n, name)
-        for one in self.contenders:
+        for one in self.entrants:
             if one.key not in known and self._is_judged(Candidate.gives, one.tokenizer.mel_spec):
                 known.add(one.key)
                 yield self._of(one.name, LISTENING, n)
@@ -130,7 +130,7 @@ class Workload:
             yield from (Work(JUDGED, n, name) for name in self.ready.suite.references)
         yield from (Work(stage, total, ZERO_SHOT) for stage, total in _utterances(assignment))
         yield Work(JUDGED, n, ZERO_SHOT)
-        for one in self.contenders:
+        for one in self.entrants:
             if one.name in tuned:
                 yield self._of(one.name, READING, len(training_clips(assignment, one.tokenizer, self.max_tokens)))
                 yield self._of(one.name, FINETUNE, assignment.finetune.steps, self.step_share)
@@ -142,7 +142,7 @@ class Workload:
     def _speed(self) -> Iterator[Work]:
         if "throughput" in self.ready.suite.metrics:
             total = len(STAGES) * len(self.ready.load.batch_sizes) + 2
-            for one in self.contenders:
+            for one in self.entrants:
                 yield Work(SPEED, total, one.name, f"{self.like}: {SPEED}", self.speed_share, alike=False)
 
     def _intervals(self) -> Iterator[Work]:

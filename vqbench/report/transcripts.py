@@ -8,6 +8,9 @@ from vqbench.report.markdown import escape
 from vqbench.results.record import Run
 from vqbench.results.transcripts import Transcript
 
+_HEARD = ("speech", "downstream")
+"""The groups of metrics for which an ASR listens."""
+
 _HEAD = "| | errors | heard |\n| --- | ---: | --- |"
 
 
@@ -22,6 +25,8 @@ def transcripts_markdown(run: Run, transcripts: Sequence[Transcript]) -> str:
         heard.setdefault(transcript.clip, {})[transcript.candidate] = transcript
     reasons: dict[str, dict[str, str]] = {}
     for table in run.tables:
+        if table.group not in _HEARD:
+            continue
         for clip_id, reason in table.unscored.items():
             reasons.setdefault(clip_id, {}).setdefault(table.candidate, reason)
     names = [candidate.name for candidate in run.candidates]
@@ -30,10 +35,11 @@ def transcripts_markdown(run: Run, transcripts: Sequence[Transcript]) -> str:
         "Wrong words and words too many are **bold**, missing ones ~~struck out~~; both sides are normalised.",
     ]
     for clip in run.clips:
-        if clip.id in heard:
+        of_clip, why = heard.get(clip.id, {}), reasons.get(clip.id, {})
+        if of_clip or why:
             title = escape(f"{clip.id}, {clip.speaker}" if clip.speaker else clip.id)
-            sentence = next(iter(heard[clip.id].values())).reference
-            rows = _rows(names, heard[clip.id], reasons.get(clip.id, {}))
+            sentence = next((transcript.reference for transcript in of_clip.values()), clip.text)
+            rows = _rows(names, of_clip, why)
             parts.append("\n".join([f"## {title}", "", escape(sentence), "", _HEAD, *rows]))
     return "\n\n".join(parts) + "\n"
 

@@ -163,19 +163,19 @@ def split_of(text: str, test_share: float = TEST_SHARE) -> Split:
     >>> split_of("The old farmer found the key.") == split_of("the old farmer, found the key")
     True
     """
-    fraction = int.from_bytes(hashlib.sha256(_words(text).encode()).digest()[:8], "big") / 2**64
+    fraction = int.from_bytes(hashlib.sha256(plain_words(text).encode()).digest()[:8], "big") / 2**64
     return "test" if fraction < test_share else "train"
 
 
 def held_out_sentences(sentences: Iterable[str], n: int, known: Iterable[str] = ()) -> list[str]:
     """The first `n` different sentences of the split `test` that are not among the known, or as many as there are."""
     found: dict[str, str] = {}
-    barred = {_words(text) for text in known}
+    barred = {plain_words(text) for text in known}
     for text in sentences:
         if len(found) == n:
             break
-        if split_of(text) == "test" and _words(text) not in barred:
-            found.setdefault(_words(text), text)
+        if split_of(text) == "test" and plain_words(text) not in barred:
+            found.setdefault(plain_words(text), text)
     return list(found.values())
 
 
@@ -198,7 +198,12 @@ def read_sentences(path: Path) -> list[str]:
     return found
 
 
-def _words(text: str) -> str:
+def plain_words(text: str) -> str:
+    """A sentence as it is compared with others: neither case nor punctuation tells two apart.
+
+    >>> plain_words("The old farmer, found!")
+    'the old farmer found'
+    """
     return re.sub(r"\W+", " ", text.casefold()).strip()
 
 
@@ -236,7 +241,7 @@ def _plan(
     n_on: Counter[Split] = Counter()
     rows: list[tuple[str, Split, int]] = []
     for text in sentences:
-        if (words := _words(text)) not in known:
+        if (words := plain_words(text)) not in known:
             known.add(words)
             split = split_of(text, test_share)
             # Counted on each side alone, so that every voice has its share of both.

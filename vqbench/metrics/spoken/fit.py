@@ -41,10 +41,10 @@ Embedding = NDArray[np.float64]
 class SpokenFit:
     """CLVP's score of each utterance against its text, and the energy distance of its speech embeddings to recordings'.
 
-    Why not the Fréchet distance of tts-scores: with tens of utterances it measures how many there are. A third of it is
-    bias at 48 utterances, more at fewer, covariances of more dimensions than utterances being singular, and a bootstrap
-    adds the bias a second time. The energy distance compares the same two sets of embeddings, sees any difference of
-    their distributions and not of mean and covariance alone, and is right on average at any size.
+    Why not the Fréchet distance of tts-scores: with tens of utterances it measures how many there are. A quarter of it
+    and more is bias at 48 utterances, most at 12, where covariances are singular, and a bootstrap adds the bias again.
+    The energy distance compares the same two sets of embeddings, sees any difference of their distributions and not of
+    mean and covariance alone, and is right on average at any size.
 
     Nobody is compared with a recording of the very sentence that is said.
 
