@@ -139,7 +139,7 @@ def make_assignment(suite: Suite, device: torch.device, opened: Teacher | None) 
             (f"{at:04d}-{speaker}", text, speaker) for at, (text, speaker) in enumerate(zip(texts, turns, strict=False))
         ]
     lines = [_line(suite.seed, number, *one) for number, one in enumerate(said)]
-    recordings = {line.id: clip for line, clip in zip(lines, recorded, strict=False)}
+    recordings = {line.id: clip for line, clip in zip(lines, recorded, strict=True)} if recorded else {}
     enrolment = _find_enrolment(suite.teacher, config, voices, speech)
     faults: list[VqbenchError] = []
     for line in lines:

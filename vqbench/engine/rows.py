@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
 
 from vqbench.engine.cache import Cache
 from vqbench.errors import DataError
-from vqbench.metrics.base import Measured
-from vqbench.results.record import CandidateRecord, Cell, MetricSpec, Table
+from vqbench.metrics.base import Measured, Measures
+from vqbench.results.record import CandidateRecord, Cell, Table
 from vqbench.results.transcripts import Transcript
 
 Row = Measured | DataError
 """What was measured of a clip, or why nothing was."""
-
-_Item = TypeVar("_Item")
-
-
-class Columns(Protocol):
-    """What a table needs to know of the group of metrics whose rows it holds."""
-
-    @property
-    def name(self) -> str:
-        """The group that its figures name."""
-
-    @property
-    def specs(self) -> tuple[MetricSpec, ...]:
-        """The figures that its columns are reduced to."""
 
 
 def known_row(cache: Cache, group: str, key: str) -> Row | None:
@@ -50,7 +35,7 @@ def finite(row: Row) -> Row:
     return row
 
 
-def make_table(record: CandidateRecord, group: Columns, rows: Mapping[str, Row]) -> tuple[Table, list[Transcript]]:
+def make_table(record: CandidateRecord, group: Measures, rows: Mapping[str, Row]) -> tuple[Table, list[Transcript]]:
     """The rows of one system in one group, by clip id and in the order of the clips, and what was heard in them."""
     scored = {clip: row for clip, row in rows.items() if isinstance(row, Measured)}
     first = next(iter(scored.values()), None)

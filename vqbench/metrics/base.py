@@ -45,12 +45,12 @@ class Measured:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-class MetricGroup(Protocol):
-    """Metrics that are measured together on the same renderings."""
+class Measures(Protocol):
+    """Metrics that are measured together, whatever on: their rows stand in one table."""
 
     @property
     def name(self) -> str:
-        """As a suite names it."""
+        """The group that its figures name."""
 
     @property
     def specs(self) -> tuple[MetricSpec, ...]:
@@ -58,7 +58,11 @@ class MetricGroup(Protocol):
 
     @property
     def identity(self) -> Mapping[str, object]:
-        """All that changes a row besides the renderings: versions, options, models."""
+        """All that changes a row besides what is measured: versions, options, models, whom it is compared with."""
+
+
+class MetricGroup(Measures, Protocol):
+    """Metrics that are measured together on the same renderings."""
 
     @property
     def needs(self) -> Part:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from vqbench.errors import DataError
-from vqbench.metrics.base import Measured
-from vqbench.results.record import MetricSpec
+from vqbench.metrics.base import Measured, Measures
 
 CLIP_SET = "downstream"
 
@@ -68,20 +67,8 @@ class Spoken:
         return int((edges.diff() - 1).max()) * length / self.sample_rate_hz
 
 
-class SpeechJudge(Protocol):
-    """Metrics that are measured together on the same utterances."""
-
-    @property
-    def name(self) -> str:
-        """The group that its figures name: `downstream`, or `downstream.` and what it hears."""
-
-    @property
-    def specs(self) -> tuple[MetricSpec, ...]:
-        """The figures that its columns are reduced to."""
-
-    @property
-    def identity(self) -> Mapping[str, object]:
-        """All that changes a row besides the utterances: versions, options, models, whom it compares with."""
+class SpeechJudge(Measures, Protocol):
+    """Metrics that are measured together on the same utterances; the name is `downstream`, or begins with it."""
 
     def measure(self, spoken: Sequence[Spoken]) -> list[Measured | DataError]:
         """One row an utterance, in order; one that cannot be scored gives its error instead."""
