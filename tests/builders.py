@@ -10,7 +10,6 @@ import numpy as np
 
 from vqbench.results.record import (
     CandidateRecord,
-    Cell,
     ClipRecord,
     GateRule,
     IntervalSpec,
@@ -20,6 +19,7 @@ from vqbench.results.record import (
     Table,
 )
 from vqbench.results.summary import summarise
+from vqbench.stats.columns import Array, Ragged, take
 
 CODEBOOK_SIZE = 256
 TOKEN_RATE_HZ = 22050 / 1024
@@ -251,7 +251,7 @@ def make_tables(
             candidate,
             "codebook",
             ids,
-            {"codes": tuple(tuple(row.tolist()) for row in codes)},
+            {"codes": Ragged(np.concatenate(codes), np.array([len(row) for row in codes]))},
             {"codebook_size": float(CODEBOOK_SIZE), "token_rate_hz": TOKEN_RATE_HZ},
         ),
         speech,
@@ -259,7 +259,7 @@ def make_tables(
             candidate,
             "throughput.encode.b8",
             repetitions,
-            {"audio_s": (40.0,) * 8, "wall_s": _floats(wall_s), "peak_mb": _floats(300 + 10 * wall_s)},
+            {"audio_s": np.full(8, 40.0), "wall_s": _floats(wall_s), "peak_mb": _floats(300 + 10 * wall_s)},
         ),
         Table(candidate, "throughput.encode.latency", repetitions, {"wall_ms": _floats(25 * wall_s)}),
     )
@@ -367,14 +367,14 @@ def table_of(run: Run, candidate: str, group: str) -> Table:
 
 def without_clips(table: Table, unscored: Mapping[str, str]) -> Table:
     """The table with some clips moved to `unscored`, each with its reason."""
-    keep = [i for i, row_id in enumerate(table.row_ids) if row_id not in unscored]
+    keep = np.array([i for i, row_id in enumerate(table.row_ids) if row_id not in unscored], dtype=np.int64)
     return replace(
         table,
         row_ids=tuple(table.row_ids[i] for i in keep),
-        columns={name: tuple(column[i] for i in keep) for name, column in table.columns.items()},
+        columns={name: take(column, keep) for name, column in table.columns.items()},
         unscored={**table.unscored, **unscored},
     )
 
 
-def _floats(values: np.ndarray) -> tuple[Cell, ...]:
-    return tuple(float(value) for value in values)
+def _floats(values: np.ndarray) -> Array:
+    return np.asarray(values, dtype=np.float64)

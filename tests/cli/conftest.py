@@ -13,7 +13,7 @@ def worsened(run: Run) -> Run:
     """The run with every candidate's speaker similarity 0.1 lower."""
     for candidate in ("good", "fair", "untrained"):
         speech = table_of(run, candidate, "speech")
-        lower = tuple(value - 0.1 for value in speech.columns["similarity"])
+        lower = speech.columns["similarity"] - 0.1
         run = replace_table(run, Table(candidate, "speech", speech.row_ids, {**speech.columns, "similarity": lower}))
     return run
 

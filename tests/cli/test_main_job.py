@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import shutil
 import xml.etree.ElementTree as ET
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -19,6 +21,7 @@ from vqbench.audio.mel import MelSpec
 from vqbench.cli import app
 from vqbench.engine.cache import CACHE_VARIABLE
 from vqbench.engine.systems import Candidate, Vocoded
+from vqbench.results.packing import pack
 from vqbench.results.record import Result, Run
 from vqbench.results.store import load_run, save_run
 from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
@@ -269,11 +272,18 @@ def test_a_worsened_candidate_fails_by_rule_figure_and_interval(workplace: Path,
 
 @pytest.mark.parametrize("where", ["a result", "a row"])
 def test_nan_in_a_result_is_refused(workplace: Path, tmp_path: Path, where: str) -> None:
-    text = (workplace / "runs/first/result.json").read_text()
-    key = '"value": ' if where == "a result" else '"mel_l1_sum": ['
-    start = text.index(key) + len(key)
-    length = min(text[start:].index(end) for end in ",]")
-    (tmp_path / "result.json").write_text(f"{text[:start]}NaN{text[start + length :]}")
+    plain = json.loads((workplace / "runs/first/result.json").read_text())
+    if where == "a result":
+        plain["results"][0]["value"] = math.nan
+    else:
+        index = next(
+            i
+            for i, table in enumerate(plain["tables"])
+            if (table["candidate"], table["group"]) == ("good", "reconstruction")
+        )
+        rows = len(plain["clips"]) - len(plain["tables"][index]["unscored"])
+        plain["statistics"][f"{index}.mel_l1_sum"] = pack(np.full(rows, math.nan))
+    (tmp_path / "result.json").write_text(json.dumps(plain))
     before = tree(tmp_path)
     for line in (
         f"gate {tmp_path} --baseline main --junit {tmp_path}/g.xml",

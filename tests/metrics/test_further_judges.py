@@ -24,6 +24,7 @@ from vqbench.metrics.spoken.quality import SpokenQuality
 from vqbench.pocket.assets import load_pocket
 from vqbench.results.record import Table
 from vqbench.results.summary import prepare
+from vqbench.stats.columns import columns_of
 from vqbench.tortoise.teacher import Teacher
 
 RATE_HZ = 22_050
@@ -75,7 +76,7 @@ def figure(judge: SpeechJudge, spoken: list[Spoken], name: str) -> float:
     (spec,) = (spec for spec in judge.specs if spec.name == f"downstream.{name}")
     cells = [row.cells for row in judge.measure(spoken) if isinstance(row, Measured)]
     columns = {column: tuple(row[column] for row in cells) for column in spec.columns}
-    return prepare(spec, Table("x", spec.group, tuple(map(str, range(len(cells)))), columns)).value
+    return prepare(spec, Table("x", spec.group, tuple(map(str, range(len(cells)))), columns_of(columns))).value
 
 
 def tokens(teacher: Teacher, waveform: Tensor) -> Tensor:

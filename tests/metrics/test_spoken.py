@@ -24,6 +24,7 @@ from vqbench.metrics.spoken.voice import Enrolled, SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.results.record import Table
 from vqbench.results.summary import prepare
+from vqbench.stats.columns import columns_of
 
 RATE_HZ = 22_050
 CLIPS = {clip.id: clip for clip in corpus_clips("tortoise-voices")}
@@ -78,7 +79,7 @@ def figure(rows: list[Measured | DataError], name: str) -> float:
     (spec,) = (spec for spec in (*SpokenWords.specs, *SpokenVoice.specs) if spec.name == f"downstream.{name}")
     cells = [row.cells for row in rows if isinstance(row, Measured)]
     columns = {column: tuple(row[column] for row in cells) for column in spec.columns}
-    return prepare(spec, Table("x", spec.group, tuple(map(str, range(len(cells)))), columns)).value
+    return prepare(spec, Table("x", spec.group, tuple(map(str, range(len(cells)))), columns_of(columns))).value
 
 
 def test_word_errors_are_jiwers(words: SpokenWords, people: list[Spoken], recognizer: SpeechRecognizer) -> None:

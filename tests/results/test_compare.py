@@ -7,6 +7,7 @@ from builders import make_run, replace_table, summarised, table_of, without_clip
 from vqbench.errors import ResultError
 from vqbench.results.compare import best_by_metric, compare_runs
 from vqbench.results.selection import Selection
+from vqbench.stats.columns import take
 from vqbench.stats.paired import holm
 
 RUN = make_run()
@@ -112,7 +113,7 @@ def test_more_tests_in_a_family_bring_more_permutations():
 def test_clips_are_paired_by_id_not_by_position():
     table = table_of(RUN, "fair", "speech")
     order = np.random.default_rng(0).permutation(len(table.row_ids))
-    columns = {name: tuple(column[i] for i in order) for name, column in table.columns.items()}
+    columns = {name: take(column, np.array(order)) for name, column in table.columns.items()}
     shuffled = replace_table(RUN, replace(table, row_ids=tuple(table.row_ids[i] for i in order), columns=columns))
     one, other = (found(compare(("run", run)), "speech.speaker_similarity", "fair") for run in (RUN, shuffled))
     assert one.delta == pytest.approx(other.delta)
@@ -185,7 +186,7 @@ def test_what_one_side_did_not_measure_is_named():
 
 def test_an_undefined_figure_has_no_difference():
     table = table_of(WORSE, "good", "speech")
-    silent = replace_table(WORSE, replace(table, columns={**table.columns, "words": (0.0,) * 24}))
+    silent = replace_table(WORSE, replace(table, columns={**table.columns, "words": np.zeros(24)}))
     wer = found(compare(("old", RUN), ("new", silent)), "speech.wer", "new:good")
     assert (wer.delta, wer.ci_low, wer.p_value) == (None, None, None)
     assert "undefined" in wer.reason

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-JUDGING = ("store", "compare", "gate", "rules", "selection", "summary")
+JUDGING = ("store", "compare", "gate", "rules", "selection", "summary", "power")
 
 
 def test_judging_imports_neither_torch_nor_scipy():

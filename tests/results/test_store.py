@@ -1,13 +1,18 @@
 import json
 import math
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from builders import make_run, replace_table, summarised, table_of, without_clips
 
 from vqbench.errors import ResultError, VqbenchError
+from vqbench.results.check import check_run
+from vqbench.results.packing import pack
 from vqbench.results.record import GateRule, Table
 from vqbench.results.store import find_baseline, list_baselines, load_run, save_baseline, save_run
+from vqbench.stats.columns import columns_of
 
 RUN = make_run(
     gate=["speech.wer <= baseline + 0.02", GateRule("codebook.dead <= 5%", ("good",))], n_clips=12, allow_unscored=1
@@ -54,7 +59,7 @@ def test_a_run_with_a_number_that_is_not_finite_is_never_written(saved, bad):
     before = saved.read_bytes()
     table = table_of(RUN, "good", "speech")
     cells = (bad, *table.columns["similarity"][1:])
-    broken = replace(table, columns={**table.columns, "similarity": cells})
+    broken = replace(table, columns={**table.columns, "similarity": np.array(cells)})
     tables = tuple(broken if old is table else old for old in RUN.tables)
     for run in (replace(RUN, tables=tables), replace(RUN, provenance={"seconds": bad})):
         with pytest.raises(VqbenchError):
@@ -101,6 +106,7 @@ def drop(*path):
 
 TABLE = next(i for i, table in enumerate(RUN.tables) if (table.candidate, table.group) == ("good", "speech"))
 CODES = next(i for i, table in enumerate(RUN.tables) if (table.candidate, table.group) == ("fair", "codebook"))
+IDS = [clip.id for clip in RUN.clips]
 METRIC = next(i for i, spec in enumerate(RUN.metrics) if spec.name == "speech.wer")
 
 
@@ -119,14 +125,15 @@ METRIC = next(i for i, spec in enumerate(RUN.metrics) if spec.name == "speech.we
         (lambda text: text.replace('"duration_s": 2.0', '"duration_s": -Infinity', 1), "the literal -Infinity"),
         (lambda text: text.replace('"duration_s": 2.0', '"duration_s": 1e999', 1), "clips[0].duration_s: holds inf"),
         (lambda text: text.replace('"duration_s": 2.0', '"duration_s": 1' + "0" * 400, 1), "clips[0].duration_s"),
-        (put("schema", value=2), "update vqbench"),
+        (put("schema", value=3), "was written in schema 3, this vqbench reads 1 to 2"),
+        (put("schema", value=99), "update vqbench"),
         (put("schema", value=0), "run the suite again"),
         (put("schema", value="1"), "no result of vqbench"),
         (put("schema", value=True), "no result of vqbench"),
         (drop("schema"), "no result of vqbench"),
         (drop("clips"), "top level: the key 'clips' is missing"),
         (drop("suite", "name"), "suite: the key 'name' is missing"),
-        (drop("tables", TABLE, "row_ids"), f"tables[{TABLE}]: the key 'row_ids' is missing"),
+        (drop("tables", TABLE, "columns"), f"tables[{TABLE}]: the key 'columns' is missing"),
         (put("verdict", value=1), "unknown key 'verdict'"),
         (put("clips", 0, "speeker", value="a"), "clips[0]: unknown key 'speeker' (did you mean 'speaker'?)"),
         (put("clips", value={}), "clips: holds {}"),
@@ -139,28 +146,34 @@ METRIC = next(i for i, spec in enumerate(RUN.metrics) if spec.name == "speech.we
         (put("candidates", 0, "codebook_size", value=[1]), "candidates[0].codebook_size"),
         (put("metrics", 0, "columns", value="l1_sum"), "metrics[0].columns"),
         (put("metrics", 0, "higher_is_better", value="yes"), "metrics[0].higher_is_better"),
-        (put("tables", TABLE, "columns", "errors", 5, value=None), f"tables[{TABLE}].columns.errors[5]: holds None"),
-        (
-            put("tables", CODES, "columns", "codes", 0, value=[1, 2.5]),
-            "column codes: row clip000 holds (1.0, 2.5)",
-        ),
+        (put("tables", TABLE, "columns", "errors", value="number"), f"tables[{TABLE}].columns.errors: holds 'number'"),
+        (put("tables", TABLE, "columns", "error", value="numbers"), f"the column '{TABLE}.error' is missing"),
+        (drop("tables", TABLE, "columns", "errors"), f"no table has the column '{TABLE}.errors'"),
+        (drop("statistics", f"{TABLE}.errors"), f"the column '{TABLE}.errors' is missing"),
+        (drop("statistics"), "statistics: holds None"),
+        (put("statistics", value=[]), "statistics: holds []"),
         (put("tables", TABLE, "unscored", value={"clip000": 3}), f"tables[{TABLE}].unscored.clip000: holds 3"),
         (put("results", 0, "value", value="0.1"), "results[0].value"),
         (put("metrics", METRIC, "reduction", value="median"), "unknown reduction 'median'"),
         (put("metrics", METRIC, "columns", value=["errors"]), "names 1 columns"),
         (put("metrics", METRIC, "columns", value=["errors", "word"]), "did you mean 'words'"),
-        (drop("tables", TABLE, "columns", "errors", 0), "good / speech, column errors: has 11 cells for 12 rows"),
-        (put("tables", TABLE, "row_ids", 1, value="clip000"), "named more than once: clip000"),
-        (put("tables", TABLE, "row_ids", 1, value="clip999"), "unknown clips: clip999"),
-        (put("tables", TABLE, "unscored", value={"clip000": "silent"}), "both scored and unscored: clip000"),
+        (put("tables", TABLE, "row_ids", value=[*IDS[:-1], "clip000"]), "named more than once: clip000"),
+        (put("tables", TABLE, "row_ids", value=[*IDS, "clip999"]), "unknown clips: clip999"),
+        (put("tables", TABLE, "row_ids", value=IDS[:-1]), "says nothing of some clips, neither a row"),
+        (
+            edited(lambda plain: plain["tables"][TABLE].update(row_ids=IDS, unscored={"clip000": "silent"})),
+            "both scored and unscored: clip000",
+        ),
         (put("tables", TABLE, "candidate", value="goood"), "unknown candidate 'goood' (did you mean 'good'?)"),
         (put("tables", TABLE, "group", value="speach"), "unknown group 'speach'"),
         (put("clips", 1, "id", value="clip000"), "named more than once: clip000"),
         (put("candidates", 1, "name", value="good"), "named more than once: good"),
         (put("results", 0, "metric", value="speech.werr"), "unknown metric 'speech.werr'"),
-        (put("tables", CODES, "columns", "codes", 0, value=[256]), "codes from 256 to 256"),
         (put("tables", CODES, "constants", value={}), "the constant codebook_size is missing"),
-        (edited(lambda plain: plain["tables"].append(plain["tables"][0])), "named more than once: good / recon"),
+        (
+            edited(lambda plain: plain["tables"].append({**plain["tables"][0], "columns": {}})),
+            "named more than once: good / recon",
+        ),
     ],
 )
 def test_a_broken_file_is_one_clear_error(saved, break_it, message):
@@ -185,16 +198,67 @@ def test_what_is_no_readable_file_is_one_clear_error(tmp_path, make):
     assert str(path) in str(caught.value)
 
 
-def test_a_clip_that_is_nowhere_is_missed(saved):
-    def forget(plain):
-        table = plain["tables"][TABLE]
-        del table["row_ids"][4]
-        for column in table["columns"].values():
-            del column[4]
+def packed(column):
+    return pack(columns_of({"": column})[""])
 
-    saved.write_text(edited(forget)(saved.read_text()))
-    with pytest.raises(ResultError, match=r"good / speech: says nothing of some clips.*: clip004"):
-        load_run(saved)
+
+ERRORS = pack(table_of(RUN, "good", "speech").columns["errors"])
+OF_CODES = pack(table_of(RUN, "fair", "codebook").columns["codes"])
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "message"),
+    [
+        (TABLE, "errors", None, "column errors: holds no array"),
+        (TABLE, "errors", [1, 2], "column errors: holds no array"),
+        (TABLE, "errors", {**ERRORS, "size": "12"}, "column errors: holds no array"),
+        (TABLE, "errors", {**ERRORS, "data": 12}, "column errors: is damaged"),
+        (TABLE, "errors", {**ERRORS, "type": "object"}, "column errors: is of the type 'object'"),
+        (TABLE, "errors", {**ERRORS, "data": "ü"}, "column errors: is damaged"),
+        (TABLE, "errors", {"type": "uint8", "zlib": "AAAA"}, "column errors: is damaged"),
+        (TABLE, "errors", {"type": "uint8", "zlib": packed([1.0] * 999)["zlib"]}, "column errors: holds more values"),
+        (TABLE, "errors", {**ERRORS, "data": ERRORS["data"][:-8]}, "good / speech, column errors: holds 6 values"),
+        (TABLE, "errors", packed([1.0] * 11), "good / speech, column errors: holds 11 values"),
+        (TABLE, "errors", packed([1.0] * 13), "good / speech, column errors: holds more values"),
+        (TABLE, "similarity", packed([math.nan] * 12), "column similarity: holds NaN"),
+        (CODES, "codes", packed([(1,)] * 11 + [(256,)]), "row clip011 holds codes from 256 to 256"),
+        (CODES, "codes", packed([(1,)] * 11 + [(2, -1)]), "row clip011 holds codes from -1 to 2"),
+        (CODES, "codes", packed([(1.5,)] * 12), "column codes: is of the type 'float64'"),
+        (CODES, "codes", packed([(1,)] * 11), "column codes, lengths: holds 11 values"),
+        (CODES, "codes", packed([1.0] * 12), "column codes: holds no column"),
+        (CODES, "codes", {**OF_CODES, "lengths": packed([-1.0] * 12)}, "a row of a negative length"),
+        (CODES, "codes", {**OF_CODES, "lengths": packed([(1,)] * 12)["lengths"]}, "column codes: holds more values"),
+    ],
+)
+def test_a_broken_column_is_one_clear_error_when_it_is_looked_at(saved, table, column, value, message):
+    saved.write_text(put("statistics", f"{table}.{column}", value=value)(saved.read_text()))
+    run = load_run(saved)
+    with pytest.raises(ResultError) as caught:
+        check_run(run)
+    assert message in str(caught.value)
+
+
+def test_who_wants_only_the_figures_decodes_no_statistics(saved):
+    text = saved.read_text()
+    start = text.index('"statistics"')
+    saved.write_text(text[:start] + re.sub(r'"(data|zlib)": "[^"]*"', r'"\1": "damaged"', text[start:]))
+    assert load_run(saved).results == RUN.results
+
+
+def test_a_file_that_is_replaced_under_a_reader_is_no_mixture(saved):
+    run = load_run(saved)
+    save_run(replace(RUN, provenance={"other": 1}), saved.parent)
+    with pytest.raises(ResultError, match="was changed while it was being read"):
+        check_run(run)
+
+
+def test_a_result_may_be_written_another_way(saved):
+    saved.write_text(json.dumps(json.loads(saved.read_text()), indent=4, sort_keys=True))
+    assert load_run(saved) == RUN
+
+
+def test_the_same_run_is_the_same_file(saved, tmp_path):
+    assert save_run(load_run(saved), tmp_path / "again").read_bytes() == saved.read_bytes()
 
 
 def test_baselines_are_found_by_name_and_by_path(tmp_path, saved):
@@ -234,7 +298,7 @@ def test_a_baseline_is_replaced_only_on_demand(tmp_path):
 
 
 def test_all_faults_of_a_run_are_told_at_once(tmp_path):
-    ghost = Table("ghost", "speech", (), {"errors": (), "words": (), "similarity": ()})
+    ghost = Table("ghost", "speech", (), columns_of({"errors": (), "words": (), "similarity": ()}))
     with pytest.raises(VqbenchError) as caught:
         save_run(replace(RUN, tables=(*RUN.tables, ghost)), tmp_path)
     assert "unknown candidate 'ghost'" in str(caught.value)

@@ -7,6 +7,7 @@ from builders import METRICS, make_clips, make_run, table_of, without_clips
 from vqbench.errors import VqbenchError
 from vqbench.results.record import IntervalSpec, Table
 from vqbench.results.summary import summarise
+from vqbench.stats.columns import columns_of
 
 SPEC = {spec.name: spec for spec in METRICS}
 INTERVAL = IntervalSpec(resamples=300)
@@ -15,7 +16,7 @@ WER = SPEC["speech.wer"]
 
 def speech(errors, words, **options):
     ids = tuple(f"clip{i:03d}" for i in range(len(errors)))
-    return Table("good", "speech", ids, {"errors": tuple(errors), "words": tuple(words)}, **options)
+    return Table("good", "speech", ids, columns_of({"errors": errors, "words": words}), **options)
 
 
 def test_a_figure_has_value_interval_and_n():
@@ -106,7 +107,7 @@ def test_codebook_figures_say_what_they_are_out_of():
     assert result.bounds == {"log2(codebook_size)": 8.0, "log2(min(codebook_size, n_tokens))": 8.0}
 
 
-CODEBOOK = Table("good", "codebook", ("clip000",), {"codes": ((1, 2),)}, {"codebook_size": 8.0})
+CODEBOOK = Table("good", "codebook", ("clip000",), columns_of({"codes": ((1, 2),)}), {"codebook_size": 8.0})
 
 
 @pytest.mark.parametrize(
@@ -114,10 +115,18 @@ CODEBOOK = Table("good", "codebook", ("clip000",), {"codes": ((1, 2),)}, {"codeb
     [
         (WER, speech([1.0, math.nan], [5.0, 5.0]), "good / speech, column errors: row clip001 holds nan"),
         (WER, speech([1.0, 1.0], [5.0, math.inf]), "column words: row clip001 holds inf"),
-        (WER, speech([1.0, (3,)], [5.0, 5.0]), "column errors: row clip001 holds a list"),
+        (WER, speech([(1.0,), (3.0,)], [5.0, 5.0]), "column errors: row clip000 holds a list"),
         (WER, speech([1.0], [5.0, 5.0]), "column words: has 2 cells for 1 rows"),
-        (WER, Table("good", "speech", ("a",), {"errors": (1.0,)}), "column words: the column that speech.wer reduces"),
-        (WER, Table("good", "speech", ("a", "a"), {"errors": (1.0, 1.0), "words": (1.0, 1.0)}), "more than once: a"),
+        (
+            WER,
+            Table("good", "speech", ("a",), columns_of({"errors": (1.0,)})),
+            "column words: the column that speech.wer reduces",
+        ),
+        (
+            WER,
+            Table("good", "speech", ("a", "a"), columns_of({"errors": (1.0, 1.0), "words": (1.0, 1.0)})),
+            "more than once: a",
+        ),
         (
             replace(WER, reduction="energy_distance"),
             speech([(1.0, 2.0), (1.0,)], [(1.0,), (1.0,)]),
@@ -128,9 +137,9 @@ CODEBOOK = Table("good", "codebook", ("clip000",), {"codes": ((1, 2),)}, {"codeb
         (SPEC["codebook.entropy"], replace(CODEBOOK, constants={}), "the constant codebook_size is missing"),
         (SPEC["codebook.entropy"], replace(CODEBOOK, constants={"codebook_size": 0.0}), "codebook_size is 0.0"),
         (SPEC["codebook.bits_per_second"], CODEBOOK, "the constant token_rate_hz is missing"),
-        (SPEC["codebook.entropy"], replace(CODEBOOK, columns={"codes": ((1, 8),)}), "codes from 1 to 8"),
-        (SPEC["codebook.entropy"], replace(CODEBOOK, columns={"codes": ((-1, 3),)}), "codes from -1 to 3"),
-        (SPEC["codebook.entropy"], replace(CODEBOOK, columns={"codes": (5.0,)}), "row clip000 holds 5.0"),
+        (SPEC["codebook.entropy"], replace(CODEBOOK, columns=columns_of({"codes": ((1, 8),)})), "codes from 1 to 8"),
+        (SPEC["codebook.entropy"], replace(CODEBOOK, columns=columns_of({"codes": ((-1, 3),)})), "codes from -1 to 3"),
+        (SPEC["codebook.entropy"], replace(CODEBOOK, columns=columns_of({"codes": (5.0,)})), "row clip000 holds 5.0"),
         (replace(SPEC["codebook.entropy"], resampled="repetition"), CODEBOOK, "over clips, not over repetitions"),
     ],
 )

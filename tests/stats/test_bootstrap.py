@@ -5,12 +5,13 @@ import pytest
 from scipy import stats
 
 from vqbench.stats.bootstrap import resample_counts
+from vqbench.stats.columns import column_of
 from vqbench.stats.estimate import Estimate, estimate
 from vqbench.stats.reductions import REDUCTIONS
 
 
 def bootstrap_of(name, *columns, **options):
-    return estimate(REDUCTIONS[name].prepare([list(column) for column in columns], {}), **options)
+    return estimate(REDUCTIONS[name].prepare([column_of(column) for column in columns], {}), **options)
 
 
 def test_counts_draw_as_many_as_there_are_in_blocks_of_any_size():

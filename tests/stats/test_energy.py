@@ -8,11 +8,13 @@ import scipy.stats
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from vqbench.stats.bootstrap import WeightedStatistic
+from vqbench.stats.columns import Ragged, column_of
 from vqbench.stats.energy import distances, energy_distance
 from vqbench.stats.estimate import estimate
-from vqbench.stats.paired import paired_permutation_p
+from vqbench.stats.paired import Exchange, permutation_p_values
 from vqbench.stats.reductions import REDUCTIONS
+from vqbench.stats.units import units_of
+from vqbench.stats.weighted import WeightedStatistic
 
 Points = NDArray[np.float64]
 
@@ -24,9 +26,8 @@ def drawn(n: int, seed: int, shift: float = 0.0, scale: float = 1.0, width: int 
 def against(points: Points, reference: Points) -> WeightedStatistic:
     n = len(reference)
     between = cdist(reference, reference).sum() / (n * (n - 1))
-    return energy_distance(
-        points.tolist(), (2 * cdist(points, reference).mean(axis=1, keepdims=True) - between).tolist()
-    )
+    beyond = 2 * cdist(points, reference).mean(axis=1, keepdims=True) - between
+    return energy_distance(*(Ragged(rows.ravel(), np.full(len(rows), rows.shape[1])) for rows in (points, beyond)))
 
 
 def test_the_value_is_that_of_all_pairs_counted_out() -> None:
@@ -95,7 +96,8 @@ def test_two_samples_of_one_source_are_not_told_apart_and_others_are() -> None:
     reference, ours = drawn(30, 1), drawn(25, 2)
 
     def p(theirs: Points) -> float:
-        return paired_permutation_p(against(np.concatenate([ours, theirs]), reference), np.arange(25), 999, 0)
+        exchange = Exchange(against(ours, reference), against(theirs, reference), units_of(25, None))
+        return permutation_p_values([exchange], 999, 0)[0]
 
     assert p(ours) == 1
     assert p(drawn(25, 3)) > 0.05
@@ -108,4 +110,4 @@ def test_two_samples_of_one_source_are_not_told_apart_and_others_are() -> None:
     ids=["no rows", "one row", "no reference"],
 )
 def test_what_cannot_be_had_is_nan(points: list[tuple[float, ...]], beyond: list[tuple[float, ...]]) -> None:
-    assert np.isnan(REDUCTIONS["energy_distance"].prepare([points, beyond], {}).value)
+    assert np.isnan(REDUCTIONS["energy_distance"].prepare([column_of(points), column_of(beyond)], {}).value)

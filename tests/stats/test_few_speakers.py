@@ -21,7 +21,7 @@ def test_coverage_with_seven_speakers_is_somewhat_below_nominal(reduction: str) 
     for seed in range(TRIALS):
         values = 5 + np.repeat(rng.normal(size=7), CLIPS_OF_SPEAKERS) + rng.normal(size=len(speakers))
         words = rng.integers(12, 45, len(speakers)).astype(float)
-        columns = [tuple(values)] if reduction == "mean" else [tuple(values * words), tuple(words)]
+        columns = [values] if reduction == "mean" else [values * words, words]
         figure = estimate(REDUCTIONS[reduction].prepare(columns, {}), clusters=speakers, resamples=500, seed=seed)
         ends = figure.interval(0.95)
         assert ends is not None

@@ -10,11 +10,11 @@ from scipy import stats
 from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
+from vqbench.stats.columns import column_of, several
 from vqbench.stats.estimate import estimate
 from vqbench.stats.information import (
-    InformationStatistic,
-    JointUsage,
     chance_information,
+    information,
     information_share,
     mutual_information,
     paired_information,
@@ -28,7 +28,11 @@ def rows(codes):
 
 
 def of(figure, first, second):
-    return InformationStatistic(JointUsage.of_rows(rows(first), rows(second)), figure)
+    return of_rows(figure, rows(first), rows(second))
+
+
+def of_rows(figure, *sides):
+    return information(figure, *(several(column_of(side)) for side in sides))
 
 
 def zipf(size):
@@ -115,9 +119,9 @@ def test_leaving_a_unit_out_is_computing_without_it(tokens, clustered):
 
     def without(label):
         kept = [[row for row, own in zip(side, labels, strict=True) if own != label] for side in (first, second)]
-        return InformationStatistic(JointUsage.of_rows(*kept), paired_information).value
+        return of_rows(paired_information, *kept).value
 
-    statistic = InformationStatistic(JointUsage.of_rows(first, second), paired_information)
+    statistic = of_rows(paired_information, first, second)
     replicates = estimate(statistic, clusters=labels if clustered else None).replicates
     if len(set(labels)) >= 2:
         expected = [without(label) for label in sorted(set(labels))]
@@ -142,4 +146,4 @@ def test_shuffles_are_the_same_on_every_computer_and_day():
 
 def test_rows_must_be_token_beside_token():
     with pytest.raises(ValueError, match="as many codes"):
-        JointUsage.of_rows([(1, 2), (3,)], [(1,), (2, 3)])
+        of_rows(paired_information, [(1, 2), (3,)], [(1,), (2, 3)])

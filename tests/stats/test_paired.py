@@ -6,20 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vqbench.stats.estimate import Estimate, estimate, units_of
-from vqbench.stats.paired import holm, paired_permutation_p, unpaired_permutation_p
+from vqbench.stats.columns import column_of
+from vqbench.stats.estimate import Estimate, estimate
+from vqbench.stats.paired import Exchange, holm, permutation_p_values
 from vqbench.stats.reductions import REDUCTIONS
+from vqbench.stats.units import units_of
 
 
 def paired_p(name, ours, theirs, *, clusters=None, resamples=999, seed=0):
-    columns = [np.concatenate(pair) for pair in zip(ours, theirs, strict=True)]
-    statistic = REDUCTIONS[name].prepare(columns, {})
-    return paired_permutation_p(statistic, units_of(len(ours[0]), clusters), resamples, seed)
+    return exchanged_p(name, ours, theirs, units_of(len(ours[0]), clusters), resamples, seed)
 
 
 def unpaired_p(name, ours, theirs, *, resamples=999, seed=0):
-    columns = [np.concatenate(pair) for pair in zip(ours, theirs, strict=True)]
-    return unpaired_permutation_p(REDUCTIONS[name].prepare(columns, {}), len(ours[0]), resamples, seed)
+    return exchanged_p(name, ours, theirs, None, resamples, seed)
+
+
+def exchanged_p(name, ours, theirs, units, resamples, seed):
+    sides = (REDUCTIONS[name].prepare([column_of(column) for column in side], {}) for side in (ours, theirs))
+    return permutation_p_values([Exchange(*sides, units)], resamples, seed)[0]
 
 
 @pytest.mark.parametrize("name", ["mean", "ratio", "root_ratio", "p50", "p90", "maximum"])
@@ -52,7 +56,7 @@ def test_the_paired_p_value_of_a_ratio_agrees_with_full_enumeration():
     units = units_of(5, clusters)
 
     def difference(swapped):
-        first = np.where(np.array(swapped)[units], 1, 0)
+        first = np.where(np.array(swapped)[units.of_row], 1, 0)
         rows = np.arange(5)
         return (
             errors[first, rows].sum() / words[first, rows].sum()
@@ -120,7 +124,14 @@ def test_the_t_test_of_codebook_usage_finds_no_difference_too_often(kind):
         first, second = (
             estimate(
                 REDUCTIONS["entropy"].prepare(
-                    [[tuple(row) for row in order[generator.choice(128, size=(40, 20), p=probabilities)].tolist()]],
+                    [
+                        column_of(
+                            [
+                                tuple(row)
+                                for row in order[generator.choice(128, size=(40, 20), p=probabilities)].tolist()
+                            ]
+                        )
+                    ],
                     {"codebook_size": 128.0},
                 )
             )

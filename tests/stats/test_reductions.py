@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vqbench.stats.columns import column_of
 from vqbench.stats.reductions import REDUCTIONS
 
 CODES = [(0, 0, 1, 1), (), (2, 2, 3, 3)]
@@ -14,6 +15,11 @@ CONSTANTS = {"codebook_size": 8.0, "token_rate_hz": 20.0}
 
 OFFSETS = [[4.0 if offset == 3 else 1.0, 0.0] for offset in range(-4, 5)] + [[5.0, 3.0]]
 """Two rows, eight tokens at every offset; four match at the offset 3, one at the others."""
+
+
+def prepare(name, columns, constants=CONSTANTS):
+    return REDUCTIONS[name].prepare([column_of(column) for column in columns], constants)
+
 
 NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12)
 
@@ -53,7 +59,7 @@ NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12)
     ],
 )
 def test_values_worked_out_by_hand(reduction, columns, value):
-    assert REDUCTIONS[reduction].prepare(columns, CONSTANTS).value == pytest.approx(value, abs=1e-12)
+    assert prepare(reduction, columns).value == pytest.approx(value, abs=1e-12)
 
 
 def test_every_reduction_is_worked_out_by_hand_above():
@@ -71,13 +77,13 @@ def test_weights_are_repetitions_of_rows(data, values, name):
         "p90": lambda x: np.quantile(x, 0.9),
         "maximum": np.max,
     }
-    (weighted,) = REDUCTIONS[name].prepare([values], {}).of(np.array([weights], dtype=float))
+    (weighted,) = prepare(name, [values]).of(np.array([weights], dtype=float))
     assert weighted == pytest.approx(independent[name](repeated), rel=1e-9, abs=1e-9)
 
 
 @given(values=NUMBERS, name=st.sampled_from(["mean", "p50", "p90", "maximum"]))
 def test_the_order_of_rows_does_not_matter(values, name):
-    forwards, backwards = (REDUCTIONS[name].prepare([rows], {}).value for rows in (values, values[::-1]))
+    forwards, backwards = (prepare(name, [rows]).value for rows in (values, values[::-1]))
     assert forwards == pytest.approx(backwards, rel=1e-9, abs=1e-9)
 
 
@@ -105,7 +111,7 @@ def test_the_order_of_rows_does_not_matter(values, name):
     ],
 )
 def test_an_undefined_figure_is_not_finite(reduction, columns):
-    assert not math.isfinite(REDUCTIONS[reduction].prepare(columns, CONSTANTS).value)
+    assert not math.isfinite(prepare(reduction, columns).value)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +132,13 @@ def test_an_undefined_figure_is_not_finite(reduction, columns):
     ],
 )
 def test_bounds_say_what_a_figure_is_out_of(reduction, bounds):
-    columns = [CODES if REDUCTIONS[reduction].cell == "codes" else [1.0]] * REDUCTIONS[reduction].n_columns
+    column = column_of(CODES if REDUCTIONS[reduction].cell == "codes" else [1.0])
+    columns = [column] * REDUCTIONS[reduction].n_columns
     assert REDUCTIONS[reduction].bounds(columns, {"codebook_size": 1024.0, "token_rate_hz": 20.0}) == bounds
 
 
 def test_without_tokens_there_are_no_bounds():
-    assert REDUCTIONS["entropy"].bounds([[()]], CONSTANTS) == {}
+    assert REDUCTIONS["entropy"].bounds([column_of([()])], CONSTANTS) == {}
 
 
 @pytest.mark.parametrize(
@@ -144,4 +151,4 @@ def test_without_tokens_there_are_no_bounds():
 )
 def test_of_equally_good_offsets_the_least_counts(matches, offset):
     columns = [[float(count)] for count in matches] + [[10.0]]
-    assert REDUCTIONS["best_offset"].prepare(columns, {}).value == offset
+    assert prepare("best_offset", columns).value == offset

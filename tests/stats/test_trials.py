@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 from sklearn.metrics import roc_curve
 
+from vqbench.stats.columns import Ragged, column_of, several
 from vqbench.stats.estimate import estimate
 from vqbench.stats.reductions import REDUCTIONS
 from vqbench.stats.trials import equal_error_rate, pooled_mean, pooled_quantile
@@ -29,6 +30,14 @@ def drawn(n: int, others: int, distance: float, seed: int) -> tuple[Rows, Rows]:
     )
 
 
+def column(rows: Rows) -> Ragged:
+    return several(column_of(rows))
+
+
+def eer(own: Rows, others: Rows) -> float:
+    return equal_error_rate(column(own), column(others)).value
+
+
 def read_off_the_curve(own: Rows, others: Rows) -> float:
     """The usual recipe: where the ROC curve, drawn with straight lines, crosses the other diagonal."""
     scores, kinds = [*np.concatenate(own), *np.concatenate(others)], [1] * sum(map(len, own))
@@ -39,13 +48,13 @@ def read_off_the_curve(own: Rows, others: Rows) -> float:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_equal_error_rate_is_that_of_the_roc_curve(seed: int) -> None:
     own, others = drawn(n=23, others=3, distance=1.5, seed=seed)
-    assert equal_error_rate(own, others).value == pytest.approx(read_off_the_curve(own, others), abs=1e-9)
+    assert eer(own, others) == pytest.approx(read_off_the_curve(own, others), abs=1e-9)
 
 
 @given(rows=ROWS)
 def test_with_equal_scores_too(rows: list[tuple[tuple[float, ...], tuple[float, ...]]]) -> None:
     own, others = [row[0] for row in rows], [row[1] for row in rows]
-    assert equal_error_rate(own, others).value == pytest.approx(read_off_the_curve(own, others), abs=1e-9)
+    assert eer(own, others) == pytest.approx(read_off_the_curve(own, others), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -58,16 +67,16 @@ def test_with_equal_scores_too(rows: list[tuple[tuple[float, ...], tuple[float, 
     ],
 )
 def test_the_ends_of_the_scale(own: Rows, others: Rows, rate: float) -> None:
-    assert equal_error_rate(own, others).value == pytest.approx(rate)
+    assert eer(own, others) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(("own", "others"), [([], []), ([(1.0,)], [()]), ([()], [(1.0,)])])
 def test_without_trials_of_both_kinds_there_is_no_rate(own: Rows, others: Rows) -> None:
-    assert np.isnan(equal_error_rate(own, others).value)
+    assert np.isnan(eer(own, others))
 
 
 def test_without_trials_there_is_no_mean_and_no_quantile() -> None:
-    for statistic in (pooled_mean([(), ()]), pooled_quantile([(), ()], 0.95)):
+    for statistic in (pooled_mean(column([(), ()])), pooled_quantile(column([(), ()]), 0.95)):
         assert np.isnan(statistic.value)
 
 
@@ -78,7 +87,7 @@ def test_weights_are_repetitions_of_rows(
     weights = data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)).filter(any))
     repeated = [row for row, times in zip(rows, weights, strict=True) for _ in range(times)]
     n_columns = REDUCTIONS[name].n_columns
-    prepare = lambda some: REDUCTIONS[name].prepare([[row[i] for row in some] for i in range(n_columns)], {})  # noqa: E731
+    prepare = lambda some: REDUCTIONS[name].prepare([column([row[i] for row in some]) for i in range(n_columns)], {})  # noqa: E731
     (weighted,) = prepare(rows).of(np.array([weights], dtype=float))  # type: ignore[attr-defined]
     assert weighted == pytest.approx(prepare(repeated).value, abs=1e-9)
 
@@ -86,7 +95,7 @@ def test_weights_are_repetitions_of_rows(
 def test_scores_moved_and_stretched_alike_are_told_apart_alike() -> None:
     own, others = drawn(n=20, others=3, distance=1.0, seed=0)
     moved = [[tuple(3 * score - 7 for score in row) for row in rows] for rows in (own, others)]
-    assert equal_error_rate(*moved).value == pytest.approx(equal_error_rate(own, others).value, abs=1e-12)
+    assert eer(*moved) == pytest.approx(eer(own, others), abs=1e-12)
 
 
 def test_its_interval_holds_the_true_rate_as_often_as_it_says() -> None:
@@ -94,7 +103,9 @@ def test_its_interval_holds_the_true_rate_as_often_as_it_says() -> None:
     truth, n = float(ndtr(-1.0)), 500
     held = 0
     for seed in range(n):
-        figure = estimate(equal_error_rate(*drawn(n=50, others=3, distance=2.0, seed=seed)), resamples=400, seed=seed)
+        figure = estimate(
+            equal_error_rate(*map(column, drawn(n=50, others=3, distance=2.0, seed=seed))), resamples=400, seed=seed
+        )
         low, high = figure.interval(0.95) or (np.nan, np.nan)
         held += low <= truth <= high
     assert 0.92 <= held / n <= 0.975, held / n

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
+from vqbench.stats.columns import column_of
 from vqbench.stats.estimate import Estimate, estimate
 from vqbench.stats.reductions import REDUCTIONS
 from vqbench.stats.usage import count_grassberger
@@ -13,7 +14,9 @@ CONSTANTS = {"codebook_size": 64.0, "token_rate_hz": 21.5}
 
 
 def prepare(name, rows, size=64):
-    return REDUCTIONS[name].prepare([rows], {**CONSTANTS, "codebook_size": float(size)})
+    return REDUCTIONS[name].prepare(
+        [column_of([tuple(row) for row in rows])], {**CONSTANTS, "codebook_size": float(size)}
+    )
 
 
 def source(kind, size):

@@ -30,7 +30,9 @@ from vqbench.errors import CheckpointError, DataError
 from vqbench.files import write_text
 from vqbench.metrics.agreement import AGREEMENT_SPECS, Codes, GptSequence, agreement_columns
 from vqbench.progress import Progress
+from vqbench.results.plausibility import GPT_CODES
 from vqbench.results.record import ClipRecord, MetricSpec, Table
+from vqbench.stats.columns import columns_of
 from vqbench.suite import Suite
 from vqbench.tokenizer.protocol import SpeechTokenizer
 from vqbench.tortoise.pair_generation import PAIRS_VERSION, generate_pairs
@@ -193,8 +195,12 @@ def measure_agreement(system: Candidate, data: AgreementData, cache: Cache, prog
             candidate=system.record.name,
             group=group,
             row_ids=tuple(target.clip.id for target in scored),
-            columns=agreement_columns([target.sequence for target in scored], encoded, oracle, size),
-            constants={"codebook_size": float(size), "token_rate_hz": tokenizer.token_rate_hz},
+            columns=columns_of(agreement_columns([target.sequence for target in scored], encoded, oracle, size)),
+            constants={
+                "codebook_size": float(size),
+                "token_rate_hz": tokenizer.token_rate_hz,
+                GPT_CODES: float(n_codes),
+            },
             unscored={**unscored, **reasons},
         )
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from vqbench.engine.cache import Cache
 from vqbench.errors import DataError
 from vqbench.metrics.base import Measured, Measures
-from vqbench.results.record import CandidateRecord, Cell, Table
+from vqbench.results.record import CandidateRecord, Table
 from vqbench.results.transcripts import Transcript
+from vqbench.stats.columns import Cell, column_of
 
 Row = Measured | DataError
 """What was measured of a clip, or why nothing was."""
@@ -47,7 +48,7 @@ def make_table(record: CandidateRecord, group: Measures, rows: Mapping[str, Row]
         candidate=record.name,
         group=group.name,
         row_ids=tuple(scored),
-        columns={name: tuple(row.cells[name] for row in scored.values()) for name in names},
+        columns={name: column_of([row.cells[name] for row in scored.values()]) for name in names},
         constants=constants,
         unscored={clip: row.problem for clip, row in rows.items() if isinstance(row, DataError)},
     )

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqbench.metrics.relabelling import crossfitted_matches
-from vqbench.results.record import Cell, MetricSpec
+from vqbench.results.record import MetricSpec
+from vqbench.stats.columns import Cell
 from vqbench.stats.reductions import OFFSETS
 
 Codes = NDArray[np.int64]

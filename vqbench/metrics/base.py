@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vqbench.data.manifest import Clip
 from vqbench.errors import DataError
-from vqbench.results.record import Cell, MetricSpec
+from vqbench.results.record import MetricSpec
+from vqbench.stats.columns import Cell
 
 Part = Literal["waveform", "mel", "codes"]
 """What a system gives back of a clip: audio always, a mel and codes only where it has them."""

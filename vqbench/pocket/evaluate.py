@@ -23,6 +23,7 @@ from vqbench.judges.asr import SpeechRecognizer
 from vqbench.judges.speaker import SpeakerEncoder, similarity
 from vqbench.judges.text import word_errors
 from vqbench.progress import Progress
+from vqbench.stats.columns import column_of
 from vqbench.stats.estimate import estimate
 from vqbench.stats.reductions import REDUCTIONS
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
@@ -292,7 +293,7 @@ def _figure(
     n = len(columns[0])
     if not n:
         return Figure(None, None, None, 0, target, False, about, tuple(unscored))
-    statistic = REDUCTIONS[reduction].prepare(columns, {})
+    statistic = REDUCTIONS[reduction].prepare([column_of(column) for column in columns], {})
     estimated = estimate(statistic, clusters=None, resamples=_RESAMPLES, seed=0)
     low, high = estimated.interval(_CONFIDENCE) or (None, None)
     value = float(estimated.value)

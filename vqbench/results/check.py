@@ -9,8 +9,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from vqbench.errors import ResultError, did_you_mean, raise_all
-from vqbench.results.record import Cell, ClipRecord, MetricSpec, Run, Table
+from vqbench.results.record import MetricSpec, Run, Table
+from vqbench.stats.columns import Column, Ragged
 from vqbench.stats.reductions import REDUCTIONS
 
 
@@ -28,13 +31,23 @@ def check_run(run: Run) -> None:
     """Sees to it that a run is whole and agrees with itself.
 
     Raises:
-        ResultError: names used twice; tables and results of unknown candidates, groups or metrics; rows of unknown
-            clips; clips that are neither scored nor unscored; what `check_table` finds. All faults at once.
+        ResultError: what `check_structure` finds, and what `check_table` finds. All faults at once.
     """
-    raise_all(list(_faults_of_run(run)))
+    raise_all([*_faults_of_structure(run), *_faults_of_tables(run)])
 
 
-def _faults_of_run(run: Run) -> Iterator[ResultError]:
+def check_structure(run: Run) -> None:
+    """Sees to it that the parts of a run belong together, without looking into its columns.
+
+    Raises:
+        ResultError: names used twice; tables and results of unknown candidates, groups or metrics; metrics that cannot
+            be reduced; columns that are missing; rows of unknown clips; clips that are neither scored nor unscored. All
+            faults at once.
+    """
+    raise_all(list(_faults_of_structure(run)))
+
+
+def _faults_of_structure(run: Run) -> Iterator[ResultError]:
     candidates = [candidate.name for candidate in run.candidates]
     metrics = {spec.name: spec for spec in run.metrics}
     groups = {spec.group for spec in run.metrics}
@@ -46,20 +59,39 @@ def _faults_of_run(run: Run) -> Iterator[ResultError]:
     for table in run.tables:
         yield from _unknown("candidate", table.candidate, candidates, f"table {table.group}")
         yield from _unknown("group", table.group, groups, f"table of {table.candidate}")
-        sets = {spec.clip_set for spec in run.metrics if spec.group == table.group and spec.resampled == "clip"}
-        if sets:
-            yield from _faults_of_clips(table, [clip for clip in run.clips if clip.clip_set in sets])
+    yield from _faults_of_rows(run)
     for result in run.results:
         yield from _unknown("candidate", result.candidate, candidates, "results")
         yield from _unknown("metric", result.metric, metrics, f"results of {result.candidate}")
     for spec in run.metrics:
         for table in run.tables:
             if table.group == spec.group:
-                yield from _faults_of_metric(spec, table)
+                yield from _faults_of_names(spec, table)
 
 
-def _faults_of_clips(table: Table, clips: Sequence[ClipRecord]) -> Iterator[ResultError]:
-    known = {clip.id for clip in clips}
+def _faults_of_rows(run: Run) -> Iterator[ResultError]:
+    """Each clip has one place in a table. Tables may share their tuple of row ids, which then is looked at once."""
+    counted: dict[int, list[ResultError]] = {}
+    of_set: dict[str, set[str]] = {}
+    for clip in run.clips:
+        of_set.setdefault(clip.clip_set, set()).add(clip.id)
+    compared: set[tuple[int, str]] = set()
+    for table in run.tables:
+        if id(table.row_ids) not in counted:
+            counted[id(table.row_ids)] = list(_twice("rows", table.row_ids))
+        yield from (ResultError(f.problem, where=f"{_place(table)}, rows") for f in counted[id(table.row_ids)])
+        sets = {spec.clip_set for spec in run.metrics if spec.group == table.group and spec.resampled == "clip"}
+        key = (id(table.row_ids), " ".join(sorted(sets)))
+        if not sets or (key in compared and not table.unscored):
+            continue
+        known = set().union(*(of_set.get(name, set()) for name in sets))
+        found = list(_faults_of_clips(table, known))
+        if not found and not table.unscored:
+            compared.add(key)
+        yield from found
+
+
+def _faults_of_clips(table: Table, known: set[str]) -> Iterator[ResultError]:
     scored, unscored = set(table.row_ids), set(table.unscored)
     for fault, ids in (
         ("has rows of unknown clips", (scored | unscored) - known),
@@ -70,7 +102,23 @@ def _faults_of_clips(table: Table, clips: Sequence[ClipRecord]) -> Iterator[Resu
             yield ResultError(f"{fault}: {_some(sorted(ids))}", where=_place(table))
 
 
+def _faults_of_tables(run: Run) -> Iterator[ResultError]:
+    found: dict[str, ResultError] = {}  # several metrics may reduce the same column
+    for spec in run.metrics:
+        for table in run.tables:
+            if table.group == spec.group and not any(_faults_of_names(spec, table)):
+                found.update({str(fault): fault for fault in _faults_of_columns(spec, table)})
+    yield from found.values()
+
+
 def _faults_of_metric(spec: MetricSpec, table: Table) -> Iterator[ResultError]:
+    yield from _twice(f"{_place(table)}, rows", table.row_ids)
+    found = list(_faults_of_names(spec, table))
+    yield from found or _faults_of_columns(spec, table)
+
+
+def _faults_of_names(spec: MetricSpec, table: Table) -> Iterator[ResultError]:
+    """What can be said without looking into columns."""
     reduction = REDUCTIONS.get(spec.reduction)
     if reduction is None:
         near = did_you_mean(spec.reduction, REDUCTIONS)
@@ -88,24 +136,40 @@ def _faults_of_metric(spec: MetricSpec, table: Table) -> Iterator[ResultError]:
         return
     if reduction.cell == "codes" and spec.resampled != "clip":
         yield ResultError("codes are counted over clips, not over repetitions", where=f"metric {spec.name}")
-    yield from _twice(f"{_place(table)}, rows", table.row_ids)
     yield from _faults_of_constants(table, reduction.constants)
     for name in spec.columns:
-        column = table.columns.get(name)
-        where = f"{_place(table)}, column {name}"
-        if column is None:
+        if name not in table.columns:
             near = did_you_mean(name, table.columns)
+            where = f"{_place(table)}, column {name}"
             yield ResultError(f"the column that {spec.name} reduces is missing{near}", where=where)
-        elif len(column) != len(table.row_ids):
+
+
+def _faults_of_columns(spec: MetricSpec, table: Table) -> Iterator[ResultError]:
+    """What is wrong within columns that are all there."""
+    cell = REDUCTIONS[spec.reduction].cell
+    for name in spec.columns:
+        column, where = table.columns[name], f"{_place(table)}, column {name}"
+        if len(column) != len(table.row_ids):
             yield ResultError(f"has {len(column)} cells for {len(table.row_ids)} rows", where=where)
-        elif reduction.cell == "codes":
-            yield from _faults_of_codes(table, column, where)
-        elif reduction.cell in ("scores", "vectors"):
-            yield from _faults_of_scores(table, column, where)
-            if reduction.cell == "vectors" and len({len(cell) for cell in column if isinstance(cell, tuple)}) > 1:
-                yield ResultError("holds vectors of several lengths", where=where)
-        else:
+        elif len(column) == 0:
+            continue
+        elif cell == "number":
             yield from _faults_of_numbers(table, column, where)
+        elif not isinstance(column, Ragged):
+            yield ResultError(f"row {table.row_ids[0]} holds {column[0]}", where=where, expected=_EXPECTED[cell])
+        elif cell == "codes":
+            yield from _faults_of_codes(table, column, where)
+        else:
+            yield from _faults_of_scores(table, column, where)
+            if cell == "vectors" and len(np.unique(column.lengths)) > 1:
+                yield ResultError("holds vectors of several lengths", where=where)
+
+
+_EXPECTED = {
+    "codes": "a list of codes",
+    "scores": "a list of finite numbers",
+    "vectors": "a list of finite numbers",
+}
 
 
 def _faults_of_constants(table: Table, names: Sequence[str]) -> Iterator[ResultError]:
@@ -116,38 +180,53 @@ def _faults_of_constants(table: Table, names: Sequence[str]) -> Iterator[ResultE
             yield ResultError(f"the constant {name} {came}", where=_place(table), expected="a number above 0")
 
 
-def _faults_of_numbers(table: Table, column: Sequence[Cell], where: str) -> Iterator[ResultError]:
-    for row_id, cell in zip(table.row_ids, column, strict=True):
-        if isinstance(cell, tuple) or not math.isfinite(cell):
-            yield ResultError(
-                f"row {row_id} holds {'a list' if isinstance(cell, tuple) else cell}",
-                where=where,
-                expected="a finite number",
-                fix="a clip that cannot be scored belongs into `unscored`, with its reason",
-            )
+def _faults_of_numbers(table: Table, column: Column, where: str) -> Iterator[ResultError]:
+    if isinstance(column, Ragged):
+        came = "a list"
+        row = 0
+    else:
+        bad = np.flatnonzero(~np.isfinite(column))
+        if not len(bad):
             return
+        row = int(bad[0])
+        came = str(column[row])
+    yield ResultError(
+        f"row {table.row_ids[row]} holds {came}",
+        where=where,
+        expected="a finite number",
+        fix="a clip that cannot be scored belongs into `unscored`, with its reason",
+    )
 
 
-def _faults_of_scores(table: Table, column: Sequence[Cell], where: str) -> Iterator[ResultError]:
-    for row_id, cell in zip(table.row_ids, column, strict=True):
-        if not isinstance(cell, tuple) or not all(map(math.isfinite, cell)):
-            yield ResultError(f"row {row_id} holds {cell}", where=where, expected="a list of finite numbers")
-            return
+def _faults_of_scores(table: Table, column: Ragged, where: str) -> Iterator[ResultError]:
+    bad = np.flatnonzero(~np.isfinite(column.values))
+    if len(bad):
+        yield ResultError(
+            f"row {table.row_ids[column.row_of[bad[0]]]} holds {column.values[bad[0]]}",
+            where=where,
+            expected=_EXPECTED["scores"],
+        )
 
 
-def _faults_of_codes(table: Table, column: Sequence[Cell], where: str) -> Iterator[ResultError]:
+def _faults_of_codes(table: Table, column: Ragged, where: str) -> Iterator[ResultError]:
+    if not len(column.values):
+        return
+    if not column.whole:
+        uneven = np.flatnonzero(column.values != np.rint(column.values))
+        place = int(uneven[0]) if len(uneven) else 0
+        row_id = table.row_ids[column.row_of[place]]
+        yield ResultError(f"row {row_id} holds {column.values[place]}", where=where, expected=_EXPECTED["codes"])
+        return
     size = table.constants.get("codebook_size", math.inf)
-    for row_id, cell in zip(table.row_ids, column, strict=True):
-        if not isinstance(cell, tuple) or float in map(type, cell):
-            yield ResultError(f"row {row_id} holds {cell}", where=where, expected="a list of codes")
-            return
-        if cell and not 0 <= min(cell) <= max(cell) < size:
-            yield ResultError(
-                f"row {row_id} holds codes from {min(cell)} to {max(cell)}",
-                where=where,
-                expected=f"0 to {size - 1:.0f}",
-            )
-            return
+    if not 0 <= column.values.min() <= column.values.max() < size:
+        bad = int(np.flatnonzero((column.values < 0) | (column.values >= size))[0])
+        row = int(column.row_of[bad])
+        codes = column.values[column.row_of == row]
+        yield ResultError(
+            f"row {table.row_ids[row]} holds codes from {codes.min()} to {codes.max()}",
+            where=where,
+            expected=f"0 to {size - 1:.0f}",
+        )
 
 
 def _twice(what: str, names: Iterable[str]) -> Iterator[ResultError]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vqbench.errors import ResultError, did_you_mean
-from vqbench.results.contrast import Contrast, Pairs, contrast, obstacle, other_machine
+from vqbench.results.contrast import Contrast, Match, Matches, Pairs, contrast_all, obstacle, other_machine, p_values
 from vqbench.results.record import Comparison, MetricSpec, Result, Run
 from vqbench.results.selection import Contender, Selection, candidates_of, check_candidate
 from vqbench.stats.paired import holm
@@ -87,23 +87,35 @@ def compare(
         all comparisons of quality, and over all of speed: how many stages were timed says nothing about quality.
         Metrics without a direction are not tested.
     """
-    comparisons: list[Comparison] = []
-    families: dict[str, list[tuple[int, Callable[[int], float]]]] = {}
-    notes: dict[str, None] = {}
+    matches = Matches()
+    asked: list[tuple[Contender, Contender, Comparison, Match | None]] = []
     for reference, candidate in pairings:
         for metric in metrics:
-            comparison, found = _compare_one(reference, candidate, metric)
-            if found is not None and found.pairs is not None:
-                notes.update(dict.fromkeys(_notes(reference, candidate, metric, found.pairs)))
-            if found is not None and found.test is not None:
-                kind = "speed" if found.pairs is None else "quality"
-                families.setdefault(kind, []).append((len(comparisons), found.test))
-            comparisons.append(comparison)
+            reason = obstacle(candidate, reference, metric)
+            match = None if reason else matches.match(candidate, reference, metric, reference.run.interval)
+            empty = Comparison(
+                metric, reference.label, candidate.label, None, None, None, None, None, None, None, 0, reason=reason
+            )
+            asked.append((reference, candidate, empty, match))
+    contrasts = iter(contrast_all([match for *_, match in asked if match is not None]))
+    comparisons: list[Comparison] = []
+    families: dict[str, list[tuple[int, Contrast]]] = {}
+    notes: dict[str, None] = {}
+    for reference, candidate, empty, match in asked:
+        if match is None:
+            comparisons.append(empty)
+            continue
+        contrast = next(contrasts)
+        if match.pairs is not None:
+            notes.update(dict.fromkeys(_notes(reference, candidate, match.spec, match.pairs)))
+        if contrast.testable:
+            families.setdefault("speed" if match.pairs is None else "quality", []).append((len(comparisons), contrast))
+        comparisons.append(_comparison(reference, candidate, empty, contrast))
     for family in families.values():
         least = _PERMUTATIONS_A_TEST * len(family)
         permutations = max(least, *(reference.run.interval.resamples for reference, _ in pairings))
-        p_values = [test(permutations) for _, test in family]
-        for (index, _), p_value, p_holm in zip(family, p_values, holm(p_values), strict=True):
+        found_p = p_values([contrast for _, contrast in family], permutations)
+        for (index, _), p_value, p_holm in zip(family, found_p, holm(found_p), strict=True):
             comparisons[index] = replace(comparisons[index], p_value=p_value, p_holm=p_holm)
     return tuple(comparisons), tuple(notes)
 
@@ -136,24 +148,19 @@ def best_by_metric(run: Run) -> dict[str, tuple[str, ...]]:
     return {spec.name: best for spec in run.metrics if (best := best_of(spec, contenders, results))}
 
 
-def _compare_one(reference: Contender, candidate: Contender, metric: str) -> tuple[Comparison, Contrast | None]:
-    """The comparison without its p-values, and what they are to be made from."""
-    empty = Comparison(metric, reference.label, candidate.label, None, None, None, None, None, None, None, n_pairs=0)
-    reason = obstacle(candidate, reference, metric)
-    if reason is not None:
-        return replace(empty, reason=reason), None
-    interval = reference.run.interval
-    found = contrast(candidate, reference, metric, interval)
-    what = "pairs of clips" if found.pairs is not None else "repetitions"
-    difference = found.ours - found.theirs
-    if found.n < 2:
-        return replace(empty, n_pairs=found.n, reason=f"needs at least two {what}, there are {found.n}"), found
+def _comparison(reference: Contender, candidate: Contender, empty: Comparison, found: Contrast) -> Comparison:
+    """The comparison without its p-values."""
+    match, difference = found.match, found.difference
+    what = "pairs of clips" if match.pairs is not None else "repetitions"
+    if match.n < 2:
+        return replace(empty, n_pairs=match.n, reason=f"needs at least two {what}, there are {match.n}")
     if not math.isfinite(difference.value):
-        return replace(empty, n_pairs=found.n, reason=f"the figure is undefined over these {what}"), found
-    ends = difference.interval(interval.confidence)
+        return replace(empty, n_pairs=match.n, reason=f"the figure is undefined over these {what}")
+    reason = None
+    ends = difference.interval(reference.run.interval.confidence)
     if ends is None:
         reason = "no interval: the figure is undefined on some resamples"
-    elif found.pairs is None:
+    elif match.pairs is None:
         reason = other_machine(candidate.run, reference.run)
     low, high = ends or (None, None)
     return replace(
@@ -163,10 +170,10 @@ def _compare_one(reference: Contender, candidate: Contender, metric: str) -> tup
         delta=difference.value,
         ci_low=low,
         ci_high=high,
-        n_pairs=found.n,
-        n_clusters=found.n_clusters,
+        n_pairs=match.n,
+        n_clusters=match.n_clusters,
         reason=reason,
-    ), found
+    )
 
 
 def _pairings(selections: Sequence[Selection]) -> list[tuple[Contender, Contender]]:
@@ -218,9 +225,7 @@ def _specs(contenders: Iterable[Contender], names: Sequence[str] | None) -> list
     return [specs[name] for name in names]
 
 
-def _notes(reference: Contender, candidate: Contender, metric: str, pairs: Pairs) -> Iterable[str]:
-    spec = candidate.metric(metric)
-    group = spec.group if spec else metric
+def _notes(reference: Contender, candidate: Contender, spec: MetricSpec, pairs: Pairs) -> Iterable[str]:
     for ids, what in (
         (pairs.only_ours, f"only for {candidate.label}, not for {reference.label}"),
         (pairs.only_theirs, f"only for {reference.label}, not for {candidate.label}"),
@@ -228,4 +233,4 @@ def _notes(reference: Contender, candidate: Contender, metric: str, pairs: Pairs
     ):
         if ids:
             shown = ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
-            yield f"{group}: {len(ids)} {'clip was' if len(ids) == 1 else 'clips were'} scored {what}: {shown}"
+            yield f"{spec.group}: {len(ids)} {'clip was' if len(ids) == 1 else 'clips were'} scored {what}: {shown}"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+
+import numpy as np
 
 from vqbench.results.record import IntervalSpec, MetricSpec, Run, Table
 from vqbench.results.selection import Contender
-from vqbench.results.summary import clusters_of, prepare
-from vqbench.stats.bootstrap import WeightedStatistic
-from vqbench.stats.estimate import Estimate, Statistic, estimate, units_of
-from vqbench.stats.paired import paired_permutation_p, unpaired_permutation_p
-from vqbench.stats.reductions import REDUCTIONS
+from vqbench.results.summary import Samples
+from vqbench.stats.columns import Indices, same
+from vqbench.stats.estimate import Estimate, Sample, estimate_all
+from vqbench.stats.paired import Exchange, permutation_p_values
+from vqbench.stats.usage import UsageStatistic
 
 
 def obstacle(ours: Contender, theirs: Contender, metric: str) -> str | None:
@@ -26,7 +27,7 @@ def obstacle(ours: Contender, theirs: Contender, metric: str) -> str | None:
     assert other is not None
     if mine.version != other.version:
         return f"another version of the metric: {mine.version} for {ours.label}, {other.version} for {theirs.label}"
-    if _definition(mine) != _definition(other):
+    if definition(mine) != definition(other):
         return f"the metric is defined differently for {ours.label} and {theirs.label}"
     fronts = ours.record.front_end, theirs.record.front_end
     if mine.needs_same_front_end and fronts[0] != fronts[1]:
@@ -34,141 +35,204 @@ def obstacle(ours: Contender, theirs: Contender, metric: str) -> str | None:
     return None
 
 
-def _definition(spec: MetricSpec) -> tuple[object, ...]:
+def definition(spec: MetricSpec) -> tuple[object, ...]:
+    """What two metrics of one name and version must have in common to be the same number."""
     return spec.group, spec.columns, spec.reduction, spec.unit, spec.resampled, spec.needs_same_front_end
 
 
 def other_machine(ours: Run, theirs: Run) -> str | None:
     """Why timings of two runs do not compare, or None where both come from one kind of machine."""
-    for key in ("machine", "device"):
-        if ours.provenance.get(key) != theirs.provenance.get(key):
-            return f"timed on another {key}: {ours.provenance.get(key)} against {theirs.provenance.get(key)}"
+    for key, what in (("machine", "machine"), ("device", "device"), ("threads", "number of threads")):
+        mine, other = ours.provenance.get(key), theirs.provenance.get(key)
+        if mine != other:
+            return f"timed on another {what}: {mine} against {other}"
     return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pairs:
     """Rows of two tables that belong to the same clip with the same audio.
 
     Attributes:
-        ours, theirs: positions of the paired rows.
-        ids: their clip ids.
+        ours, theirs: positions of the paired rows; None where these are all rows in their order.
+        n: how many pairs.
         only_ours, only_theirs: clip ids scored on one side alone.
         other_audio: clip ids that stand for another recording on each side.
     """
 
-    ours: tuple[int, ...]
-    theirs: tuple[int, ...]
-    ids: tuple[str, ...]
-    only_ours: tuple[str, ...]
-    only_theirs: tuple[str, ...]
-    other_audio: tuple[str, ...]
+    ours: Indices | None
+    theirs: Indices | None
+    n: int
+    only_ours: tuple[str, ...] = ()
+    only_theirs: tuple[str, ...] = ()
+    other_audio: tuple[str, ...] = ()
 
 
-def pair(our_run: Run, our_table: Table, their_run: Run, their_table: Table) -> Pairs:
-    """Pairs rows by clip id and audio: the same id with another sha256 is another clip."""
-    our_audio, their_audio = _audio(our_run), _audio(their_run)
-    their_row = {row_id: row for row, row_id in enumerate(their_table.row_ids)}
-    both = [row_id for row_id in our_table.row_ids if row_id in their_row]
-    ids = tuple(row_id for row_id in both if our_audio[row_id] == their_audio[row_id])
-    our_row = {row_id: row for row, row_id in enumerate(our_table.row_ids)}
+def pair(our_table: Table, their_table: Table, other_audio: frozenset[str]) -> Pairs:
+    """Pairs rows by clip id and audio.
+
+    Args:
+        our_table, their_table: of the same group.
+        other_audio: ids that stand for another recording in the other run, as `Matches.other_audio` finds them.
+    """
+    ours, theirs = our_table.row_ids, their_table.row_ids
+    if ours == theirs and other_audio.isdisjoint(ours):
+        return Pairs(None, None, len(ours))
+    their_row = {row_id: row for row, row_id in enumerate(theirs)}
+    paired = [
+        (row, their_row[row_id]) for row, row_id in enumerate(ours) if row_id in their_row and row_id not in other_audio
+    ]
+    rows = np.array(paired, dtype=np.int64).reshape(-1, 2).T
+    own = set(ours)
     return Pairs(
-        ours=tuple(our_row[row_id] for row_id in ids),
-        theirs=tuple(their_row[row_id] for row_id in ids),
-        ids=ids,
-        only_ours=tuple(row_id for row_id in our_table.row_ids if row_id not in their_row),
-        only_theirs=tuple(row_id for row_id in their_table.row_ids if row_id not in our_row),
-        other_audio=tuple(row_id for row_id in both if row_id not in set(ids)),
+        ours=np.ascontiguousarray(rows[0]),
+        theirs=np.ascontiguousarray(rows[1]),
+        n=len(paired),
+        only_ours=tuple(row_id for row_id in ours if row_id not in their_row),
+        only_theirs=tuple(row_id for row_id in theirs if row_id not in own),
+        other_audio=tuple(row_id for row_id in ours if row_id in their_row and row_id in other_audio),
     )
 
 
-def _audio(run: Run) -> dict[str, str]:
-    return {clip.id: clip.sha256 for clip in run.clips}
+@dataclass(frozen=True, eq=False)
+class Match:
+    """One metric of two contenders, over the rows that count, ready to be estimated.
+
+    Attributes:
+        spec: the metric.
+        ours, theirs: resampled alike where the rows are paired.
+        n: pairs, or the smaller number of repetitions.
+        n_clusters: speakers of the pairs, where they are resampled whole.
+        pairs: which clips; None for timings.
+    """
+
+    spec: MetricSpec
+    ours: Sample
+    theirs: Sample
+    n: int
+    n_clusters: int | None
+    pairs: Pairs | None
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """What a permutation test asks; None of codes, which mean something else on each side."""
+        ours, theirs = self.ours.statistic, self.theirs.statistic
+        if isinstance(ours, UsageStatistic) or isinstance(theirs, UsageStatistic):
+            return None
+        return Exchange(ours, theirs, self.ours.units if self.ours.seed == self.theirs.seed else None)
+
+
+class Matches:
+    """Makes matches of runs, which must outlive it; what many of them have in common is made once."""
+
+    def __init__(self) -> None:
+        self.samples = Samples()
+        self._pairs: dict[tuple[int, int], Pairs] = {}
+        self._other_audio: dict[tuple[int, int], frozenset[str]] = {}
+
+    def match(self, ours: Contender, theirs: Contender, metric: str, interval: IntervalSpec) -> Match:
+        """Brings two contenders together on a metric that has no `obstacle`.
+
+        Clips are paired. Timing repetitions are two independent samples, unless both sides are the very same
+        measurement: then nothing lies between them, and the difference is 0 without any uncertainty.
+        """
+        spec = ours.metric(metric)
+        our_table, their_table = (contender.table(spec.group) if spec else None for contender in (ours, theirs))
+        if spec is None or our_table is None or their_table is None:
+            raise ValueError(f"{metric} was not measured on both sides; ask `obstacle` first")
+        samples = self.samples
+        if spec.resampled == "clip":
+            pairs = self.pairs(ours.run, our_table, theirs.run, their_table)
+            units, n_clusters = samples.units(spec, our_table, ours.run.clips, interval, pairs.ours)
+            mine = samples.sample(spec, our_table, units, interval, pairs.ours)
+            other = samples.sample(spec, their_table, units, interval, pairs.theirs)
+            return Match(spec, mine, other, pairs.n, n_clusters, pairs)
+        our_units, _ = samples.units(spec, our_table, ours.run.clips, interval)
+        their_units, _ = samples.units(spec, their_table, theirs.run.clips, interval)
+        mine = samples.sample(spec, our_table, our_units, interval)
+        seed = interval.seed if _same_measurement(our_table, their_table) else interval.seed + 1
+        other = samples.sample(spec, their_table, their_units, interval, seed=seed)
+        return Match(spec, mine, other, min(our_units.n, their_units.n), None, None)
+
+    def pairs(self, our_run: Run, our_table: Table, their_run: Run, their_table: Table) -> Pairs:
+        """The pairs of two tables of the same group."""
+        key = id(our_table), id(their_table)
+        if key not in self._pairs:
+            self._pairs[key] = pair(our_table, their_table, self.other_audio(our_run, their_run))
+        return self._pairs[key]
+
+    def other_audio(self, our_run: Run, their_run: Run) -> frozenset[str]:
+        """Clip ids that both runs have, for different recordings: the same id with another sha256 is another clip."""
+        key = id(our_run), id(their_run)
+        if key not in self._other_audio:
+            ours = {} if our_run is their_run else {clip.id: clip.sha256 for clip in our_run.clips}
+            self._other_audio[key] = frozenset(
+                clip.id for clip in their_run.clips if ours.get(clip.id, clip.sha256) != clip.sha256
+            )
+        return self._other_audio[key]
+
+
+def _same_measurement(first: Table, second: Table) -> bool:
+    names = first.columns.keys()
+    return (
+        first.row_ids == second.row_ids
+        and names == second.columns.keys()
+        and all(same(first.columns[name], second.columns[name]) for name in names)
+    )
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """One metric of two contenders, over the rows that count.
+    """One metric of two contenders, with their figures over the rows that count.
 
     Attributes:
-        ours, theirs: the figures, resampled alike where the rows are paired.
-        n: pairs, or the smaller number of repetitions.
-        n_clusters: speakers of the pairs, where they were resampled whole.
-        pairs: which clips; None for timings.
-        test: number of permutations → two-sided p-value of "there is no difference"; None where it is undefined or the
-            metric has no direction: a floor is no claim that could be wrong.
+        match: what was estimated.
+        ours, theirs: the figures.
     """
 
+    match: Match
     ours: Estimate
     theirs: Estimate
-    n: int
-    n_clusters: int | None
-    pairs: Pairs | None
-    test: Callable[[int], float] | None
+
+    @property
+    def difference(self) -> Estimate:
+        """Ours minus theirs."""
+        return self.ours - self.theirs
+
+    @property
+    def testable(self) -> bool:
+        """Whether "there is no difference" can be tested; of a metric without a direction nobody says otherwise."""
+        directed = self.match.spec.higher_is_better is not None
+        return directed and self.difference.n_units >= 2 and math.isfinite(self.ours.value - self.theirs.value)
+
+
+def contrast_all(matches: Sequence[Match]) -> list[Contrast]:
+    """Estimates the figures of many matches together."""
+    estimates = estimate_all(sample for match in matches for sample in (match.ours, match.theirs))
+    return [Contrast(match, estimates[match.ours], estimates[match.theirs]) for match in matches]
 
 
 def contrast(ours: Contender, theirs: Contender, metric: str, interval: IntervalSpec) -> Contrast:
-    """Compares two contenders on a metric that has no `obstacle`.
+    """Compares two contenders on a metric that has no `obstacle`; see `Matches.match`."""
+    return contrast_all([Matches().match(ours, theirs, metric, interval)])[0]
 
-    Clips are paired. Timing repetitions are two independent samples, unless both sides are the very same measurement:
-    then nothing lies between them, and the difference is 0 without any uncertainty.
+
+def p_values(contrasts: Sequence[Contrast], permutations: int) -> list[float]:
+    """Two-sided p-values of "there is no difference", which must be `testable`.
+
+    By permutations, of paired rows where they are paired. But codes mean something else on each side, and swapping them
+    would mix codebooks: usage figures are compared by the t test of their jackknife; its p is given as no smaller than
+    one of so many permutations can be.
     """
-    spec = ours.metric(metric)
-    our_table, their_table = (contender.table(spec.group) if spec else None for contender in (ours, theirs))
-    if spec is None or our_table is None or their_table is None:
-        raise ValueError(f"{metric} was not measured on both sides; ask `obstacle` first")
-    if spec.resampled == "clip":
-        pairs = pair(ours.run, our_table, theirs.run, their_table)
-        clusters = clusters_of(pairs.ids, ours.run.clips, interval)
-        return _contrast(_Sides(spec, our_table, their_table, pairs.ours, pairs.theirs), clusters, interval, pairs)
-    our_rows, their_rows = (tuple(range(len(table.row_ids))) for table in (our_table, their_table))
-    same = (our_table.row_ids, our_table.columns) == (their_table.row_ids, their_table.columns)
-    sides = _Sides(spec, our_table, their_table, our_rows, their_rows, paired=same)
-    return _contrast(sides, None, interval, None)
-
-
-@dataclass(frozen=True)
-class _Sides:
-    """The rows of two tables that are held against each other."""
-
-    spec: MetricSpec
-    our_table: Table
-    their_table: Table
-    our_rows: tuple[int, ...]
-    their_rows: tuple[int, ...]
-    paired: bool = True
-
-    def pooled(self) -> Statistic:
-        """One statistic over our rows and then theirs."""
-        columns = [
-            [self.our_table.columns[name][row] for row in self.our_rows]
-            + [self.their_table.columns[name][row] for row in self.their_rows]
-            for name in self.spec.columns
-        ]
-        return REDUCTIONS[self.spec.reduction].prepare(columns, self.our_table.constants)
-
-
-def _contrast(sides: _Sides, clusters: Sequence[str] | None, interval: IntervalSpec, pairs: Pairs | None) -> Contrast:
-    seed, resamples = interval.seed, interval.resamples
-    ours = estimate(
-        prepare(sides.spec, sides.our_table, sides.our_rows), clusters=clusters, resamples=resamples, seed=seed
-    )
-    theirs = estimate(
-        prepare(sides.spec, sides.their_table, sides.their_rows),
-        clusters=clusters,
-        resamples=resamples,
-        seed=seed if sides.paired else seed + 1,
-    )
-    n = min(len(sides.our_rows), len(sides.their_rows))
-
-    def test(permutations: int) -> float:
-        if ours.resampling == "jackknife":  # codes mean something else on each side: swapping them would mix codebooks
-            return max((ours - theirs).t_test(), 1 / (1 + permutations))
-        pooled = cast("WeightedStatistic", sides.pooled())
-        if sides.paired:
-            return paired_permutation_p(pooled, units_of(n, clusters), permutations, seed)
-        return unpaired_permutation_p(pooled, len(sides.our_rows), permutations, seed)
-
-    directed = sides.spec.higher_is_better is not None
-    testable = directed and min(ours.n_units, theirs.n_units) >= 2 and math.isfinite((ours - theirs).value)
-    return Contrast(ours, theirs, n, None if clusters is None else ours.n_units, pairs, test if testable else None)
+    found: dict[int, float] = {}
+    asked: dict[int, list[tuple[int, Exchange]]] = {}
+    for index, one in enumerate(contrasts):
+        exchange = one.match.exchange
+        if exchange is None:
+            found[index] = max(one.difference.t_test(), 1 / (1 + permutations))
+        else:
+            asked.setdefault(one.match.ours.seed, []).append((index, exchange))
+    for seed, family in asked.items():
+        p = permutation_p_values([exchange for _, exchange in family], permutations, seed)
+        found.update(zip((index for index, _ in family), p, strict=True))
+    return [found[index] for index in range(len(contrasts))]

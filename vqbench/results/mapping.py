@@ -5,10 +5,9 @@ Written out here, because a validation library would take longer to import than 
 
 from __future__ import annotations
 
-import math
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -22,6 +21,11 @@ class MappingError(Exception):
     def __init__(self, problem: str, place: str, expected: str | None) -> None:
         self.problem, self.place, self.expected = problem, place, expected
         super().__init__(problem)
+
+    def within(self, outer: str) -> MappingError:
+        """The same error, seen from further out."""
+        joint = "." if self.place and not self.place.startswith("[") else ""
+        return MappingError(self.problem, f"{outer}{joint}{self.place}", self.expected)
 
 
 def to_plain(value: Any) -> Any:
@@ -39,6 +43,10 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+Reader = Callable[[Any], Any]
+"""A plain value → the value, or a `MappingError` whose place begins there."""
+
+
 def from_plain(kind: Any, plain: Any, place: str = "") -> Any:
     """Makes a value of the type `kind`.
 
@@ -50,78 +58,147 @@ def from_plain(kind: Any, plain: Any, place: str = "") -> Any:
     Raises:
         MappingError: `plain` is no such value.
     """
+    try:
+        return _reader(kind)(plain)
+    except MappingError as error:
+        found = error.within(place) if place else error
+        raise MappingError(found.problem, found.place or "top level", found.expected) from error
+
+
+@cache
+def _reader(kind: Any) -> Reader:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
-        return plain
+        return lambda plain: plain
     if is_dataclass(kind):
-        return _dataclass(kind, plain, place)
+        return _dataclass_reader(kind)
     if kind is float:
-        if type(plain) not in (int, float) or not abs(plain) <= sys.float_info.max:
-            raise _wrong(plain, place, "a finite number")
-        return float(plain)
-    if kind in (int, str, bool, type(None)):
-        if type(plain) is not kind:
-            raise _wrong(plain, place, _NAMES[kind])
-        return plain
+        return _float
+    if kind in _NAMES:
+        return _scalar_reader(kind)
     if origin is Literal:
-        if plain not in arguments:
-            raise _wrong(plain, place, " or ".join(map(repr, arguments)))
-        return plain
+        return _literal_reader(arguments)
     if origin is tuple:
-        return _tuple(arguments[0], plain, place)
+        return _tuple_reader(arguments[0])
     if origin in (Union, types.UnionType):
-        return _union(arguments, plain, place)
-    if not isinstance(plain, dict):
-        raise _wrong(plain, place, "an object")
-    return {key: from_plain(arguments[1], item, f"{place}.{key}") for key, item in plain.items()}
+        return _union_reader(arguments)
+    if origin in (Mapping, dict):
+        return _mapping_reader(arguments[1])
+    return _unreadable(kind)
+
+
+def _unreadable(kind: Any) -> Reader:
+    """Arrays are read elsewhere; a record that holds some can still be read where it holds none of them."""
+
+    def read(plain: Any) -> Any:
+        raise TypeError(f"{kind} is no plain type")
+
+    return read
 
 
 _NAMES: dict[Any, str] = {int: "a whole number", str: "a text", bool: "true or false", type(None): "null"}
 
 
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _float(plain: Any) -> float:
+    if type(plain) not in (int, float) or not abs(plain) <= sys.float_info.max:
+        raise _wrong(plain, "a finite number")
+    return float(plain)
 
 
-def _dataclass(kind: Any, plain: Any, place: str) -> Any:
-    if not isinstance(plain, dict):
-        raise _wrong(plain, place, "an object")
-    hints = _hints(kind)
-    for name in plain:
-        if name not in hints:
-            raise MappingError(f"unknown key {name!r}{did_you_mean(name, hints)}", place or "top level", None)
-    for field in fields(kind):
-        if field.name not in plain and field.default is MISSING and field.default_factory is MISSING:
-            raise MappingError(f"the key {field.name!r} is missing", place or "top level", None)
-    prefix = f"{place}." if place else ""
-    return kind(**{name: from_plain(hints[name], item, f"{prefix}{name}") for name, item in plain.items()})
+def _scalar_reader(kind: Any) -> Reader:
+    def read(plain: Any) -> Any:
+        if type(plain) is not kind:
+            raise _wrong(plain, _NAMES[kind])
+        return plain
+
+    return read
 
 
-def _tuple(kind: Any, plain: Any, place: str) -> tuple[Any, ...]:
-    if not isinstance(plain, list):
-        raise _wrong(plain, place, "a list")
-    if kind is int and set(map(type, plain)) <= {int}:  # the codes of a clip: many, and checked at once
-        return tuple(plain)
-    if kind is float and set(map(type, plain)) <= {float} and all(map(math.isfinite, plain)):  # likewise a vector
-        return tuple(plain)
-    return tuple(from_plain(kind, item, f"{place}[{index}]") for index, item in enumerate(plain))
+def _literal_reader(values: tuple[Any, ...]) -> Reader:
+    def read(plain: Any) -> Any:
+        if plain not in values:
+            raise _wrong(plain, " or ".join(map(repr, values)))
+        return plain
+
+    return read
 
 
-def _union(kinds: tuple[Any, ...], plain: Any, place: str) -> Any:
+def _dataclass_reader(kind: Any) -> Reader:
+    readers = {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
+    required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+
+    def read(plain: Any) -> Any:
+        if not isinstance(plain, dict):
+            raise _wrong(plain, "an object")
+        values = {}
+        for name, item in plain.items():
+            if name not in readers:
+                raise MappingError(f"unknown key {name!r}{did_you_mean(name, readers)}", "", None)
+            try:
+                values[name] = readers[name](item)
+            except MappingError as error:
+                raise error.within(name) from None
+        for name in required:
+            if name not in values:
+                raise MappingError(f"the key {name!r} is missing", "", None)
+        return kind(**values)
+
+    return read
+
+
+def _mapping_reader(kind: Any) -> Reader:
+    reader = _reader(kind)
+
+    def read(plain: Any) -> dict[str, Any]:
+        if not isinstance(plain, dict):
+            raise _wrong(plain, "an object")
+        values = {}
+        for key, item in plain.items():
+            try:
+                values[key] = reader(item)
+            except MappingError as error:
+                raise error.within(key) from None
+        return values
+
+    return read
+
+
+def _tuple_reader(kind: Any) -> Reader:
+    reader = _reader(kind)
+
+    def read(plain: Any) -> tuple[Any, ...]:
+        if not isinstance(plain, list):
+            raise _wrong(plain, "a list")
+        values = []
+        for item in plain:
+            try:
+                values.append(reader(item))
+            except MappingError as error:
+                raise error.within(f"[{len(values)}]") from None
+        return tuple(values)
+
+    return read
+
+
+def _union_reader(kinds: tuple[Any, ...]) -> Reader:
     """The members of our unions are told apart by their JSON type: null, a list, or something else.
 
     Of two kinds of lists, of whole numbers and of any, the first is meant where all numbers are whole.
     """
-    if plain is None and type(None) in kinds:
-        return None
-    lists = [kind for kind in kinds if get_origin(kind) is tuple]
-    if len(lists) == 2 and isinstance(plain, list) and float in map(type, plain):
-        lists.reverse()
-    others = [kind for kind in kinds if get_origin(kind) is not tuple and kind is not type(None)]
-    return from_plain((lists if isinstance(plain, list) and lists else others)[0], plain, place)
+    lists = [_reader(kind) for kind in kinds if get_origin(kind) is tuple]
+    others = [_reader(kind) for kind in kinds if get_origin(kind) is not tuple and kind is not type(None)]
+    nullable = type(None) in kinds
+
+    def read(plain: Any) -> Any:
+        if plain is None and nullable:
+            return None
+        if not isinstance(plain, list) or not lists:
+            return (others or lists)[0](plain)
+        return lists[-1 if float in map(type, plain) else 0](plain)
+
+    return read
 
 
-def _wrong(plain: Any, place: str, expected: str) -> MappingError:
+def _wrong(plain: Any, expected: str) -> MappingError:
     came = repr(plain) if len(repr(plain)) <= 40 else f"{repr(plain)[:37]}…"
-    return MappingError(f"holds {came}", place or "top level", expected)
+    return MappingError(f"holds {came}", "", expected)

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+from vqbench.stats.columns import Column, same
 
-Cell = float | tuple[int, ...] | tuple[float, ...]
-"""One statistic of one row: a number, the codes of a clip, or the scores of its trials."""
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -87,14 +86,14 @@ class CandidateRecord:
     family: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """The sufficient statistics of one candidate in one group.
 
     Attributes:
         row_ids: clip ids, or repetition ids for timings. Every clip of the group's set is here or in `unscored`, never
             in both.
-        columns: name → one cell a row.
+        columns: name → one number a row, or several; those of a file are read when they are asked for.
         constants: numbers that hold for all rows, e.g. `codebook_size`.
         unscored: clip id → why it has no row.
     """
@@ -102,9 +101,21 @@ class Table:
     candidate: str
     group: str
     row_ids: tuple[str, ...]
-    columns: Mapping[str, tuple[Cell, ...]]
+    columns: Mapping[str, Column]
     constants: Mapping[str, float] = field(default_factory=dict)
     unscored: Mapping[str, str] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Table):
+            return NotImplemented
+        named = ("candidate", "group", "row_ids", "constants", "unscored")
+        return (
+            all(getattr(self, name) == getattr(other, name) for name in named)
+            and self.columns.keys() == other.columns.keys()
+            and all(same(column, other.columns[name]) for name, column in self.columns.items())
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -128,16 +139,35 @@ class Result:
     reason: str | None = None
 
 
+Bootstrap = Literal["percentile", "bca"]
+"""Which interval the bootstrap gives."""
+
+INTERVAL_METHODS: Mapping[Bootstrap, str] = {
+    "percentile": "percentile bootstrap, expanded for small n; jackknife for codebook usage and mutual information",
+    "bca": "BCa bootstrap, expanded for small n; jackknife for codebook usage and mutual information",
+}
+
+
 @dataclass(frozen=True)
 class IntervalSpec:
-    """How every interval of a run was made."""
+    """How every interval of a run was made.
 
-    method: str = "percentile bootstrap, expanded for small n; jackknife for codebook usage and mutual information"
+    Attributes:
+        method: in words.
+        confidence: share of such intervals that hold the true value.
+        resamples: of the bootstrap.
+        seed: of the draws.
+        unit: what of the sets `speech` and `downstream` is drawn whole: `speaker`, where every clip names one, or
+            `clip`.
+        bootstrap: which interval of the bootstrap.
+    """
+
+    method: str = INTERVAL_METHODS["percentile"]
     confidence: float = 0.95
     resamples: int = 2000
     seed: int = 0
     unit: Literal["speaker", "clip"] = "speaker"
-    """What of the sets `speech` and `downstream` is drawn whole: `speaker`, where every clip names one, or `clip`."""
+    bootstrap: Bootstrap = "percentile"
 
 
 @dataclass(frozen=True)
@@ -148,9 +178,26 @@ class GateRule:
     candidates: tuple[str, ...] = ()
 
 
+Inconclusive = Literal["stop", "fail", "pass"]
+"""What a rule that its interval leaves open does to a gate: it is inconclusive as well, it fails, or it passes."""
+
+PlausibilityLevel = Literal["off", "warn", "fail"]
+"""What a check of plausibility does: it is not made, what it finds is named, or what it finds fails the gate."""
+
+
 @dataclass(frozen=True)
 class SuiteRecord:
-    """The suite that made the run, as far as judging needs it."""
+    """The suite that made the run, as far as judging needs it.
+
+    Attributes:
+        gate: its rules.
+        min_clips: with fewer clips nothing is decided.
+        allow_unscored: clips that may be without a row.
+        inconclusive: what an open rule does.
+        plausibility: check → what it does, where that is not its own level.
+        yardstick: the candidate whose speed tells how fast a machine is; None where speeds of other machines do not
+            compare.
+    """
 
     name: str
     digest: str
@@ -158,6 +205,9 @@ class SuiteRecord:
     gate: tuple[GateRule, ...] = ()
     min_clips: int = 10
     allow_unscored: int = 0
+    inconclusive: Inconclusive = "stop"
+    plausibility: Mapping[str, PlausibilityLevel] = field(default_factory=dict)
+    yardstick: str | None = None
 
 
 @dataclass(frozen=True)
@@ -206,8 +256,11 @@ GateStatus = Literal["pass", "fail", "inconclusive"]
 class GateOutcome:
     """One rule for one candidate, and the figure and bound that decided.
 
-    `ci_low` and `ci_high` are of `value - limit`; the rule passes when even the end towards the bad side is on the good
-    side of zero.
+    Attributes:
+        status: what the figures say.
+        ci_low, ci_high: of `value - limit`; the rule passes when even the end towards the bad side is on the good side
+            of zero.
+        open: whether an inconclusive outcome is so for one reason alone: the interval holds the limit.
     """
 
     rule: str
@@ -220,19 +273,58 @@ class GateOutcome:
     ci_high: float | None
     n: int
     reason: str
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that makes a figure hard to believe.
+
+    Attributes:
+        check: which of `vqbench.results.plausibility.CHECKS` found it.
+        candidate: with whom; empty where it is the whole run.
+        level: `fail` fails a gate.
+        message: what was found.
+    """
+
+    check: str
+    candidate: str
+    level: PlausibilityLevel
+    message: str
 
 
 @dataclass(frozen=True)
 class GateReport:
-    """All outcomes; the worst decides: one fail fails, else one inconclusive is inconclusive."""
+    """All outcomes and findings, and what they come to.
+
+    Attributes:
+        outcomes: of each rule for each candidate.
+        baseline: the label of what they were held against.
+        findings: what looks wrong with the run itself.
+        inconclusive: what an open rule does, as the suite wants it.
+    """
 
     outcomes: tuple[GateOutcome, ...]
     baseline: str | None
+    findings: tuple[Finding, ...] = ()
+    inconclusive: Inconclusive = "stop"
+
+    def verdict(self, outcome: GateOutcome) -> GateStatus:
+        """What an outcome does to the gate: its status, but for open rules, where the suite chooses.
+
+        What cannot be decided for another reason (too few clips, another machine, a baseline on other clips) never
+        passes.
+        """
+        if outcome.status != "inconclusive" or self.inconclusive == "stop":
+            return outcome.status
+        if self.inconclusive == "fail":
+            return "fail"
+        return "pass" if outcome.open else "inconclusive"
 
     @property
     def status(self) -> GateStatus:
-        """The worst of all outcomes; without any, nothing is decided."""
-        statuses = {outcome.status for outcome in self.outcomes}
-        if "fail" in statuses:
+        """The worst of all: one fail fails, else one inconclusive is inconclusive; without any, nothing is decided."""
+        verdicts = {self.verdict(outcome) for outcome in self.outcomes}
+        if "fail" in verdicts or any(finding.level == "fail" for finding in self.findings):
             return "fail"
-        return "inconclusive" if "inconclusive" in statuses or not statuses else "pass"
+        return "inconclusive" if "inconclusive" in verdicts or not verdicts else "pass"

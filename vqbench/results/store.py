@@ -1,20 +1,23 @@
 """Runs on disk: `RUN/result.json`, and the same file under a name in `baselines/`.
 
-The file is the record types of `vqbench.results.record` as JSON, one record a line so that a committed baseline diffs.
+The file is the record types of `vqbench.results.record` as JSON. The statistics of clips are packed columns: who only
+wants the figures does not read them, and who judges by a few metrics reads these.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
 
 from vqbench.errors import DataError, ResultError, VqbenchError, did_you_mean
 from vqbench.files import require_file, write_whole
-from vqbench.results.check import check_run
+from vqbench.results.check import check_run, check_structure
+from vqbench.results.layout import Packed, read_layout, write_layout
 from vqbench.results.mapping import MappingError, from_plain, to_plain
-from vqbench.results.record import SCHEMA_VERSION, Run
+from vqbench.results.packing import Kind, kind_of, pack, unpack
+from vqbench.results.record import ClipRecord, MetricSpec, Run, Table
+from vqbench.stats.columns import Column
 
 RESULT_FILE = "result.json"
 BASELINES = Path("baselines")
@@ -46,30 +49,26 @@ def load_run(path: Path) -> Run:
             fix="vqbench run writes one; a run that was interrupted has none yet",
         ) from error
     try:
-        plain = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except OSError as error:
-        raise ResultError(f"cannot be read: {error.strerror}", where=str(file)) from error
-    except UnicodeDecodeError as error:
-        raise ResultError("is not text", where=str(file), expected="a result of vqbench, in JSON") from error
-    except json.JSONDecodeError as error:
-        raise ResultError(
-            f"is not JSON: {error.msg}",
-            where=f"{file}:{error.lineno}:{error.colno}",
-            fix="the file is truncated or was edited; run the suite again",
-        ) from error
-    except (RecursionError, ValueError) as error:
-        raise ResultError(
-            "is nested too deeply, or holds too long a number, to be a result", where=str(file)
-        ) from error
+        plain, packed = read_layout(file)
+        stored = from_plain(tuple[_StoredTable, ...], plain.pop("tables", None), "tables")
+        _know(packed, stored)
+        run: Run = from_plain(Run, {**plain, "tables": []})
     except MappingError as error:
-        raise ResultError(str(error), where=str(file), expected="finite numbers only") from error
-    _check_schema(plain, file)
+        where = f"{file}: {error.place}" if error.place else str(file)
+        raise ResultError(error.problem, where=where, expected=error.expected) from error
+    every_clip = _clips_of_groups(run.metrics, run.clips)
+    tables = []
+    for index, table in enumerate(stored):
+        clips = every_clip.get(table.group, ())
+        # Of most tables every clip has a row: they share one tuple, which is then checked once.
+        rest = tuple(clip for clip in clips if clip not in table.unscored) if table.unscored else clips
+        row_ids = rest if table.row_ids is None else table.row_ids
+        place = f"{file}: {table.candidate} / {table.group}"
+        columns = _StoredColumns(packed, index, table.columns, len(row_ids), place)
+        tables.append(Table(table.candidate, table.group, row_ids, columns, table.constants, table.unscored))
+    run = replace(run, tables=tuple(tables))
     try:
-        run: Run = from_plain(Run, plain)
-    except MappingError as error:
-        raise ResultError(error.problem, where=f"{file}: {error.place}", expected=error.expected) from error
-    try:
-        check_run(run)
+        check_structure(run)
     except VqbenchError as error:
         raise ResultError(f"does not agree with itself\n{error}", where=str(file)) from error
     return run
@@ -130,28 +129,83 @@ def _write(run: Run, file: Path) -> Path:
 
 
 def _to_json(run: Run) -> str:
-    def dumps(value: object) -> str:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-    parts = []
-    for name in ("schema", *(field.name for field in fields(run) if field.name != "schema")):
-        plain = to_plain(getattr(run, name))
-        lines = "[\n" + ",\n".join(map(dumps, plain)) + "\n]" if isinstance(plain, list) and plain else dumps(plain)
-        parts.append(f'"{name}": {lines}')
-    return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def _check_schema(plain: Any, file: Path) -> None:
-    schema = plain.get("schema") if isinstance(plain, dict) else None
-    if type(schema) is not int:
-        raise ResultError("is JSON, but no result of vqbench", where=str(file), expected='an object with a "schema"')
-    if schema != SCHEMA_VERSION:
-        raise ResultError(
-            f"was written in schema {schema}, this vqbench reads schema {SCHEMA_VERSION}",
-            where=str(file),
-            fix="update vqbench" if schema > SCHEMA_VERSION else "run the suite again with this vqbench",
-        )
+    every_clip = _clips_of_groups(run.metrics, run.clips)
+    plain = {"schema": run.schema, **{f.name: to_plain(getattr(run, f.name)) for f in fields(run) if f.name in _PLAIN}}
+    plain["tables"] = [to_plain(_stored(table, every_clip)) for table in run.tables]
+    packed = {
+        f"{index}.{name}": pack(column)
+        for index, table in enumerate(run.tables)
+        for name, column in table.columns.items()
+    }
+    return write_layout(plain, packed)
 
 
-def _refuse_constant(literal: str) -> NoReturn:
-    raise MappingError(f"holds the literal {literal}", "", None)
+_PLAIN = {field.name for field in fields(Run)} - {"schema", "tables"}
+
+
+@dataclass(frozen=True)
+class _StoredTable:
+    """A table as it is written; `row_ids` None are all clips of its group that are not unscored, in their order."""
+
+    candidate: str
+    group: str
+    columns: Mapping[str, Kind]
+    row_ids: tuple[str, ...] | None = None
+    constants: Mapping[str, float] = field(default_factory=dict)
+    unscored: Mapping[str, str] = field(default_factory=dict)
+
+
+def _stored(table: Table, every_clip: Mapping[str, tuple[str, ...]]) -> _StoredTable:
+    scored = tuple(clip for clip in every_clip.get(table.group, ()) if clip not in table.unscored)
+    return _StoredTable(
+        table.candidate,
+        table.group,
+        {name: kind_of(column) for name, column in table.columns.items()},
+        None if table.row_ids == scored else table.row_ids,
+        table.constants,
+        table.unscored,
+    )
+
+
+def _clips_of_groups(metrics: tuple[MetricSpec, ...], clips: tuple[ClipRecord, ...]) -> dict[str, tuple[str, ...]]:
+    """Group → the clips that its tables speak of; groups of repetitions have none."""
+    of_set: dict[str, list[str]] = {}
+    for clip in clips:
+        of_set.setdefault(clip.clip_set, []).append(clip.id)
+    tuples = {name: tuple(ids) for name, ids in of_set.items()}
+    return {spec.group: tuples.get(spec.clip_set, ()) for spec in metrics if spec.resampled == "clip"}
+
+
+class _StoredColumns(Mapping[str, Column]):
+    """The columns of a table in a file, each decoded when it is first asked for."""
+
+    def __init__(self, packed: Packed, index: int, kinds: Mapping[str, Kind], n_rows: int, place: str) -> None:
+        self._packed, self._index, self._kinds, self._n_rows, self._place = packed, index, kinds, n_rows, place
+        self._decoded: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._decoded:
+            kind, place = self._kinds[name], f"{self._place}, column {name}"
+            try:
+                self._decoded[name] = unpack(self._packed[f"{self._index}.{name}"], kind, self._n_rows, place)
+            except MappingError as error:
+                raise ResultError(error.problem, where=error.place, expected=error.expected) from error
+        return self._decoded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._kinds  # as inherited it would decode the column
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+
+def _know(packed: Packed, tables: tuple[_StoredTable, ...]) -> None:
+    """Sees to it that each column of a table is there, and nothing else."""
+    wanted = {f"{index}.{name}" for index, table in enumerate(tables) for name in table.columns}
+    for key in wanted - packed.keys():
+        raise MappingError(f"the column {key!r} is missing", "statistics", None)
+    for key in packed.keys() - wanted:
+        raise MappingError(f"no table has the column {key!r}", "statistics", None)

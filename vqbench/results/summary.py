@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from vqbench.results.check import check_table
 from vqbench.results.record import ClipRecord, IntervalSpec, MetricSpec, Result, Table
-from vqbench.stats.estimate import Statistic, estimate
+from vqbench.stats.columns import Column, Indices, take
+from vqbench.stats.estimate import Estimate, Sample, Statistic, estimate_all
 from vqbench.stats.reductions import REDUCTIONS
+from vqbench.stats.units import Units, units_of
 
 
 def clusters_of(row_ids: Iterable[str], clips: Iterable[ClipRecord], interval: IntervalSpec) -> tuple[str, ...] | None:
@@ -24,12 +26,80 @@ def clusters_of(row_ids: Iterable[str], clips: Iterable[ClipRecord], interval: I
     return named if len(named) == len(speakers) and len(set(named)) >= 2 else None
 
 
-def prepare(spec: MetricSpec, table: Table, rows: Sequence[int] | None = None) -> Statistic:
+def prepare(spec: MetricSpec, table: Table, rows: Indices | None = None) -> Statistic:
     """The statistic of a metric over all rows of a table, or over the rows at the given positions, in that order."""
     columns = [table.columns[name] for name in spec.columns]
     if rows is not None:
-        columns = [tuple(column[row] for row in rows) for column in columns]
+        columns = [take(column, rows) for column in columns]
     return REDUCTIONS[spec.reduction].prepare(columns, table.constants)
+
+
+class Samples:
+    """What figures are estimated from, made of the tables of runs, which must outlive it.
+
+    Whatever several figures have in common is made once, so that estimating them together is fast: columns, units, and
+    whole samples, where the same figure over the same rows is asked for again.
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[object, Column] = {}
+        self._units: dict[object, tuple[Units, int | None]] = {}
+        self._samples: dict[object, Sample] = {}
+
+    def units(
+        self,
+        spec: MetricSpec,
+        table: Table,
+        clips: Sequence[ClipRecord],
+        interval: IntervalSpec,
+        rows: Indices | None = None,
+    ) -> tuple[Units, int | None]:
+        """What of the rows is drawn whole, and how many speakers that are, where it is speakers."""
+        key = table.row_ids, _key(rows), spec.resampled, id(clips), interval.unit
+        if key not in self._units:
+            ids = table.row_ids if rows is None else [table.row_ids[row] for row in rows]
+            clusters = clusters_of(ids, clips, interval) if spec.resampled == "clip" else None
+            units = units_of(len(ids), clusters)
+            self._units[key] = units, None if clusters is None else units.n
+        return self._units[key]
+
+    def sample(
+        self,
+        spec: MetricSpec,
+        table: Table,
+        units: Units,
+        interval: IntervalSpec,
+        rows: Indices | None = None,
+        *,
+        seed: int | None = None,
+    ) -> Sample:
+        """A figure over all rows of a table, or over the rows at the given positions, in that order.
+
+        Args:
+            spec: the metric.
+            table: the statistics of one candidate.
+            units: of these rows, as `units` gives them.
+            interval: how to resample.
+            rows: positions of rows; None means all.
+            seed: of the draws, where it is not the interval's.
+        """
+        seed = interval.seed if seed is None else seed
+        key = id(table), spec.columns, spec.reduction, _key(rows), units, interval.resamples, seed, interval.bootstrap
+        if key not in self._samples:
+            columns = [self._column(table, name, rows) for name in spec.columns]
+            statistic = REDUCTIONS[spec.reduction].prepare(columns, table.constants)
+            self._samples[key] = Sample(statistic, units, interval.resamples, seed, interval.bootstrap == "bca")
+        return self._samples[key]
+
+    def _column(self, table: Table, name: str, rows: Indices | None) -> Column:
+        key = id(table), name, _key(rows)
+        if key not in self._columns:
+            self._columns[key] = table.columns[name] if rows is None else take(table.columns[name], rows)
+        return self._columns[key]
+
+
+def _key(rows: Indices | None) -> bytes | None:
+    return None if rows is None else rows.tobytes()
 
 
 def summarise(spec: MetricSpec, table: Table, clips: Sequence[ClipRecord], interval: IntervalSpec) -> Result:
@@ -47,10 +117,36 @@ def summarise(spec: MetricSpec, table: Table, clips: Sequence[ClipRecord], inter
     Raises:
         ResultError: the table cannot be reduced; see `check_table`.
     """
-    check_table(spec, table)
-    clusters = clusters_of(table.row_ids, clips, interval) if spec.resampled == "clip" else None
-    statistic = prepare(spec, table)
-    figure = estimate(statistic, clusters=clusters, resamples=interval.resamples, seed=interval.seed)
+    return summarise_all([(spec, table)], clips, interval)[0]
+
+
+def summarise_all(
+    figures: Sequence[tuple[MetricSpec, Table]], clips: Sequence[ClipRecord], interval: IntervalSpec
+) -> list[Result]:
+    """Reduces tables to figures with intervals, all together, which is much faster than one by one.
+
+    Args:
+        figures: metrics, each with the statistics of one candidate.
+        clips: as for `summarise`.
+        interval: as for `summarise`.
+
+    Returns:
+        One result a figure, as `summarise` gives it.
+
+    Raises:
+        ResultError: a table cannot be reduced; see `check_table`.
+    """
+    samples = Samples()
+    asked = []
+    for spec, table in figures:
+        check_table(spec, table)
+        units, n_clusters = samples.units(spec, table, clips, interval)
+        asked.append((spec, table, samples.sample(spec, table, units, interval), n_clusters))
+    estimates = estimate_all(sample for _, _, sample, _ in asked)
+    return [_result(spec, table, estimates[sample], n_clusters, interval) for spec, table, sample, n_clusters in asked]
+
+
+def _result(spec: MetricSpec, table: Table, figure: Estimate, n_clusters: int | None, interval: IntervalSpec) -> Result:
     reduction = REDUCTIONS[spec.reduction]
     ends = figure.interval(interval.confidence)
     low, high = (None, None) if ends is None else (max(ends[0], reduction.span[0]), min(ends[1], reduction.span[1]))
@@ -62,7 +158,7 @@ def summarise(spec: MetricSpec, table: Table, clips: Sequence[ClipRecord], inter
         ci_low=low,
         ci_high=high,
         n=len(table.row_ids),
-        n_clusters=None if clusters is None else figure.n_units,
+        n_clusters=n_clusters,
         bounds=reduction.bounds([table.columns[name] for name in spec.columns], table.constants),
         reason=_reason(spec, table, defined, ends is not None, figure.n_units),
     )

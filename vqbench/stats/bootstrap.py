@@ -1,16 +1,17 @@
-"""The bootstrap: a statistic under resampled row weights, in blocks that never hold all resamples at once."""
+"""The bootstrap: units drawn with replacement, in blocks that never hold all resamples at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from vqbench.stats.estimate import Array, Indices, Resampling
+from vqbench.stats.columns import Array
+from vqbench.stats.units import Units
+from vqbench.stats.weighted import Stack, SumStatistic, Weighted, product
 
-_DRAWS_AT_A_TIME = 1 << 16
-"""Resampled rows held at once: 512 kB of weights, which stay in a core's cache while a statistic reads them."""
+_DRAWS_AT_A_TIME = 1 << 18
+"""Units drawn at once: 2 MB of counts, enough for a matrix product to be worth its start, and still in a cache."""
 
 
 def resample_counts(n: int, resamples: int, seed: int) -> Iterator[Array]:
@@ -36,27 +37,33 @@ def resample_counts(n: int, resamples: int, seed: int) -> Iterator[Array]:
         yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
 
-@dataclass(frozen=True)
-class WeightedStatistic:
-    """A statistic of rows that may count any number of times.
+def bootstrap(samples: Sequence[tuple[Weighted, Units]], resamples: int, seed: int) -> list[Array]:
+    """Statistics on bootstrap resamples of whole units, drawn once for all of them.
 
-    Attributes:
-        n_rows: rows of data.
-        of: weights (R, n_rows), how often each row counts → (R,) values; NaN or infinity where undefined.
+    Args:
+        samples: statistics, each with the units of its rows; all of them have as many units.
+        resamples: how many.
+        seed: of the draws.
+
+    Returns:
+        (resamples,) replicates of each statistic.
     """
-
-    n_rows: int
-    of: Callable[[Array], Array]
-    resampling: Resampling = "bootstrap"
-
-    @property
-    def value(self) -> float:
-        """The statistic with every row counted once; NaN without rows."""
-        return float(self.of(np.ones((1, self.n_rows)))[0]) if self.n_rows else float("nan")
-
-    def replicates(self, units: Indices, resamples: int, seed: int) -> Array:
-        """The statistic on each bootstrap resample of whole units, (resamples,)."""
-        n_units = int(units.max()) + 1
-        clustered = n_units < self.n_rows
-        blocks = resample_counts(n_units, resamples, seed)
-        return np.concatenate([self.of(block[:, units] if clustered else block) for block in blocks])
+    n = samples[0][1].n
+    stack = Stack()
+    of_sums, of_weights = [], []
+    for index, (statistic, units) in enumerate(samples):
+        if isinstance(statistic, SumStatistic):
+            of_sums.append((index, statistic, stack.add(units.sums(column) for column in statistic.columns)))
+        else:
+            of_weights.append((index, statistic, units))
+    matrix = stack.matrix(n)
+    sums = []
+    parts: list[list[Array]] = [[] for _ in samples]
+    for counts in resample_counts(n, resamples, seed):
+        sums.append(product(counts, matrix))
+        for index, statistic, units in of_weights:
+            parts[index].append(statistic.of(units.spread(counts)))
+    all_sums = np.concatenate(sums)
+    for index, statistic, places in of_sums:
+        parts[index].append(statistic.of_sums(all_sums[:, places]))
+    return [np.concatenate(values) for values in parts]

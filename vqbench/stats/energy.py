@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from vqbench.stats.bootstrap import WeightedStatistic
-from vqbench.stats.estimate import Array
+from vqbench.stats.columns import Array, Ragged
+from vqbench.stats.weighted import WeightedStatistic
 
 
-def energy_distance(points: Sequence[Sequence[float]], from_reference: Sequence[Sequence[float]]) -> WeightedStatistic:
+def energy_distance(points: Ragged, from_reference: Ragged) -> WeightedStatistic:
     """2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ of rows X and a reference Y: 0 where both are drawn alike, and only there.
 
     Pairs are those of different rows, so chance adds nothing: the value is right on average however few the rows are,
@@ -26,20 +26,22 @@ def energy_distance(points: Sequence[Sequence[float]], from_reference: Sequence[
         points: (D,) of each row.
         from_reference: of each row one number, 2 mean ‖x − Y‖ − E‖Y − Y'‖; none where there is no such number.
     """
-    n = len(points)
-    if n == 0 or not all(from_reference):
-        return WeightedStatistic(n, lambda weights: np.full(len(weights), np.nan))
-    apart = distances(np.array(points, dtype=np.float64))
-    beyond = np.array(from_reference, dtype=np.float64)[:, 0]
+    return WeightedStatistic((points, from_reference), _distance)
+
+
+def _distance(points: Ragged, from_reference: Ragged) -> Callable[[Array], Array]:
+    if not from_reference.lengths.all():
+        return lambda weights: np.full(len(weights), np.nan)
+    apart = distances(points.values.reshape(len(points), -1).astype(np.float64))
+    beyond = from_reference.values[from_reference.starts]
 
     def of(weights: Array) -> Array:
         total = weights.sum(axis=1)
         pairs = total**2 - (weights**2).sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values: Array = weights @ beyond / total - ((weights @ apart) * weights).sum(axis=1) / pairs
+        values: Array = weights @ beyond / total - ((weights @ apart) * weights).sum(axis=1) / pairs
         return values
 
-    return WeightedStatistic(n, of)
+    return of
 
 
 def distances(points: Array) -> Array:

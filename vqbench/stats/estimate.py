@@ -7,53 +7,31 @@ needs nothing but arithmetic: `ours - scale * theirs - offset`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vqbench.stats.student import normal_cdf, t_cdf, t_quantile
+from vqbench.stats.bootstrap import bootstrap
+from vqbench.stats.columns import Array
+from vqbench.stats.student import normal_cdf, normal_quantile, t_cdf, t_quantile
+from vqbench.stats.units import Units, units_of
+from vqbench.stats.usage import UsageStatistic, jackknife
+from vqbench.stats.weighted import Weighted
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
+Statistic = Weighted | UsageStatistic
+"""A reduction with its data. It has `n_rows`, a `value`, and says in `resampling` how its replicates are made."""
 
 Resampling = Literal["bootstrap", "jackknife"]
 
 
-class Statistic(Protocol):
-    """A reduction with its data: knows its value, and its replicates when whole units of rows are resampled."""
+class Draws(NamedTuple):
+    """What the bootstrap draws: figures of the same draws are paired."""
 
-    @property
-    def resampling(self) -> Resampling:
-        """How its replicates are made."""
-        ...
-
-    @property
-    def n_rows(self) -> int:
-        """How many rows of data there are."""
-        ...
-
-    @property
-    def value(self) -> float:
-        """The statistic of all rows; NaN where it is undefined."""
-        ...
-
-    def replicates(self, units: Indices, resamples: int, seed: int) -> Array:
-        """The statistic on resampled data. `units` (n_rows,) names the unit of each row, 0…n_units-1."""
-        ...
-
-
-def units_of(n_rows: int, clusters: Sequence[str] | None) -> Indices:
-    """Numbers the units that are resampled whole: each row for itself, or the rows of one cluster together.
-
-    >>> units_of(3, None).tolist(), units_of(3, ["b", "a", "b"]).tolist()
-    ([0, 1, 2], [1, 0, 1])
-    """
-    if clusters is None:
-        return np.arange(n_rows, dtype=np.int64)
-    return np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
+    n_units: int
+    resamples: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -65,29 +43,63 @@ class Estimate:
         replicates: (R,) the figure on each bootstrap resample, or (n_units,) with each unit left out.
         resampling: which of the two.
         n_units: how many independent units stand behind the value.
+        pulls: draws → (n_units,) what each of the units adds to the value, to first order (its empirical influence
+            over the number of units): with them an interval of the bootstrap is BCa.
     """
 
     value: float
     replicates: Array
     resampling: Resampling
     n_units: int
+    pulls: Mapping[Draws, Array] = field(default_factory=dict)
 
     def __sub__(self, other: Estimate | float) -> Estimate:
         """Value and replicates, each minus the other's; the smaller number of units stands behind the difference."""
         if isinstance(other, Estimate):
             n_units = min(self.n_units, other.n_units)
             replicates = self.replicates - other.replicates if n_units >= 2 else np.empty(0)
-            return Estimate(self.value - other.value, replicates, self.resampling, n_units)
-        return Estimate(self.value - other, self.replicates - other, self.resampling, self.n_units)
+            pulls = dict(self.pulls)
+            for draws, pull in other.pulls.items():
+                pulls[draws] = pulls.get(draws, np.zeros(len(pull))) - pull
+            return Estimate(self.value - other.value, replicates, self.resampling, n_units, pulls)
+        return Estimate(self.value - other, self.replicates - other, self.resampling, self.n_units, self.pulls)
 
     def __rmul__(self, scale: float) -> Estimate:
-        return Estimate(scale * self.value, scale * self.replicates, self.resampling, self.n_units)
+        pulls = {draws: scale * pull for draws, pull in self.pulls.items()}
+        return Estimate(scale * self.value, scale * self.replicates, self.resampling, self.n_units, pulls)
+
+    def __mul__(self, other: Estimate) -> Estimate:
+        """Value and replicates, each times the other's."""
+        return self._joined(other, self.value * other.value, self.replicates, other.replicates, other.value, self.value)
+
+    def __truediv__(self, other: Estimate) -> Estimate:
+        """Value and replicates, each divided by the other's."""
+        if other.value == 0:
+            return replace(self, value=math.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse = 1 / other.replicates
+        slope = -self.value / other.value**2
+        return self._joined(other, self.value / other.value, self.replicates, inverse, 1 / other.value, slope)
+
+    def _joined(
+        self, other: Estimate, value: float, first: Array, second: Array, slope: float, other_slope: float
+    ) -> Estimate:
+        """A product; its pulls are, by the delta method, the sum of either's times the slope in it."""
+        n_units = min(self.n_units, other.n_units)
+        replicates = first * second if n_units >= 2 else np.empty(0)
+        pulls = {draws: slope * pull for draws, pull in self.pulls.items()}
+        for draws, pull in other.pulls.items():
+            pulls[draws] = pulls.get(draws, np.zeros(len(pull))) + other_slope * pull
+        return Estimate(value, replicates, self.resampling, n_units, pulls)
 
     def interval(self, confidence: float) -> tuple[float, float] | None:
         """A two-sided confidence interval, or None where fewer than two units or undefined replicates leave none.
 
-        Bootstrap: the percentile interval, its levels moved outwards so that it is as wide as a t interval is for few
-        units (T. Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, section 5.3).
+        Bootstrap: quantiles of the replicates. Percentile intervals take them at the two ends of the confidence, BCa
+        ones (B. Efron, "Better Bootstrap Confidence Intervals", 1987) shift those levels by the bias of the replicates
+        and by how much the spread changes with the value, both of which skewed rows bring. Either way the levels are
+        first moved outwards so that the interval is as wide as a t interval is for few units (T. Hesterberg, "What
+        Teachers Should Know About the Bootstrap", 2015, section 5.3).
         Jackknife: value ± t · standard error, with n_units - 1 degrees of freedom. By the Efron-Stein inequality the
         jackknife's variance is, on average, never too small.
 
@@ -101,9 +113,30 @@ class Estimate:
         if self.resampling == "jackknife":
             half_width = t * self.standard_error()
             return self.value - half_width, self.value + half_width
-        level = normal_cdf(-t * math.sqrt(n / (n - 1)))
-        low, high = np.quantile(self.replicates, [level, 1 - level])
+        z = t * math.sqrt(n / (n - 1))
+        low, high = np.quantile(self.replicates, [self._level(-z), self._level(z)])
         return float(low), float(high)
+
+    def _level(self, z: float) -> float:
+        """Which quantile of the replicates stands for the end at z standard errors."""
+        if not self.pulls:
+            return normal_cdf(z)
+        # Ties count half, since a figure of few values has many; and no bias is taken for infinite.
+        below = (np.count_nonzero(self.replicates < self.value) + np.count_nonzero(self.replicates <= self.value)) / 2
+        half = 0.5 / len(self.replicates)
+        bias = normal_quantile(min(max(below / len(self.replicates), half), 1 - half))
+        shrinking = 1 - self.acceleration() * (bias + z)
+        return normal_cdf(bias + (bias + z) / shrinking) if shrinking > 0 else float(z > 0)
+
+    def acceleration(self) -> float:
+        """How fast the standard error changes with the value: a sixth of the skewness of the units' pulls.
+
+        Of independent samples the third moments add up as the variances do (DiCiccio & Efron, "Bootstrap Confidence
+        Intervals", 1996).
+        """
+        pulls = np.concatenate([*self.pulls.values()])
+        spread = float(pulls @ pulls) ** 1.5
+        return float((pulls**3).sum()) / (6 * spread) if spread > 0 else 0.0
 
     def standard_error(self) -> float:
         """The standard deviation of the value over repeated sampling, as the replicates see it."""
@@ -120,8 +153,32 @@ class Estimate:
         return 2 * t_cdf(-abs(self.value) / error, self.n_units - 1) if error > 0 else 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What a figure is estimated from.
+
+    Attributes:
+        statistic: what to resample.
+        units: what of its rows is drawn whole.
+        resamples: bootstrap resamples; the jackknife has as many replicates as units.
+        seed: of the bootstrap.
+        bca: whether an interval of the bootstrap shall be BCa, not percentile.
+    """
+
+    statistic: Statistic
+    units: Units
+    resamples: int = 2000
+    seed: int = 0
+    bca: bool = False
+
+
 def estimate(
-    statistic: Statistic, *, clusters: Sequence[str] | None = None, resamples: int = 2000, seed: int = 0
+    statistic: Statistic,
+    *,
+    clusters: Sequence[str] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    bca: bool = False,
 ) -> Estimate:
     """Resamples a statistic.
 
@@ -132,8 +189,44 @@ def estimate(
         clusters: the cluster (speaker) of each row, drawn whole; None draws rows.
         resamples: bootstrap resamples; the jackknife has as many replicates as units.
         seed: of the bootstrap.
+        bca: whether an interval of the bootstrap shall be BCa, not percentile.
     """
-    units = units_of(statistic.n_rows, clusters)
-    n_units = int(units.max()) + 1 if len(units) else 0
-    replicates = statistic.replicates(units, resamples, seed) if n_units >= 2 else np.empty(0)
-    return Estimate(statistic.value, replicates, statistic.resampling, n_units)
+    sample = Sample(statistic, units_of(statistic.n_rows, clusters), resamples, seed, bca)
+    return estimate_all([sample])[sample]
+
+
+def estimate_all(samples: Iterable[Sample]) -> dict[Sample, Estimate]:
+    """Resamples many statistics, each sample once however often it is named.
+
+    Those over as many units, with the same resamples and seed, share the draws and one matrix product; usage figures
+    of the same codes share their histograms.
+    """
+    estimates: dict[Sample, Estimate] = {}
+    counted: list[tuple[Sample, UsageStatistic]] = []
+    drawn: dict[Draws, list[tuple[Sample, Weighted]]] = {}
+    for sample in dict.fromkeys(samples):
+        statistic, units = sample.statistic, sample.units
+        if units.n < 2:
+            estimates[sample] = Estimate(statistic.value, np.empty(0), statistic.resampling, units.n)
+        elif isinstance(statistic, UsageStatistic):
+            counted.append((sample, statistic))
+        else:
+            draws = Draws(units.n, sample.resamples, sample.seed)
+            drawn.setdefault(draws, []).append((sample, statistic))
+    found = jackknife([(statistic, sample.units) for sample, statistic in counted])
+    for (sample, _), (value, left_out) in zip(counted, found, strict=True):
+        estimates[sample] = Estimate(value, left_out, "jackknife", sample.units.n)
+    for draws, alike in drawn.items():
+        weighted = [(statistic, sample.units) for sample, statistic in alike]
+        replicates = bootstrap(weighted, draws.resamples, draws.seed)
+        for (sample, statistic), of_sample in zip(alike, replicates, strict=True):
+            pulls = {draws: _pull(statistic, sample.units)} if sample.bca else {}
+            estimates[sample] = Estimate(statistic.value, of_sample, "bootstrap", draws.n_units, pulls)
+    return estimates
+
+
+def _pull(statistic: Weighted, units: Units) -> Array:
+    """What each unit adds to the value: what it lacks without it, against the mean of that over all units."""
+    left_out = statistic.left_out(units)
+    pull: Array = (left_out.mean() - left_out) * (units.n - 1) / units.n
+    return pull

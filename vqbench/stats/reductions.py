@@ -9,23 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
-from vqbench.stats.bootstrap import WeightedStatistic
+from vqbench.stats.columns import Array, Column, Indices, numbers, several
 from vqbench.stats.energy import energy_distance
-from vqbench.stats.estimate import Array, Indices, Statistic
-from vqbench.stats.information import (
-    InformationFigure,
-    InformationStatistic,
-    JointUsage,
-    information_share,
-    mutual_information,
-)
-from vqbench.stats.trials import Scores, equal_error_rate, pooled_mean, pooled_quantile
+from vqbench.stats.estimate import Statistic
+from vqbench.stats.information import InformationFigure, information, information_share, mutual_information
+from vqbench.stats.trials import equal_error_rate, pooled_mean, pooled_quantile
 from vqbench.stats.usage import (
-    Finish,
     Transform,
     UsageStatistic,
     corrected_entropy,
@@ -34,8 +28,8 @@ from vqbench.stats.usage import (
     plug_in_entropy,
     present,
 )
+from vqbench.stats.weighted import SumStatistic, WeightedStatistic
 
-Column = Sequence[float | tuple[int, ...] | tuple[float, ...]]
 Constants = Mapping[str, float]
 Limits = Callable[[float, float, Constants], dict[str, float]]
 """(codebook_size, n_tokens, constants) → name → what the figure is out of."""
@@ -51,8 +45,8 @@ class Reduction:
     Attributes:
         build: columns, constants → a statistic.
         n_columns: how many columns it takes.
-        cell: what stands in them: numbers, tuples of codes, tuples of the scores of a row's trials, or vectors, which
-            are of one length within a column.
+        cell: what stands in them: one number a row; or several: codes, the scores of the row's trials, or a vector,
+            which is of one length within a column.
         constants: the constants that it needs.
         span: the values that are possible at all; an interval is cut to them.
         limits: what the figure is out of.
@@ -66,7 +60,7 @@ class Reduction:
     limits: Limits | None = None
 
     def prepare(self, columns: Sequence[Column], constants: Constants) -> Statistic:
-        """Turns columns of one cell a row into arrays, once.
+        """Takes the columns for the figure.
 
         Args:
             columns: `n_columns` columns of equal length.
@@ -78,7 +72,7 @@ class Reduction:
         """What the figure is out of, by name; empty where the unit says it all."""
         if self.limits is None:
             return {}
-        n_tokens = sum(len(cast("tuple[int, ...]", codes)) for codes in columns[0])
+        n_tokens = len(several(columns[0]).values)
         return self.limits(constants["codebook_size"], n_tokens, constants) if n_tokens else {}
 
 
@@ -86,123 +80,91 @@ _ROUNDING = 1e-12
 """Shares this close are equal: sums round differently in another order."""
 
 
-def _numbers(columns: Sequence[Column]) -> Array:
-    return np.array(columns, dtype=np.float64)
+def _sums(finish: Callable[..., Array]) -> Callable[[Sequence[Column], Constants], Statistic]:
+    """A function of the columns' sums."""
+
+    def build(columns: Sequence[Column], constants: Constants) -> Statistic:
+        return SumStatistic(tuple(map(numbers, columns)), finish)
+
+    return build
 
 
 def _mean(columns: Sequence[Column], constants: Constants) -> Statistic:
-    (values,) = _numbers(columns)
-
-    def of(weights: Array) -> Array:
-        means: Array = weights @ values / weights.sum(axis=1)
-        return means
-
-    return WeightedStatistic(len(values), of)
+    values = numbers(columns[0])
+    return SumStatistic((values, np.ones(len(values))), np.divide)
 
 
-def _ratio(columns: Sequence[Column], constants: Constants) -> Statistic:
-    over, under = _numbers(columns)
-
-    def of(weights: Array) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios: Array = (weights @ over) / (weights @ under)
-        return ratios
-
-    return WeightedStatistic(len(over), of)
+def _root_ratio(over: Array, under: Array) -> Array:
+    roots: Array = np.sqrt(over / under)
+    return roots
 
 
-def _root_ratio(columns: Sequence[Column], constants: Constants) -> Statistic:
-    ratio = cast("WeightedStatistic", _ratio(columns, constants))
-
-    def of(weights: Array) -> Array:
-        with np.errstate(invalid="ignore"):
-            return np.sqrt(ratio.of(weights))
-
-    return WeightedStatistic(ratio.n_rows, of)
+def _normalised_ratio(scored: Array, floor: Array, under: Array, ceiling: Array, ceiling_under: Array) -> Array:
+    lowest = floor / under
+    reach = ceiling / ceiling_under - lowest
+    # A ceiling on or below the floor leaves nothing to measure along, and would turn better into worse.
+    return np.where(reach > _ROUNDING, (scored / under - lowest) / reach, np.nan)
 
 
-def _normalised_ratio(columns: Sequence[Column], constants: Constants) -> Statistic:
-    scored, floor, under, ceiling, ceiling_under = _numbers(columns)
-
-    def of(weights: Array) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lowest = (weights @ floor) / (weights @ under)
-            above = (weights @ scored) / (weights @ under) - lowest
-            reach = (weights @ ceiling) / (weights @ ceiling_under) - lowest
-            # A ceiling on or below the floor leaves nothing to measure along, and would turn better into worse.
-            shares: Array = np.where(reach > _ROUNDING, above / reach, np.nan)
-        return shares
-
-    return WeightedStatistic(len(scored), of)
+_NEAREST_FIRST = np.argsort(np.abs(np.array(OFFSETS)), kind="stable")
 
 
-def _best_offset(figure: Callable[[Array, Indices], Array]) -> Callable[[Sequence[Column], Constants], Statistic]:
-    """A figure of the ratios at each offset, (R, 9), and of the position of the best; of equals, the least offset."""
+def _best_offset(figure: Callable[[Array, Indices], Array]) -> Callable[..., Array]:
+    """A figure of the ratios at each offset, (9, R), and of the position of the best; of equals, the least offset."""
 
+    def finish(*sums: Array) -> Array:
+        *over, under = sums
+        ratios = np.stack(over) / under
+        best = figure(ratios, _NEAREST_FIRST[np.argmax(ratios[_NEAREST_FIRST], axis=0)])
+        return np.where(np.isnan(ratios[0]), np.nan, best)
+
+    return finish
+
+
+def _weighted(prepare: Callable[..., Callable[[Array], Array]]) -> Callable[[Sequence[Column], Constants], Statistic]:
     def build(columns: Sequence[Column], constants: Constants) -> Statistic:
-        *over, under = _numbers(columns)
-        at_offsets = np.stack(over, axis=1)
-        nearest_first = np.argsort(np.abs(np.array(OFFSETS)), kind="stable")
-
-        def of(weights: Array) -> Array:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratios = (weights @ at_offsets) / (weights @ under)[:, None]
-            best = figure(ratios, nearest_first[np.argmax(ratios[:, nearest_first], axis=1)])
-            return np.where(np.isnan(ratios[:, 0]), np.nan, best)
-
-        return WeightedStatistic(len(under), of)
+        return WeightedStatistic(tuple(columns), prepare)
 
     return build
 
 
-def _quantile(level: float) -> Callable[[Sequence[Column], Constants], Statistic]:
+def _quantile(level: float, values: Array) -> Callable[[Array], Array]:
     """The quantile of the rows repeated by their weights, linear between neighbours (NumPy's default, type 7)."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+
+    def of(weights: Array) -> Array:
+        reached = np.cumsum(weights[:, order], axis=1)
+        position = (reached[:, -1:] - 1) * level
+        below: Array = ordered[np.argmax(reached > np.floor(position), axis=1)]
+        above: Array = ordered[np.argmax(reached > np.ceil(position), axis=1)]
+        return below + (above - below) * (position - np.floor(position))[:, 0]
+
+    return of
+
+
+def _maximum(values: Array) -> Callable[[Array], Array]:
+    return lambda weights: np.where(weights > 0, values, -np.inf).max(axis=1)
+
+
+def _several(statistic: Callable[..., Statistic], n_columns: int = 1, **more: Any) -> Reduction:
+    """A figure of several values a row; its arguments are the columns."""
 
     def build(columns: Sequence[Column], constants: Constants) -> Statistic:
-        (values,) = _numbers(columns)
-        order = np.argsort(values, kind="stable")
-        ordered = values[order]
+        return statistic(*map(several, columns))
 
-        def of(weights: Array) -> Array:
-            reached = np.cumsum(weights[:, order], axis=1)
-            position = (reached[:, -1:] - 1) * level
-            below: Array = ordered[np.argmax(reached > np.floor(position), axis=1)]
-            above: Array = ordered[np.argmax(reached > np.ceil(position), axis=1)]
-            return below + (above - below) * (position - np.floor(position))[:, 0]
-
-        return WeightedStatistic(len(values), of)
-
-    return build
-
-
-def _maximum(columns: Sequence[Column], constants: Constants) -> Statistic:
-    (values,) = _numbers(columns)
-    return WeightedStatistic(len(values), lambda weights: np.where(weights > 0, values, -np.inf).max(axis=1))
-
-
-def _pooled(statistic: Callable[..., Statistic], n_columns: int = 1, **more: Any) -> Reduction:
-    """A figure of all rows' trials together; its arguments are columns of scores."""
-
-    def build(columns: Sequence[Column], constants: Constants) -> Statistic:
-        return statistic(*cast("Sequence[Scores]", columns))
-
-    return Reduction(build, n_columns, "scores", **more)
-
-
-def _energy(columns: Sequence[Column], constants: Constants) -> Statistic:
-    return energy_distance(*cast("Sequence[Scores]", columns))
+    return Reduction(build, n_columns, **more)
 
 
 def _usage(
     transform: Transform,
-    finish: Callable[[Constants], Finish],
+    finish: Callable[[Constants], Callable[[Array, Array], Array]],
     limits: Limits,
     span: tuple[float, float] = (0.0, math.inf),
     constants: tuple[str, ...] = (),
 ) -> Reduction:
     def build(columns: Sequence[Column], values: Constants) -> Statistic:
-        rows = cast("Sequence[tuple[int, ...]]", columns[0])
-        return UsageStatistic.of_rows(rows, transform, _quietly(finish(values)))
+        return UsageStatistic((several(columns[0]),), transform, finish(values))
 
     return Reduction(build, 1, "codes", ("codebook_size", *constants), span, limits)
 
@@ -210,21 +172,9 @@ def _usage(
 def _information(
     figure: InformationFigure, limits: Limits | None = None, span: tuple[float, float] = (-math.inf, math.inf)
 ) -> Reduction:
-    def build(columns: Sequence[Column], values: Constants) -> Statistic:
-        first, second = cast("Sequence[Sequence[tuple[int, ...]]]", columns)
-        return InformationStatistic(JointUsage.of_rows(first, second), figure)
-
-    return Reduction(build, 2, "codes", ("codebook_size",), span, limits)
-
-
-def _quietly(finish: Finish) -> Finish:
-    """Without tokens a figure is NaN, which callers look for; NumPy need not warn of it as well."""
-
-    def quiet(n_tokens: Array, total: Array) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return finish(n_tokens, total)
-
-    return quiet
+    return _several(
+        partial(information, figure), 2, cell="codes", constants=("codebook_size",), span=span, limits=limits
+    )
 
 
 def _entropy_limits(size: float, n: float, constants: Constants) -> dict[str, float]:
@@ -236,25 +186,29 @@ def _bit_rate_limits(size: float, n: float, constants: Constants) -> dict[str, f
     return {f"token_rate_hz·{name}": rate * bits for name, bits in _entropy_limits(size, n, constants).items()}
 
 
-def _entropy_share(constants: Constants) -> Finish:
+def _entropy_share(constants: Constants) -> Callable[[Array, Array], Array]:
     size = constants["codebook_size"]
     return lambda n, total: plug_in_entropy(n, total) / np.log2(np.minimum(size, n))
 
 
 REDUCTIONS: Mapping[str, Reduction] = {
     "mean": Reduction(_mean, 1),
-    "ratio": Reduction(_ratio, 2),
-    "root_ratio": Reduction(_root_ratio, 2),
-    "normalised_ratio": Reduction(_normalised_ratio, 5),
-    "best_offset_ratio": Reduction(_best_offset(lambda ratios, best: ratios[np.arange(len(best)), best]), 10),
-    "best_offset": Reduction(_best_offset(lambda ratios, best: np.array(OFFSETS, dtype=np.float64)[best]), 10),
-    "p50": Reduction(_quantile(0.5), 1),
-    "p90": Reduction(_quantile(0.9), 1),
-    "maximum": Reduction(_maximum, 1),
-    "pooled_mean": _pooled(pooled_mean),
-    "pooled_p95": _pooled(lambda scores: pooled_quantile(scores, 0.95)),
-    "equal_error_rate": _pooled(equal_error_rate, 2, span=(0.0, 1.0)),
-    "energy_distance": Reduction(_energy, 2, "vectors"),
+    "ratio": Reduction(_sums(np.divide), 2),
+    "root_ratio": Reduction(_sums(_root_ratio), 2),
+    "normalised_ratio": Reduction(_sums(_normalised_ratio), 5),
+    "best_offset_ratio": Reduction(
+        _sums(_best_offset(lambda ratios, best: ratios[best, np.arange(len(best))])), len(OFFSETS) + 1
+    ),
+    "best_offset": Reduction(
+        _sums(_best_offset(lambda ratios, best: np.array(OFFSETS, dtype=np.float64)[best])), len(OFFSETS) + 1
+    ),
+    "p50": Reduction(_weighted(partial(_quantile, 0.5)), 1),
+    "p90": Reduction(_weighted(partial(_quantile, 0.9)), 1),
+    "maximum": Reduction(_weighted(_maximum), 1),
+    "pooled_mean": _several(pooled_mean, cell="scores"),
+    "pooled_p95": _several(partial(pooled_quantile, level=0.95), cell="scores"),
+    "equal_error_rate": _several(equal_error_rate, 2, cell="scores", span=(0.0, 1.0)),
+    "energy_distance": _several(energy_distance, 2, cell="vectors"),
     "entropy": _usage(count_log2_count, lambda c: plug_in_entropy, _entropy_limits),
     "entropy_corrected": _usage(count_grassberger, lambda c: corrected_entropy, _entropy_limits),
     "perplexity": _usage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +16,17 @@ def normal_cdf(x: float) -> float:
     0.975
     """
     return 0.5 * math.erfc(-x / math.sqrt(2))
+
+
+def normal_quantile(p: float) -> float:
+    """The x with P(Z <= x) = p, for 0 < p < 1 and a standard normal Z.
+
+    >>> round(normal_quantile(0.975), 6)
+    1.959964
+    """
+    from statistics import NormalDist  # only where BCa intervals are asked for
+
+    return NormalDist().inv_cdf(p)
 
 
 def t_cdf(x: float, df: int) -> float:
@@ -41,6 +53,7 @@ def t_cdf(x: float, df: int) -> float:
     return 0.5 + 0.5 * float(central)
 
 
+@lru_cache(maxsize=256)
 def t_quantile(p: float, df: int) -> float:
     """The x with P(T <= x) = p, for 0 < p < 1 and a whole number of degrees of freedom.
 

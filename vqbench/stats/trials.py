@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from vqbench.stats.bootstrap import WeightedStatistic
-from vqbench.stats.estimate import Array, Indices
-
-Scores = Sequence[Sequence[float]]
-"""Of each row its trials' scores, any number of them."""
+from vqbench.stats.columns import Array, Indices, Ragged
+from vqbench.stats.weighted import SumStatistic, WeightedStatistic
 
 
 @dataclass(frozen=True)
@@ -22,54 +19,48 @@ class Pool:
     rows: Indices
 
     @classmethod
-    def of_rows(cls, scores: Scores) -> Pool:
+    def of_rows(cls, scores: Ragged) -> Pool:
         """Pools the scores of rows."""
-        values = np.array([value for row in scores for value in row], dtype=np.float64)
-        rows = np.repeat(np.arange(len(scores)), [len(row) for row in scores]).astype(np.int64)
-        order = np.argsort(values, kind="stable")
-        return cls(values[order], rows[order])
+        order = np.argsort(scores.values, kind="stable")
+        return cls(scores.values[order].astype(np.float64), scores.row_of[order])
 
     def share_below(self, thresholds: Array, weights: Array) -> Array:
         """Share of the trials under each threshold, and under one above all: weights (R, rows) → (R, n + 1)."""
         reached = np.cumsum(np.pad(weights[:, self.rows], ((0, 0), (1, 0))), axis=1)
         places = np.append(np.searchsorted(self.values, thresholds, side="left"), len(self.values))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shares: Array = reached[:, places] / reached[:, -1:]
+        shares: Array = reached[:, places] / reached[:, -1:]
         return shares
 
 
-def pooled_mean(scores: Scores) -> WeightedStatistic:
+def pooled_mean(scores: Ragged) -> SumStatistic:
     """The mean of all trials."""
-    sums = np.array([sum(row) for row in scores], dtype=np.float64)
-    counts = np.array([len(row) for row in scores], dtype=np.float64)
-
-    def of(weights: Array) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            means: Array = (weights @ sums) / (weights @ counts)
-        return means
-
-    return WeightedStatistic(len(scores), of)
+    sums = np.bincount(scores.row_of, weights=scores.values, minlength=len(scores))
+    return SumStatistic((sums.astype(np.float64), scores.lengths.astype(np.float64)), np.divide)
 
 
-def pooled_quantile(scores: Scores, level: float) -> WeightedStatistic:
+def pooled_quantile(scores: Ragged, level: float) -> WeightedStatistic:
     """The least score that at least this share of all trials does not exceed."""
-    pool = Pool.of_rows(scores)
 
-    def of(weights: Array) -> Array:
-        if len(pool.values) == 0:
-            return np.full(len(weights), np.nan)
-        reached = np.cumsum(weights[:, pool.rows], axis=1)
-        found: Array = pool.values[np.argmax(reached >= level * reached[:, -1:] - _ROUNDING, axis=1)]
-        return np.where(reached[:, -1] > 0, found, np.nan)
+    def prepare(scores: Ragged) -> Callable[[Array], Array]:
+        pool = Pool.of_rows(scores)
 
-    return WeightedStatistic(len(scores), of)
+        def of(weights: Array) -> Array:
+            if len(pool.values) == 0:
+                return np.full(len(weights), np.nan)
+            reached = np.cumsum(weights[:, pool.rows], axis=1)
+            found: Array = pool.values[np.argmax(reached >= level * reached[:, -1:] - _ROUNDING, axis=1)]
+            return np.where(reached[:, -1] > 0, found, np.nan)
+
+        return of
+
+    return WeightedStatistic((scores,), prepare)
 
 
 _ROUNDING = 1e-9
 """Counts this close are equal: a share of a count is rarely a whole number."""
 
 
-def equal_error_rate(genuine: Scores, impostors: Scores) -> WeightedStatistic:
+def equal_error_rate(genuine: Ragged, impostors: Ragged) -> WeightedStatistic:
     """Where the share of genuine trials below a threshold is that of impostors' trials at or above it.
 
     Between two neighbouring thresholds both shares are taken to change along a straight line, as on a drawn ROC curve;
@@ -79,6 +70,10 @@ def equal_error_rate(genuine: Scores, impostors: Scores) -> WeightedStatistic:
         genuine: scores of what is what it claims to be.
         impostors: scores of what is not, of the same rows.
     """
+    return WeightedStatistic((genuine, impostors), _crossing)
+
+
+def _crossing(genuine: Ragged, impostors: Ragged) -> Callable[[Array], Array]:
     own, others = Pool.of_rows(genuine), Pool.of_rows(impostors)
     thresholds = np.unique(np.concatenate([own.values, others.values]))
 
@@ -90,10 +85,8 @@ def equal_error_rate(genuine: Scores, impostors: Scores) -> WeightedStatistic:
         gap = rejected - accepted
         after = np.argmax(gap >= 0, axis=1)
         row = np.arange(len(weights))
-        step = gap[row, after] - gap[row, after - 1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            way = -gap[row, after - 1] / step
+        way = -gap[row, after - 1] / (gap[row, after] - gap[row, after - 1])
         rates: Array = rejected[row, after - 1] + way * (rejected[row, after] - rejected[row, after - 1])
         return rates
 
-    return WeightedStatistic(len(genuine), of)
+    return of

@@ -12,18 +12,21 @@ on the wide side, most for a codebook that is used so evenly that hardly any cod
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vqbench.stats.estimate import Array, Indices, Resampling
+from vqbench.stats.columns import Array, Indices, Ragged
+from vqbench.stats.units import Units
+
+Codes = NDArray[Any]
+"""(T,) whole numbers of any width, not below 0; they may be large and far between (pairs of codes, say)."""
 
 Transform = Callable[[Indices], Array]
 """Counts of codes → one number each, summed over the codebook; 0 for a count of 0."""
-
-Finish = Callable[[Array, Array], Array]
-"""(n_tokens, the sum over the codebook) → the figure."""
 
 EULER_GAMMA = 0.5772156649015329
 
@@ -55,61 +58,139 @@ def count_miller_madow(counts: Indices) -> Array:
     return count_log2_count(counts) - present(counts) * (math.log2(math.e) / 2)
 
 
-@dataclass(frozen=True)
+def one_histogram(codes: Ragged) -> Iterator[Codes]:
+    """That of the codes themselves."""
+    yield codes.values
+
+
+@dataclass(frozen=True, eq=False)
 class UsageStatistic:
-    """A figure of the histogram of all codes of all rows.
+    """A figure of how often each code occurs in all rows together.
 
     Attributes:
-        codes: every token, row after row; the numbers may be large and far between (pairs of codes, say).
-        row_of: the row of each token.
-        n_rows: rows of data, those without tokens included.
+        columns: codes, of the same number in a row for each column.
         transform: what is summed over the codebook.
-        finish: makes the figure of it.
+        finish: (n_tokens, the sum for each histogram) → the figure, all of them (R,); it may divide by 0 where the
+            figure is undefined.
+        histograms: the columns → what is counted: one code for each token, again and again. They are made when they
+            are needed, one after the other, since together they may be large.
     """
 
-    codes: Indices
-    row_of: Indices
-    n_rows: int
+    columns: tuple[Ragged, ...]
     transform: Transform
-    finish: Finish
-    resampling: Resampling = "jackknife"
+    finish: Callable[..., Array]
+    histograms: Callable[..., Iterator[Codes]] = one_histogram
+    resampling: Literal["jackknife"] = "jackknife"
 
-    @classmethod
-    def of_rows(cls, rows: Sequence[Sequence[int]], transform: Transform, finish: Finish) -> UsageStatistic:
-        """One row of codes a clip."""
-        lengths = [len(row) for row in rows]
-        codes = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows]) if rows else np.empty(0, np.int64)
-        return cls(codes, np.repeat(np.arange(len(rows)), lengths), len(rows), transform, finish)
+    @property
+    def n_rows(self) -> int:
+        """Rows of data, those without tokens included."""
+        return len(self.columns[0])
 
     @property
     def value(self) -> float:
         """The figure over all rows; NaN without tokens."""
-        if not len(self.codes):
+        n_tokens = len(self.columns[0].values)
+        if not n_tokens:
             return float("nan")
-        total = self.transform(_counts(self.codes)).sum()
-        return float(self.finish(np.array([float(len(self.codes))]), np.array([total]))[0])
+        totals = [self.transform(_counts(codes)).sum() for codes in self.histograms(*self.columns)]
+        return float(self.of_totals(np.array([float(n_tokens)]), [np.array([total]) for total in totals])[0])
 
-    def replicates(self, units: Indices, resamples: int, seed: int) -> Array:
-        """The figure with each unit of rows left out in turn, (n_units,); nothing random."""
-        n_units = int(units.max()) + 1
-        unit_of = units[self.row_of]
-        # Sorted by code and then by unit, so that each code's total is the sum of a run.
-        pairs, within = np.unique(self.codes * n_units + unit_of, return_counts=True)
-        code_of, unit_of_pair = np.divmod(pairs, n_units)
-        starts = np.flatnonzero(np.diff(code_of, prepend=-1))
-        totals = np.add.reduceat(within, starts) if len(starts) else within
-        before = np.repeat(totals, np.diff(starts, append=len(pairs)))
-        # Only the codes that a unit holds change when it is left out.
-        lost = self.transform(before) - self.transform(before - within)
-        left = self.transform(totals).sum() - np.bincount(unit_of_pair, weights=lost, minlength=n_units)
-        tokens = len(self.codes) - np.bincount(unit_of, minlength=n_units)
-        return self.finish(tokens.astype(np.float64), left)
+    def of_totals(self, n_tokens: Array, totals: Sequence[Array]) -> Array:
+        """The figure of sums over the codebook that are known."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.finish(n_tokens, *totals)
 
 
-def _counts(codes: Indices) -> Indices:
-    """How often each code occurs, in the order of the codes; zeros where counting into a whole table is faster."""
-    if codes.max() < 8 * len(codes):
-        return np.bincount(codes)
+def jackknife(samples: Sequence[tuple[UsageStatistic, Units]]) -> list[tuple[float, Array]]:
+    """Statistics with each unit of rows left out in turn; nothing is random.
+
+    What several statistics count alike, as the figures of one table do, is counted once.
+
+    Returns:
+        The value of each statistic, and its (units.n,) replicates.
+    """
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for index, (statistic, units) in enumerate(samples):
+        key = (statistic.histograms, units, *map(id, statistic.columns))
+        alike.setdefault(key, []).append(index)
+    found = [(float("nan"), np.empty(0))] * len(samples)
+    for indices in alike.values():
+        first, units = samples[indices[0]]
+        lengths = first.columns[0].lengths
+        n_tokens = _all_and_without(float(lengths.sum()), units.sums(lengths.astype(np.float64)))
+        totals: dict[Transform, list[Array]] = {samples[index][0].transform: [] for index in indices}
+        for codes in first.histograms(*first.columns):
+            counted = _Counted.of(codes, lengths, units)
+            for transform, sums in totals.items():
+                sums.append(counted.sums(transform))
+        for index in indices:
+            statistic = samples[index][0]
+            figures = statistic.of_totals(n_tokens, totals[statistic.transform])
+            found[index] = float(figures[0]), figures[1:]
+    return found
+
+
+def _all_and_without(total: float, lost: Array) -> Array:
+    """A sum over all units, and then without each of them."""
+    return np.append(total, total - lost)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """A histogram, and what each unit takes with it when it is left out.
+
+    Attributes:
+        totals: (K,) how often each code that occurs does, in the order of the codes.
+        unit_of: (T,) the unit of each token, the tokens in the order of their codes and then of their units.
+        remaining: (T,) how many tokens of its code there are when all of the same unit and code before it are gone.
+        n_units: how many units there are.
+    """
+
+    totals: Indices
+    unit_of: Indices
+    remaining: Indices
+    n_units: int
+
+    @classmethod
+    def of(cls, codes: Codes, lengths: Indices, units: Units) -> _Counted:
+        """Sorts tokens by code and unit, each pair of them in one number, as narrow as it can be."""
+        shift = max(units.n - 1, 1).bit_length()
+        narrow = (int(codes.max(initial=0)) + 1) << shift <= np.iinfo(np.int32).max
+        kind = np.int32 if narrow else np.int64
+        pairs: NDArray[Any] = np.left_shift(codes, shift, dtype=kind)
+        pairs |= np.repeat(units.of_row.astype(kind), lengths)
+        pairs.sort()
+        place = np.arange(len(pairs), dtype=np.int32)  # in its run of equal pairs: its own less that of the run's first
+        first = np.multiply(place, _begins_run(pairs))
+        place -= np.maximum.accumulate(first, out=first)
+        unit_of = (pairs & ((1 << shift) - 1)).astype(np.int64)
+        pairs >>= shift
+        totals = np.diff(np.flatnonzero(_begins_run(pairs)), append=len(pairs))
+        remaining = np.repeat(totals, totals)
+        remaining -= place
+        return cls(totals, unit_of, remaining, units.n)
+
+    def sums(self, transform: Transform) -> Array:
+        """The sum over the codebook of all units and without each of them, (1 + n_units,)."""
+        of_count = transform(np.arange(self.totals.max(initial=0) + 1))
+        of_token = np.diff(of_count, prepend=0.0)[self.remaining]
+        lost = np.bincount(self.unit_of, weights=of_token, minlength=self.n_units)
+        return _all_and_without(float(of_count[self.totals].sum()), lost.astype(np.float64))
+
+
+def _begins_run(ordered: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether a number is the first of equal ones."""
+    begins = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
+    return begins
+
+
+def _counts(codes: Codes) -> Indices:
+    """How often each code that occurs does, in the order of the codes."""
+    if codes.max() < 8 * len(codes):  # counting into a whole table is faster then
+        counts = np.bincount(codes)
+        return counts[counts > 0]
     return np.unique(codes, return_counts=True)[1]
 
 
