@@ -43,6 +43,8 @@ from vqbench.data.source import POCKET, DataSource, Sentences, TeacherName
 from vqbench.downstream import ZERO_SHOT, DownstreamConfig, needs
 from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.marked_yaml import Place
+from vqbench.results.plausibility import CHECKS
+from vqbench.results.record import Bootstrap, Inconclusive, PlausibilityLevel
 from vqbench.results.rules import parse_rule
 
 MetricGroup = Literal["token_agreement", "reconstruction", "codebook", "speech", "downstream", "throughput"]
@@ -148,6 +150,10 @@ class ThroughputConfig(ConfigModel):
     warmup: int = Field(default=2, ge=0, le=100_000)
     """Runs before the timed ones."""
 
+    yardstick: str | None = None
+    """A candidate whose speed tells how fast a machine is. Against a baseline of another machine the others' speeds are
+    then judged by their ratio to its; without one, such rules are inconclusive."""
+
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
         """Each batch size once."""
@@ -169,6 +175,9 @@ class IntervalConfig(ConfigModel):
 
     resamples: int = Field(default=2000, ge=100, le=1_000_000)
     """Draws of the bootstrap."""
+
+    method: Bootstrap = Field(default="percentile", title="method")
+    """Which interval of the bootstrap: `percentile`, or `bca`, corrected for bias and skewness."""
 
     unit: Literal["speaker", "clip"] = Field(default="speaker", title="unit")
     """What of `data.speech`, and of what is spoken downstream, is drawn whole. `speaker`: all clips of a speaker, so
@@ -265,6 +274,14 @@ class Suite(ConfigFile):
     allow_unscored: int = Field(default=0, ge=0, le=1_000_000)
     """Clips that may stay unscored before a rule fails."""
 
+    inconclusive: Inconclusive = Field(default="stop", title="choice")
+    """What a rule that its interval leaves open does: `stop` makes the gate inconclusive (exit code 3), `fail` fails
+    it, `pass` lets it pass. What cannot be judged at all (too few clips, other clips, another machine) never passes."""
+
+    plausibility: dict[str, PlausibilityLevel] = Field(default_factory=dict)
+    """What a check of the run's plausibility does: `off`, `warn`, or `fail`, which fails the gate. Each check has a
+    level of its own where a suite does not say."""
+
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", title="device")
     """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`."""
 
@@ -293,6 +310,14 @@ class Suite(ConfigFile):
             if section(data, "data").get("pairs") is None:
                 yield Fault(at, "token agreement needs sequences of a GPT", fix="add `pairs: {n: 64}` to data")
         yield from needs(data, measured)
+        for check in section(data, "plausibility"):
+            if check not in CHECKS:
+                problem = f"there is no check {shown(check)}{did_you_mean(str(check), CHECKS)}"
+                yield Fault(("plausibility", check), problem, expected=f"one of {', '.join(CHECKS)}")
+        yardstick = section(data, "throughput").get("yardstick")
+        if isinstance(yardstick, str) and known and yardstick not in known:
+            problem = f"there is no candidate {shown(yardstick)}{did_you_mean(yardstick, known)}"
+            yield Fault(("throughput", "yardstick"), problem, expected=f"one of {', '.join(known)}")
         for index, entry in enumerate(items(data, "gate")):
             written: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"rule": entry}
             if measured and all(group in METRIC_GROUPS for group in measured):

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from builders import make_run, replace_table, summarised, table_of, without_clips
 
@@ -8,6 +9,7 @@ from vqbench.results.gate import add_rules, check_rules, gate, gate_if_possible,
 from vqbench.results.record import GateReport, GateRule
 from vqbench.results.selection import Selection
 from vqbench.results.store import load_run, save_run
+from vqbench.stats.columns import columns_of
 
 BASE = make_run()
 RULES = (
@@ -66,7 +68,7 @@ def test_a_worsened_candidate_fails_and_the_reason_has_rule_figure_interval_limi
     assert 0 < outcome.ci_low < value - base - 0.02 < outcome.ci_high
     assert outcome.reason == (
         f"{value:.3f} − limit {base + 0.02:.3f} = {value - base - 0.02:+.3f} "
-        f"[{outcome.ci_low:.3f}, {outcome.ci_high:.3f}], n = 24 clips, 8 speakers"
+        f"[{outcome.ci_low:.3f}, {outcome.ci_high:.3f}], n = 24 clips, 8 speakers; even the lower end breaks it"
     )
 
 
@@ -101,7 +103,7 @@ def test_a_limit_inside_the_interval_is_inconclusive_until_more_confidence_is_gi
 
 def test_a_figure_that_stands_exactly_on_its_limit_passes():
     table = table_of(BASE, "good", "speech")
-    flat = replace_table(BASE, replace(table, columns={**table.columns, "similarity": (0.1,) * 24}))
+    flat = replace_table(BASE, replace(table, columns={**table.columns, "similarity": np.full(24, 0.1)}))
     for rule in ("speech.speaker_similarity >= 0.1", "speech.speaker_similarity <= 0.1"):
         assert only(judge(flat, rule, baseline=None)).status == "pass"
 
@@ -148,7 +150,7 @@ def without_table(run, candidate, group):
 
 def with_speech(run, **columns):
     table = table_of(run, "good", "speech")
-    return replace_table(run, replace(table, columns={**table.columns, **columns}))
+    return replace_table(run, replace(table, columns={**table.columns, **columns_of(columns)}))
 
 
 def unscored(run, clips, group="speech", candidate="good"):
@@ -376,3 +378,40 @@ def test_rules_are_checked_before_there_is_a_run():
         check_rules(list(map(GateRule, faulty)), BASE.metrics, "quick.yaml")
     assert len(caught.value.errors) == 3
     assert all(error.where.startswith("quick.yaml") for error in caught.value.errors)
+
+
+WIDE = "speech.wer <= baseline"
+
+
+@pytest.mark.parametrize(
+    ("choice", "rules", "status"),
+    [
+        ("stop", [WIDE], "inconclusive"),
+        ("fail", [WIDE], "fail"),
+        ("pass", [WIDE], "pass"),
+        ("pass", [WIDE, "codebook.dead <= -1"], "fail"),
+        ("fail", ["speech.wer <= 100"], "pass"),
+    ],
+)
+def test_what_an_open_rule_does_is_the_suites_choice(choice, rules, status):
+    run = make_run(quality={"good": 1.02}, gate=rules, seed=3)
+    run = replace(run, suite=replace(run.suite, inconclusive=choice))
+    report = gate(run, Selection("main", BASE))
+    outcome = report.outcomes[0]
+    assert report.status == status
+    if rules[0] == WIDE:
+        assert (outcome.status, outcome.open) == ("inconclusive", True)
+        assert "the interval holds the limit" in outcome.reason
+
+
+@pytest.mark.parametrize("choice", ["stop", "fail", "pass"])
+def test_what_cannot_be_compared_never_passes_whatever_is_chosen(choice):
+    for run, rule, baseline in (
+        (BASE, "speech.wer <= baseline + 1", make_run(quality={"other": 1.0})),
+        (make_run(quality={"good": 1.0}, min_clips=25), "speech.wer <= 100", BASE),
+        (BASE, "throughput.encode.b8.audio_s_per_s >= 0.1 * baseline", make_run(quality={"good": 1.0}, machine="x")),
+    ):
+        run = replace(run, suite=replace(run.suite, inconclusive=choice, gate=(GateRule(rule, ("good",)),)))
+        report = gate(run, Selection("main", baseline))
+        assert [(outcome.status, outcome.open) for outcome in report.outcomes] == [("inconclusive", False)]
+        assert report.status == ("fail" if choice == "fail" else "inconclusive")

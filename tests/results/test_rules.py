@@ -1,6 +1,4 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vqbench.errors import ConfigError
 from vqbench.results.rules import Rule, parse_rule
@@ -81,26 +79,3 @@ def test_rules_that_cannot_be_read_point_at_the_place(text, column, expected):
     assert rule == f"    {text}"
     assert caret.index("^") - 4 == column
     assert f"^ expected {expected}" in caret
-
-
-@given(st.text(max_size=30) | st.text("wer<=>baseline+-*@%.0123456789 ", max_size=30))
-def test_any_other_text_is_one_clear_error_or_a_rule(text):
-    try:
-        rule = parse_rule(text)
-    except ConfigError as error:
-        assert "expected" in str(error)
-    else:
-        assert rule.metric in text
-
-
-@given(
-    metric=st.from_regex(r"\A[a-z_]{1,5}(\.[a-z0-9_]{1,5}){0,2}\Z").filter(lambda name: name != "baseline"),
-    op=st.sampled_from(["<=", ">="]),
-    offset=st.floats(0, 1e6),
-    confidence=st.none() | st.floats(50, 99.99),
-)
-def test_what_is_written_is_read(metric, op, offset, confidence):
-    suffix = "" if confidence is None else f" @ {confidence!r}%"
-    rule = parse_rule(f"{metric} {op} baseline - {offset!r}{suffix}")
-    assert (rule.metric, rule.op, rule.scale, rule.offset) == (metric, op, 1.0, -offset)
-    assert rule.confidence == (None if confidence is None else confidence / 100)

@@ -6,6 +6,7 @@ measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -37,6 +38,7 @@ from vqbench.metrics.throughput import Load, measure_throughput, throughput_spec
 from vqbench.progress import Progress
 from vqbench.results.gate import check_rules
 from vqbench.results.record import (
+    INTERVAL_METHODS,
     ClipRecord,
     GateRule,
     IntervalSpec,
@@ -46,7 +48,7 @@ from vqbench.results.record import (
     SuiteRecord,
     Table,
 )
-from vqbench.results.summary import summarise
+from vqbench.results.summary import summarise_all
 from vqbench.results.transcripts import Transcript
 from vqbench.suite import Suite
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
@@ -98,7 +100,7 @@ def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
     source = str(suite.path or suite.name)
     device = choose_device(suite.device, source)
     groups = Groups(suite, device)
-    load = Load(**suite.throughput.model_dump())
+    load = Load(**suite.throughput.model_dump(exclude={"yardstick"}))
     question = pose_question(suite, device) if "token_agreement" in suite.metrics else None
     opened = question.teacher if question else None
     assignment = make_assignment(suite, device, opened) if "downstream" in suite.metrics else None
@@ -173,11 +175,14 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         records.append(assignment.zero_shot)
     if "throughput" in suite.metrics:
         for system in systems:
-            if isinstance(system, Candidate) and (waveforms := _readable_waveforms(clips, system.mel_spec)):
+            if isinstance(system, Candidate) and (waveforms := readable_waveforms(clips, system.mel_spec)):
                 tables += measure_throughput(
                     system.record.name, system.tokenizer, waveforms, ready.load, device, progress
                 )
-    interval = IntervalSpec(seed=suite.seed, **suite.interval.model_dump())
+    chosen = suite.interval
+    interval = IntervalSpec(
+        INTERVAL_METHODS[chosen.method], chosen.confidence, chosen.resamples, suite.seed, chosen.unit, chosen.method
+    )
     recordings = (*(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips), *written)
     run = Run(
         suite=SuiteRecord(
@@ -187,6 +192,9 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
             gate=ready.rules,
             min_clips=suite.min_clips,
             allow_unscored=suite.allow_unscored,
+            inconclusive=suite.inconclusive,
+            plausibility=suite.plausibility,
+            yardstick=suite.throughput.yardstick,
         ),
         candidates=tuple(records),
         clips=recordings,
@@ -300,17 +308,22 @@ def _results(
         by_group.setdefault(table.group, []).append(table)
     with progress.task("intervals", len(specs)) as advance:
         for spec in specs:
-            for table in by_group.get(spec.group, []):
-                yield summarise(spec, table, clips, interval)
+            yield from summarise_all([(spec, table) for table in by_group.get(spec.group, [])], clips, interval)
             advance()
 
 
-def _readable_waveforms(clips: Sequence[Clip], mel_spec: MelSpec) -> list[torch.Tensor]:
+def readable_waveforms(clips: Sequence[Clip], mel_spec: MelSpec, enough_s: float = math.inf) -> list[torch.Tensor]:
+    """Clips as (N,) float32 each, in their order, without those that cannot be read, until there are `enough_s`."""
     front_end = MelFrontEnd(mel_spec)
-    waveforms = []
+    waveforms: list[torch.Tensor] = []
+    missing = enough_s * mel_spec.sample_rate_hz
     for clip in clips:
+        if missing <= 0:
+            break
         try:
-            waveforms.append(read_recording(clip, front_end).waveform)
+            waveform = read_recording(clip, front_end).waveform
         except DataError:
             continue  # it is named as unscored by every other metric
+        waveforms.append(waveform)
+        missing -= len(waveform)
     return waveforms

@@ -8,7 +8,7 @@ from typing import Literal
 from vqbench.report import format as fmt
 from vqbench.report.grid import Cell, Column, Grid, Row
 from vqbench.results.compare import ComparisonTable
-from vqbench.results.record import Comparison, GateOutcome, GateReport, MetricSpec
+from vqbench.results.record import Comparison, Finding, GateOutcome, GateReport, GateStatus, Inconclusive, MetricSpec
 
 Verdict = Literal["better", "worse", "higher", "lower", "same", "unclear", "not compared"]
 
@@ -88,7 +88,7 @@ def _comparison_row(comparison: Comparison, metric: MetricSpec, notes: fmt.Notes
 
 
 def gate_grid(report: GateReport, metrics: Iterable[MetricSpec]) -> Grid:
-    """Lays out the outcome of every rule for every candidate.
+    """Lays out what looks wrong with the run, then the outcome of every rule for every candidate.
 
     Args:
         report: the outcomes.
@@ -104,22 +104,47 @@ def gate_grid(report: GateReport, metrics: Iterable[MetricSpec]) -> Grid:
             Column(("figure",), "limit", "figure"),
             Column(("n",), kind="figure"),
         ),
-        rows=tuple(_outcome_row(outcome, specs.get(outcome.metric)) for outcome in report.outcomes),
+        rows=(
+            *(_finding_row(finding) for finding in report.findings),
+            *(_outcome_row(outcome, report, specs.get(outcome.metric)) for outcome in report.outcomes),
+        ),
+        caption=_CHOICES[report.inconclusive] if any(outcome.open for outcome in report.outcomes) else "",
     )
 
 
+_CHOICES: dict[Inconclusive, str] = {
+    "stop": "",
+    "fail": "the suite fails what is inconclusive",
+    "pass": "the suite lets pass what is inconclusive only because the interval holds the limit",
+}
+
+
 def gate_sentence(report: GateReport) -> str:
-    """Says how the gate went, e.g. `gate: fail, 1 of 3 outcomes failed (against main)`."""
+    """Says how the gate went, e.g. `gate: fail (1 failed, 0 inconclusive, of 3, against the baseline main)`."""
     statuses = [outcome.status for outcome in report.outcomes]
     counts = [f"{statuses.count('fail')} failed", f"{statuses.count('inconclusive')} inconclusive"]
     against = f", against the baseline {report.baseline}" if report.baseline else ""
-    return f"gate: {report.status} ({', '.join(counts)}, of {len(statuses)}{against})"
+    implausible = f"; {fmt.counted(len(report.findings), 'finding')} of plausibility" if report.findings else ""
+    return f"gate: {report.status} ({', '.join(counts)}, of {len(statuses)}{against}{implausible})"
 
 
-def _outcome_row(outcome: GateOutcome, metric: MetricSpec | None) -> Row:
+def _finding_row(finding: Finding) -> Row:
+    status: GateStatus = "fail" if finding.level == "fail" else "inconclusive"
     return Row(
         (
-            Cell(outcome.status, mark=outcome.status),
+            Cell("fail" if finding.level == "fail" else "warning", mark=status),
+            Cell(f"plausibility: {finding.check}", finding.message),
+            Cell(finding.candidate or fmt.MISSING),
+            Cell(""),
+            Cell(""),
+        )
+    )
+
+
+def _outcome_row(outcome: GateOutcome, report: GateReport, metric: MetricSpec | None) -> Row:
+    return Row(
+        (
+            Cell(outcome.status, mark=report.verdict(outcome)),
             Cell(outcome.rule, outcome.reason),
             Cell(outcome.candidate),
             Cell(fmt.figure(outcome.value, metric), fmt.figure(outcome.limit, metric)),

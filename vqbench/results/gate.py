@@ -9,16 +9,17 @@ baseline on other clips, another front end, metric version or machine) is inconc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vqbench.errors import ConfigError, did_you_mean, raise_all
-from vqbench.results.contrast import contrast, obstacle, other_machine
+from vqbench.results.contrast import Matches, obstacle
+from vqbench.results.plausibility import check_plausibility
 from vqbench.results.record import GateOutcome, GateReport, GateRule, GateStatus, MetricSpec, Run, Table
 from vqbench.results.rules import Rule, parse_rule
 from vqbench.results.selection import Contender, Selection, candidates_of, members
-from vqbench.results.summary import clusters_of, prepare
-from vqbench.stats.estimate import Estimate, estimate
+from vqbench.results.yardstick import yardsticks
+from vqbench.stats.estimate import Estimate, Sample, estimate_all
 
 _ROUNDING = 1e-9
 """A bound this close to the limit, relative to it, stands on it: sums of the same numbers round differently."""
@@ -33,7 +34,7 @@ def gate(run: Run, baseline: Selection | None = None) -> GateReport:
             or all of them against the one that the selection names.
 
     Returns:
-        One outcome a rule and candidate, in the order of the suite.
+        One outcome a rule and candidate, in the order of the suite, and what looks wrong with the run itself.
 
     Raises:
         ConfigError: rules that cannot be read, that name an unknown metric or candidate, or that need a baseline where
@@ -48,12 +49,16 @@ def gate(run: Run, baseline: Selection | None = None) -> GateReport:
         errors += _faults_of_metric(written, rule, run.metrics)
         errors += _faults_of_candidates(written, rule, run, baseline)
     raise_all(errors)
-    outcomes = [
-        _judge(written.rule, rule, Contender(name, run, name), baseline)
+    matches = Matches()
+    questions = [
+        _question(written.rule, rule, Contender(name, run, name), baseline, matches)
         for written, rule in rules
         for name in written.candidates or candidates_of(run)
     ]
-    return GateReport(tuple(outcomes), None if baseline is None else baseline.label)
+    estimates = estimate_all(sample for one in questions if isinstance(one, _Question) for sample in one.samples)
+    outcomes = [one if isinstance(one, GateOutcome) else _decide(one, estimates) for one in questions]
+    label = None if baseline is None else baseline.label
+    return GateReport(tuple(outcomes), label, check_plausibility(run, baseline), run.suite.inconclusive)
 
 
 def gate_if_possible(run: Run, baseline: Selection | None) -> GateReport | None:
@@ -173,7 +178,38 @@ def _faults_of_candidates(written: GateRule, rule: Rule, run: Run, baseline: Sel
             )
 
 
-def _judge(written: str, rule: Rule, contender: Contender, baseline: Selection | None) -> GateOutcome:
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """A rule for one candidate, with the data that it is decided on.
+
+    Attributes:
+        ours: the candidate's figure.
+        theirs: the baseline's over the same rows; None where the limit is a number.
+        pace: the yardstick's figures here and there, where timings come from two machines.
+        n: rows behind the figures.
+        n_clusters: speakers behind them, where these are resampled whole.
+    """
+
+    written: str
+    rule: Rule
+    contender: Contender
+    spec: MetricSpec
+    ours: Sample
+    theirs: Sample | None
+    n: int
+    n_clusters: int | None
+    pace: tuple[Sample, Sample] | None = None
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """What must be estimated."""
+        return (self.ours, *(() if self.theirs is None else (self.theirs,)), *(self.pace or ()))
+
+
+def _question(
+    written: str, rule: Rule, contender: Contender, baseline: Selection | None, matches: Matches
+) -> _Question | GateOutcome:
+    """What is to be decided, or the outcome where nothing is."""
     spec = contender.metric(rule.metric)
     table = contender.table(spec.group) if spec else None
     if spec is None or table is None:
@@ -183,23 +219,26 @@ def _judge(written: str, rule: Rule, contender: Contender, baseline: Selection |
     allowed = contender.run.suite.allow_unscored
     if spec.resampled == "clip" and len(table.unscored) > allowed:
         return _undecided(written, rule, contender, "fail", _unscored(table, allowed), len(table.row_ids))
+    interval = contender.run.interval
     if rule.needs_baseline and baseline is not None:
         name = baseline.candidate or contender.name
         theirs = Contender(f"baseline {baseline.label}:{name}", baseline.run, name)
-        reason = _unlike(spec, table, contender, theirs)
+        reason = _unlike(spec, table, contender, theirs, matches)
         if reason is not None:
             return _undecided(written, rule, contender, "inconclusive", reason, len(table.row_ids))
-        found = contrast(contender, theirs, rule.metric, contender.run.interval)
-        limit = rule.scale * found.theirs.value + rule.offset
-        margin = found.ours - rule.scale * found.theirs - rule.offset
-        evidence = _Evidence(found.ours.value, limit, margin, found.n, found.n_clusters)
-    else:
-        spread = contender.run.interval
-        clusters = clusters_of(table.row_ids, contender.run.clips, spread) if spec.resampled == "clip" else None
-        ours = estimate(prepare(spec, table), clusters=clusters, resamples=spread.resamples, seed=spread.seed)
-        n_clusters = None if clusters is None else ours.n_units
-        evidence = _Evidence(ours.value, rule.offset, ours - rule.offset, len(table.row_ids), n_clusters)
-    return _decide(written, rule, contender, spec, evidence)
+        match = matches.match(contender, theirs, rule.metric, interval)
+        asked = _Question(written, rule, contender, spec, match.ours, match.theirs, match.n, match.n_clusters)
+        sticks = yardsticks(contender, theirs, spec) if spec.resampled == "repetition" else None
+        if isinstance(sticks, str):
+            return _undecided(written, rule, contender, "inconclusive", sticks, len(table.row_ids))
+        if sticks is not None:
+            apart = replace(interval, seed=interval.seed + 2)  # two more measurements, independent of the first two
+            pace = matches.match(*sticks, rule.metric, apart)
+            asked = replace(asked, pace=(pace.ours, pace.theirs))
+        return asked
+    units, n_clusters = matches.samples.units(spec, table, contender.run.clips, interval)
+    ours = matches.samples.sample(spec, table, units, interval)
+    return _Question(written, rule, contender, spec, ours, None, len(table.row_ids), n_clusters)
 
 
 @dataclass(frozen=True)
@@ -212,9 +251,22 @@ class _Evidence:
     n: int
     n_clusters: int | None
 
+    @classmethod
+    def of(cls, asked: _Question, estimates: Mapping[Sample, Estimate]) -> _Evidence:
+        ours, rule = estimates[asked.ours], asked.rule
+        if asked.theirs is None:
+            return cls(ours.value, rule.offset, ours - rule.offset, asked.n, asked.n_clusters)
+        theirs = estimates[asked.theirs]
+        if asked.pace is not None:
+            here, there = (estimates[sample] for sample in asked.pace)
+            ours = ours * (there / here)
+        limit = rule.scale * theirs.value + rule.offset
+        return cls(ours.value, limit, ours - rule.scale * theirs - rule.offset, asked.n, asked.n_clusters)
 
-def _decide(written: str, rule: Rule, contender: Contender, spec: MetricSpec, evidence: _Evidence) -> GateOutcome:
-    run = contender.run
+
+def _decide(asked: _Question, estimates: Mapping[Sample, Estimate]) -> GateOutcome:
+    evidence = _Evidence.of(asked, estimates)
+    written, rule, contender, spec, run = asked.written, asked.rule, asked.contender, asked.spec, asked.contender.run
     if not math.isfinite(evidence.value):
         reason = f"{rule.metric} is undefined for {contender.name}: it divides by 0, or nothing was scored"
         return _undecided(written, rule, contender, "fail", reason, evidence.n)
@@ -222,7 +274,10 @@ def _decide(written: str, rule: Rule, contender: Contender, spec: MetricSpec, ev
         return _undecided(written, rule, contender, "inconclusive", "the baseline's figure is undefined", evidence.n)
     ends = evidence.margin.interval(rule.confidence or run.interval.confidence)
     figures = _figures(spec, evidence, ends)
+    if asked.pace is not None:
+        figures += f", as fast as the baseline's machine by the yardstick {run.suite.yardstick}"
     status: GateStatus
+    undecided = False
     if spec.resampled == "clip" and evidence.n < run.suite.min_clips:
         status, reason = "inconclusive", f"too few clips: {evidence.n} of at least {run.suite.min_clips}; {figures}"
     elif ends is None:
@@ -232,14 +287,33 @@ def _decide(written: str, rule: Rule, contender: Contender, spec: MetricSpec, ev
         slack = _ROUNDING * (abs(evidence.value) + abs(evidence.limit))
         good, bad = sorted((sign * ends[0], sign * ends[1]))
         status = "pass" if bad <= slack else "fail" if good > slack else "inconclusive"
-        reason = figures if status != "inconclusive" else f"the interval holds the limit: {figures}"
+        undecided = status == "inconclusive"
+        reason = f"the interval holds the limit: {figures}" if undecided else f"{figures}; {_decisive(status, rule)}"
     low, high = ends if ends is not None else (None, None)
     return GateOutcome(
-        written, contender.name, rule.metric, status, evidence.value, evidence.limit, low, high, evidence.n, reason
+        written,
+        contender.name,
+        rule.metric,
+        status,
+        evidence.value,
+        evidence.limit,
+        low,
+        high,
+        evidence.n,
+        reason,
+        undecided,
     )
 
 
-def _unlike(spec: MetricSpec, table: Table, ours: Contender, theirs: Contender) -> str | None:
+def _decisive(status: GateStatus, rule: Rule) -> str:
+    """The bound that decides, in words."""
+    bad_end, good_end = ("upper", "lower") if rule.op == "<=" else ("lower", "upper")
+    if status == "pass":
+        return f"even the {bad_end} end keeps it"
+    return f"even the {good_end} end breaks it"
+
+
+def _unlike(spec: MetricSpec, table: Table, ours: Contender, theirs: Contender, matches: Matches) -> str | None:
     """Why the baseline is no measure for this candidate, or None where it is."""
     names = [candidate.name for candidate in theirs.run.candidates]
     if theirs.name not in names:
@@ -249,20 +323,24 @@ def _unlike(spec: MetricSpec, table: Table, ours: Contender, theirs: Contender) 
     if reason is not None or their_table is None:
         return reason
     if spec.resampled == "repetition":
-        return other_machine(ours.run, theirs.run)
+        return None
     allowed = ours.run.suite.allow_unscored
     if len(their_table.unscored) > allowed:
         return f"the baseline: {_unscored(their_table, allowed)}"
-    our_clips, their_clips = _measured(ours.run, table), _measured(theirs.run, their_table)
-    if our_clips != their_clips:
-        counts = f"{len(our_clips)} here, {len(their_clips)} there, {len(our_clips & their_clips)} of them the same"
+    pairs = matches.pairs(ours.run, table, theirs.run, their_table)
+    if pairs.ours is None and table.unscored.keys() == their_table.unscored.keys():
+        return None
+    our_ids, their_ids = _measured(table), _measured(their_table)
+    both = (our_ids & their_ids) - matches.other_audio(ours.run, theirs.run)
+    if not len(our_ids) == len(their_ids) == len(both):
+        counts = f"{len(our_ids)} here, {len(their_ids)} there, {len(both)} of them the same"
         return f"the baseline was measured on other clips: {counts}"
     return None
 
 
-def _measured(run: Run, table: Table) -> set[tuple[str, str]]:
-    ids = {*table.row_ids, *table.unscored}
-    return {(clip.id, clip.sha256) for clip in run.clips if clip.id in ids}
+def _measured(table: Table) -> set[str]:
+    """The clips that a table speaks of."""
+    return {*table.row_ids, *table.unscored}
 
 
 def _unscored(table: Table, allowed: int) -> str:

@@ -1,0 +1,197 @@
+"""Each check finds what it is for, says nothing of a sound run, and does what the suite wants."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from builders import make_run, replace_table, summarised, table_of, without_clips
+
+from vqbench.errors import VqbenchError
+from vqbench.results.gate import gate, narrow_rules
+from vqbench.results.plausibility import CHECKS, GPT_CODES, check_plausibility
+from vqbench.results.record import GateRule, MetricSpec
+from vqbench.results.selection import Selection
+from vqbench.stats.columns import Ragged
+
+EASY = "speech.wer <= 100"
+RUN = make_run(gate=[EASY])
+
+
+def with_candidate(run, name, **changes):
+    return replace(run, candidates=tuple(replace(c, **changes) if c.name == name else c for c in run.candidates))
+
+
+def with_columns(run, candidate, group, **columns):
+    table = table_of(run, candidate, group)
+    return replace_table(run, replace(table, columns={**table.columns, **columns}))
+
+
+def with_result(run, candidate, metric, value, low, high):
+    changed = [
+        replace(r, value=value, ci_low=low, ci_high=high) if (r.candidate, r.metric) == (candidate, metric) else r
+        for r in run.results
+    ]
+    return replace(run, results=tuple(changed))
+
+
+def codes_of(run, candidate):
+    return table_of(run, candidate, "codebook").columns["codes"]
+
+
+def constant(run):
+    codes = codes_of(run, "fair")
+    return with_columns(run, "fair", "codebook", codes=Ragged(np.full_like(codes.values, 7), codes.lengths))
+
+
+def nearly_constant(run):
+    codes = codes_of(run, "fair")
+    values = np.full_like(codes.values, 7)
+    values[:3] = 1, 2, 3
+    return with_columns(run, "fair", "codebook", codes=Ragged(values, codes.lengths))
+
+
+def constant_without_perplexity(run):
+    kept = tuple(spec for spec in run.metrics if spec.reduction != "perplexity")
+    return constant(summarised(replace(run, metrics=kept)))
+
+
+def of_the_gpt(run):
+    """The run with a teacher's question, asked of `good` and `fair`; the GPT has 512 codes."""
+    spec = MetricSpec("token_agreement.raw", "token_agreement", ("matches", "tokens"), "ratio", "", True, 1, "")
+    tables = [
+        replace(
+            table_of(run, name, "reconstruction"),
+            group="token_agreement",
+            columns={"matches": np.full(24, 5.0), "tokens": np.full(24, 50.0)},
+            constants={GPT_CODES: size, "codebook_size": 512.0},
+        )
+        for name, size in (("good", 256.0), ("fair", 512.0))
+    ]
+    return summarised(replace(run, metrics=(*run.metrics, spec), tables=(*run.tables, *tables)))
+
+
+def beyond_its_ceiling(run):
+    specs = tuple(
+        replace(s, ceiling="codebook.entropy") if s.name == "codebook.entropy_corrected" else s for s in run.metrics
+    )
+    run = replace(run, metrics=specs)
+    for name in ("good", "untrained"):
+        run = with_result(run, name, "codebook.entropy", 8.0, 7.9, 8.0)
+    run = with_result(run, "fair", "codebook.entropy", 5.0, 4.9, 5.1)
+    return with_result(run, "fair", "codebook.entropy_corrected", 5.5, 5.3, 5.7)
+
+
+def more_bits(run):
+    return with_result(run, "untrained", "codebook.bits_per_second", 900.0, 890.0, 910.0)
+
+
+def more_errors_than_words(run):
+    words = table_of(run, "fair", "speech").columns["words"]
+    return with_columns(run, "fair", "speech", errors=1.2 * words)
+
+
+def lost(run):
+    return replace_table(run, without_clips(table_of(run, "fair", "speech"), {"clip003": "silent"}))
+
+
+def by_the_rule(run, rule):
+    """The run with one rule, which it keeps whatever was spoilt."""
+    return replace(run, suite=replace(run.suite, gate=(GateRule(rule),)))
+
+
+def too_few(run):
+    return replace(run, suite=replace(run.suite, min_clips=25))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check", "candidate", "message"),
+    [
+        (constant, "constant_tokens", "fair", "perplexity 1.000"),
+        (nearly_constant, "constant_tokens", "fair", "perplexity 1.0"),
+        (constant_without_perplexity, "constant_tokens", "fair", "perplexity 1.000"),
+        (of_the_gpt, "codebook_size", "fair", "its codebook has 256 codes, the GPT writes 512"),
+        (lambda run: with_candidate(run, "fair", front_end="xtts"), "front_end", "fair", "is xtts, that of good"),
+        (beyond_its_ceiling, "above_ceiling", "fair", "5.50 bits, beyond its ceiling 5.00 bits"),
+        (more_bits, "more_bits_worse", "untrained", "with 900.0 bit/s"),
+        (more_errors_than_words, "error_rate_above_one", "fair", "speech.wer is 1.200"),
+        (lost, "other_clips", "fair", "speech was measured on 23 clips, of others on 24"),
+        (too_few, "few_clips", "", "'speech' has 24 clips, the suite wants at least 25"),
+    ],
+)
+def test_what_looks_wrong_is_named(spoil, check, candidate, message):
+    assert check_plausibility(RUN) == ()
+    # What is spoilt may look wrong in other ways, too: an encoder of one code spends no bits.
+    found = [finding for finding in check_plausibility(spoil(RUN)) if finding.check == check]
+    assert {finding.candidate for finding in found} == {candidate}
+    assert message in found[0].message
+    assert found[0].level == CHECKS[check].level
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check"),
+    [
+        (constant, "constant_tokens"),
+        (of_the_gpt, "codebook_size"),
+        (lambda run: with_candidate(run, "fair", front_end="xtts"), "front_end"),
+        (beyond_its_ceiling, "above_ceiling"),
+        (more_bits, "more_bits_worse"),
+        (more_errors_than_words, "error_rate_above_one"),
+        (lambda run: by_the_rule(lost(run), "codebook.dead <= 1"), "other_clips"),
+        (lambda run: by_the_rule(too_few(run), "throughput.encode.b8.peak_memory <= 1e9"), "few_clips"),
+    ],
+)
+def test_every_check_can_stop_a_gate(spoil, check):
+    spoilt = spoil(RUN)
+    others = dict.fromkeys(CHECKS, "off")
+    for level, status in (("off", "pass"), ("warn", "pass"), ("fail", "fail")):
+        report = gate(replace(spoilt, suite=replace(spoilt.suite, plausibility={**others, check: level})))
+        assert report.status == status
+        assert {f.level for f in report.findings} == (set() if level == "off" else {level})
+
+
+def test_every_check_is_tried_above():
+    tried = {
+        mark.args[1][i][1] for mark in test_every_check_can_stop_a_gate.pytestmark for i in range(len(mark.args[1]))
+    }
+    assert tried == set(CHECKS)
+
+
+def test_against_a_baseline_it_is_that_candidate_that_counts():
+    other = with_candidate(with_candidate(RUN, "fair", front_end="xtts"), "good", codebook_size=512)
+    found = check_plausibility(RUN, Selection("main", other))
+    assert {(f.check, f.candidate) for f in found} == {("front_end", "fair"), ("codebook_size", "good")}
+    assert "its codebook has 256 codes, the baseline main:good's has 512" in [f.message for f in found]
+    only = check_plausibility(RUN, Selection("main", other, "good"))
+    assert {(f.check, f.candidate) for f in only} == {("codebook_size", name) for name in ("good", "fair", "untrained")}
+
+
+def test_other_recordings_of_the_baseline_matter_only_to_rules_that_compare_with_them():
+    other = replace(RUN, clips=tuple(replace(clip, sha256="0" * 64) for clip in RUN.clips))
+    assert check_plausibility(RUN, Selection("main", other)) == ()
+    run = replace(RUN, suite=replace(RUN.suite, gate=(GateRule("speech.wer <= baseline"),)))
+    (finding,) = check_plausibility(run, Selection("main", other))
+    assert (finding.check, finding.level) == ("other_clips", "warn")
+    assert "24 clips here, 24 there, 0 of them the same" in finding.message
+
+
+def test_who_is_not_judged_stops_nothing():
+    spoilt = constant(RUN)
+    assert gate(spoilt).status == "fail"
+    assert gate(narrow_rules(spoilt, ["good"])).status == "pass"
+
+
+def test_uncertain_figures_are_no_finding():
+    run = with_result(beyond_its_ceiling(RUN), "fair", "codebook.entropy_corrected", 5.5, 5.0, 6.0)
+    assert check_plausibility(run) == ()
+    run = with_result(more_bits(RUN), "untrained", "codebook.bits_per_second", 900.0, None, None)
+    assert check_plausibility(run) == ()
+
+
+def test_a_lost_clip_that_the_suite_allows_is_allowed():
+    run = lost(RUN)
+    assert check_plausibility(replace(run, suite=replace(run.suite, allow_unscored=1))) == ()
+
+
+def test_a_finding_about_nobody_judged_fails_no_gate_without_rules():
+    with pytest.raises(VqbenchError):
+        gate(replace(constant(RUN), suite=replace(RUN.suite, gate=())))

@@ -1,0 +1,244 @@
+"""What looks wrong with a run before anybody judges it: figures that no sound candidate, or no sound measuring, gives.
+
+A rule asks whether a figure is good enough; a check asks whether it can be believed. What a check finds is named beside
+the verdict, and stops the gate where the suite says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import permutations
+from typing import TypeAlias
+
+import numpy as np
+
+from vqbench.results.record import Finding, MetricSpec, PlausibilityLevel, Result, Run
+from vqbench.results.rules import parse_rule
+from vqbench.results.selection import Contender, Selection, candidates_of
+from vqbench.stats.columns import Ragged
+
+FEW_CODES = 2.0
+"""An encoder whose perplexity is below this writes hardly anything but one code."""
+
+MORE_BITS = 1.05
+"""A candidate that spends this many times the bits of another, and surely more, should not score surely worse."""
+
+_Lines: TypeAlias = Iterator[tuple[str, str]]
+"""(candidate, what is wrong with it); the candidate is empty where it is the run."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that can be wrong.
+
+    Attributes:
+        level: what a finding does where the suite does not say.
+        about: what is looked for, in a line.
+        find: the run and what it is held against → candidates and what is wrong with them.
+    """
+
+    level: PlausibilityLevel
+    about: str
+    find: Callable[[Run, Selection | None], _Lines]
+
+
+def check_plausibility(run: Run, baseline: Selection | None = None) -> tuple[Finding, ...]:
+    """Looks a run over, and its baseline where there is one.
+
+    Args:
+        run: what is to be judged.
+        baseline: as in `gate`.
+
+    Returns:
+        What was found by the checks that the suite did not switch off, in the order of `CHECKS`. Candidates that no
+        rule of the suite judges are passed over.
+    """
+    judged = {name for written in run.suite.gate for name in written.candidates or candidates_of(run)}
+    passed_over = set(candidates_of(run)) - judged if run.suite.gate else set()
+    found = []
+    for name, check in CHECKS.items():
+        level = run.suite.plausibility.get(name, check.level)
+        if level != "off":
+            found += [
+                Finding(name, candidate, level, message)
+                for candidate, message in check.find(run, baseline)
+                if candidate not in passed_over
+            ]
+    return tuple(found)
+
+
+def _constant_tokens(run: Run, baseline: Selection | None) -> _Lines:
+    for name in candidates_of(run):
+        used = _perplexity(Contender(name, run, name))
+        if used is not None and used < FEW_CODES:
+            yield name, f"it writes hardly anything but one code: perplexity {used:.3f}"
+
+
+def _perplexity(contender: Contender) -> float | None:
+    """How many codes a candidate uses, in effect: as it was measured, else of the codes that stand in its tables."""
+    for spec in contender.run.metrics:
+        result = _result(contender, spec.name) if spec.reduction == "perplexity" else None
+        if result is not None and result.value is not None:
+            return result.value
+    for table in contender.run.tables:
+        codes = table.columns.get("codes") if table.candidate == contender.name else None
+        if isinstance(codes, Ragged) and codes.whole and len(codes.values):
+            shares = np.unique(codes.values, return_counts=True)[1] / len(codes.values)
+            return float(np.exp(-(shares * np.log(shares)).sum()))
+    return None
+
+
+def _codebook_size(run: Run, baseline: Selection | None) -> _Lines:
+    for name, ours, theirs in _beside(run, baseline):
+        sizes = ours.record.codebook_size, theirs.record.codebook_size
+        if None not in sizes and sizes[0] != sizes[1]:
+            yield name, f"its codebook has {sizes[0]:,} codes, {theirs.label}'s has {sizes[1]:,}"
+    for table in run.tables:
+        codes = table.constants.get(GPT_CODES)
+        size = next(c.codebook_size for c in run.candidates if c.name == table.candidate)
+        if codes is not None and size is not None and size != codes and table.group == "token_agreement":
+            yield table.candidate, f"its codebook has {size:,} codes, the GPT writes {codes:,.0f}"
+
+
+GPT_CODES = "gpt_codes"
+"""The constant of a table of agreement that says how many codes the GPT has."""
+
+
+def _front_end(run: Run, baseline: Selection | None) -> _Lines:
+    if baseline is None:
+        fronts = {c.name: c.front_end for c in run.candidates if c.role == "candidate" and c.front_end is not None}
+        first = next(iter(fronts), "")
+        for name, front in fronts.items():
+            if front != fronts[first]:
+                yield name, f"its mel front end is {front}, that of {first} is {fronts[first]}"
+    for name, ours, theirs in _beside(run, baseline):
+        if ours.record.front_end != theirs.record.front_end:
+            yield name, f"its mel front end is {ours.record.front_end}, {theirs.label}'s is {theirs.record.front_end}"
+
+
+def _above_ceiling(run: Run, baseline: Selection | None) -> _Lines:
+    for spec in run.metrics:
+        if spec.ceiling is None or spec.higher_is_better is None:
+            continue
+        sign = 1 if spec.higher_is_better else -1
+        for name in candidates_of(run):
+            contender = Contender(name, run, name)
+            ours, top = _result(contender, spec.name), _result(contender, spec.ceiling)
+            if _surely_above(ours, top, sign):
+                yield name, f"{spec.name} is {_shown(ours, spec)}, beyond its ceiling {_shown(top, spec)}"
+
+
+def _more_bits_worse(run: Run, baseline: Selection | None) -> _Lines:
+    bits = next((spec for spec in run.metrics if spec.reduction == "bits_per_second"), None)
+    if bits is None:
+        return
+    contenders = [Contender(name, run, name) for name in candidates_of(run)]
+    for spec in run.metrics:
+        if not spec.headline or spec.higher_is_better is None or spec.group not in ("reconstruction", "speech"):
+            continue
+        sign = 1 if spec.higher_is_better else -1
+        for more, fewer in permutations(contenders, 2):
+            if spec.needs_same_front_end and more.record.front_end != fewer.record.front_end:
+                continue
+            spent, saved = _result(more, bits.name), _result(fewer, bits.name)
+            mine, other = _result(more, spec.name), _result(fewer, spec.name)
+            if _surely_above(spent, saved, 1, MORE_BITS) and _surely_above(other, mine, sign):
+                yield (
+                    more.name,
+                    f"{spec.name} is {_shown(mine, spec)} with {_shown(spent, bits)}, "
+                    f"{fewer.name}'s is {_shown(other, spec)} with {_shown(saved, bits)}",
+                )
+                break
+
+
+def _error_rate(run: Run, baseline: Selection | None) -> _Lines:
+    for spec in run.metrics:
+        if spec.name.rpartition(".")[2] in ("wer", "cer"):
+            for result in run.results:
+                if result.metric == spec.name and result.value is not None and result.value > 1:
+                    yield result.candidate, f"{spec.name} is {_shown(result, spec)}: more errors than words"
+
+
+def _few_clips(run: Run, baseline: Selection | None) -> _Lines:
+    counts: dict[str, int] = {}
+    for clip in run.clips:
+        counts[clip.clip_set] = counts.get(clip.clip_set, 0) + 1
+    for name, n in counts.items():
+        if n < run.suite.min_clips:
+            yield "", f"the set {name!r} has {n} clips, the suite wants at least {run.suite.min_clips} for a judgement"
+
+
+def _other_clips(run: Run, baseline: Selection | None) -> _Lines:
+    groups = list(dict.fromkeys(spec.group for spec in run.metrics if spec.resampled == "clip"))
+    for group in groups:
+        tables = [table for table in run.tables if table.group == group and table.candidate in candidates_of(run)]
+        if len({frozenset(table.unscored) for table in tables}) > 1:
+            most = max(len(table.row_ids) for table in tables)
+            for table in tables:
+                if len(table.unscored) > run.suite.allow_unscored:
+                    yield (
+                        table.candidate,
+                        f"{group} was measured on {len(table.row_ids):,} clips, of others on {most:,}",
+                    )
+    if baseline is not None:
+        metrics = {spec.name: spec for spec in run.metrics}
+        judged = [parse_rule(written.rule) for written in run.suite.gate]
+        specs = [metrics[rule.metric] for rule in judged if rule.needs_baseline and rule.metric in metrics]
+        for clip_set in dict.fromkeys(spec.clip_set for spec in specs if spec.resampled == "clip"):
+            ours, theirs = _clips(run, clip_set), _clips(baseline.run, clip_set)
+            if ours != theirs:
+                counts = f"{len(ours):,} clips here, {len(theirs):,} there, {len(ours & theirs):,} of them the same"
+                yield "", f"the baseline's set {clip_set!r} is another: {counts}"
+
+
+CHECKS: Mapping[str, Check] = {
+    "constant_tokens": Check("fail", "an encoder that writes hardly anything but one code", _constant_tokens),
+    "codebook_size": Check("fail", "a codebook of another size than the GPT's, or the baseline's", _codebook_size),
+    "other_clips": Check("warn", "a candidate that was measured on other clips than another", _other_clips),
+    "front_end": Check("warn", "a mel front end that is not the baseline's, or not the first candidate's", _front_end),
+    "above_ceiling": Check("warn", "a figure that is surely beyond its ceiling", _above_ceiling),
+    "more_bits_worse": Check(
+        "warn", "a candidate that spends more bits than another and scores worse", _more_bits_worse
+    ),
+    "error_rate_above_one": Check("warn", "more word or character errors than there are to be made", _error_rate),
+    "few_clips": Check("warn", "fewer clips in a set than the suite's `min_clips`", _few_clips),
+}
+"""What is looked for."""
+
+
+def _beside(run: Run, baseline: Selection | None) -> Iterator[tuple[str, Contender, Contender]]:
+    """Each candidate and what it is held against in the baseline, where that has it."""
+    if baseline is not None:
+        known = [candidate.name for candidate in baseline.run.candidates]
+        for name in candidates_of(run):
+            other = baseline.candidate or name
+            if other in known:
+                label = f"the baseline {baseline.label}:{other}"
+                yield name, Contender(name, run, name), Contender(label, baseline.run, other)
+
+
+def _clips(run: Run, clip_set: str) -> set[tuple[str, str]]:
+    return {(clip.id, clip.sha256) for clip in run.clips if clip.clip_set == clip_set}
+
+
+def _result(contender: Contender, metric: str) -> Result | None:
+    results = contender.run.results
+    return next((r for r in results if (r.candidate, r.metric) == (contender.name, metric)), None)
+
+
+def _surely_above(high: Result | None, low: Result | None, sign: int, factor: float = 1.0) -> bool:
+    """Whether one figure is above another, with its whole interval; `sign` -1 turns above into below."""
+    if high is None or low is None or None in (high.ci_low, high.ci_high, low.ci_low, low.ci_high):
+        return False
+    assert high.ci_low is not None and high.ci_high is not None
+    assert low.ci_low is not None and low.ci_high is not None
+    if sign > 0:
+        return high.ci_low > factor * low.ci_high
+    return high.ci_high < low.ci_low / factor
+
+
+def _shown(result: Result | None, spec: MetricSpec) -> str:
+    assert result is not None and result.value is not None
+    unit = f" {spec.unit}" if spec.unit else ""
+    return f"{result.value:.{spec.decimals}f}{unit}"
