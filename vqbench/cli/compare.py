@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqbench.cli import console
+
+if TYPE_CHECKING:
+    from vqbench.results.power import PowerTable
 
 
 class Format(str, Enum):
@@ -29,6 +32,15 @@ def compare(
         list[str] | None, typer.Option("--metric", "-m", metavar="NAME", help="Only this metric; may be repeated.")
     ] = None,
     all_metrics: Annotated[bool, typer.Option("--all", help="All metrics, not only the headline ones.")] = False,
+    power: Annotated[bool, typer.Option("--power", help="Say how many clips it takes to see a difference.")] = False,
+    difference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="With --power: a difference to see, as in a rule: 0.02 in the metric's unit, 2% for 0.02, or "
+            "0.05*baseline for a share of the reference's figure.",
+        ),
+    ] = None,
 ) -> None:
     """Compare candidates, clip by clip.
 
@@ -36,19 +48,29 @@ def compare(
     with its first; several runs compare candidates of the same name. p-values are corrected (Holm) over everything
     compared at once, so that naming fewer metrics finds smaller differences.
 
+    With --power it takes these clips for a pilot: the least difference that so many see in 80 % of runs, and how many
+    it takes to see the one that was found, or the one named by --difference.
+
     Example: vqbench compare runs/quick runs/new --metric speech.wer
     """
     from vqbench.errors import ConfigError
     from vqbench.report import documents, markdown, terminal
     from vqbench.results.compare import compare_runs
+    from vqbench.results.power import parse_difference, sample_sizes
     from vqbench.results.selection import load_selection
 
     if metric and all_metrics:
         raise ConfigError("--metric and --all exclude each other")
+    if difference is not None and not power:
+        raise ConfigError("--difference belongs to --power", fix="give both")
+    sought = None if difference is None else parse_difference(difference)
     loaded = [load_selection(selection) for selection in selections]
     headline = [spec.name for selection in loaded for spec in selection.run.metrics if spec.headline]
     chosen = None if all_metrics else list(dict.fromkeys(metric or headline)) or None
     table = compare_runs(loaded, chosen)
+    if power:
+        _answer_power(sample_sizes(table, sought), written_as)
+        return
     if written_as is Format.table:
         console.answer(*terminal.comparison_tables(table, width=console.width()))
     elif written_as is Format.markdown:
@@ -57,3 +79,18 @@ def compare(
         console.answer(documents.comparison_csv(table))
     else:
         console.answer(documents.comparison_json(table))
+
+
+def _answer_power(table: PowerTable, written_as: Format) -> None:
+    from vqbench.report.markdown import grid_markdown
+    from vqbench.report.power import power_csv, power_grid, power_json
+    from vqbench.report.terminal import grid_table
+
+    if written_as is Format.table:
+        console.answer(grid_table(power_grid(table)))
+    elif written_as is Format.markdown:
+        console.answer(grid_markdown(power_grid(table)))
+    elif written_as is Format.csv:
+        console.answer(power_csv(table))
+    else:
+        console.answer(power_json(table))

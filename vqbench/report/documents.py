@@ -35,7 +35,7 @@ def run_csv(run: Run) -> str:
     """One row a candidate and metric."""
     metrics = {metric.name: metric for metric in run.metrics}
     candidates = {candidate.name: candidate for candidate in run.candidates}
-    return _csv(
+    return to_csv(
         {
             "candidate": result.candidate,
             "role": candidates[result.candidate].role,
@@ -73,7 +73,7 @@ def comparison_json(table: ComparisonTable) -> str:
 
 def comparison_csv(table: ComparisonTable) -> str:
     """One row a comparison."""
-    return _csv(_comparisons(table))
+    return to_csv(_comparisons(table))
 
 
 def gate_json(report: GateReport) -> str:
@@ -96,7 +96,8 @@ def _comparisons(table: ComparisonTable) -> Iterable[dict[str, Any]]:
         yield {**to_plain(comparison), "verdict": verdict(comparison, metrics[comparison.metric])}
 
 
-def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Writes rows of the same keys under a head of them; true and false in words, None as nothing."""
     words = {True: "true", False: "false"}
     listed = [{key: words[cell] if isinstance(cell, bool) else cell for key, cell in row.items()} for row in rows]
     text = io.StringIO()

@@ -39,7 +39,7 @@ def run_tables(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[
         width: columns that a table may take.
     """
     return [
-        *(_render(grid) for grid in run_grids(run, headline=headline, width=width)),
+        *(grid_table(grid) for grid in run_grids(run, headline=headline, width=width)),
         *(_not_scored(entry) for entry in unscored(run)),
         _note(legend(run.interval)),
     ]
@@ -47,8 +47,8 @@ def run_tables(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[
 
 def comparison_tables(table: ComparisonTable, *, width: int = WIDTH) -> list[RenderableType]:
     """Renders the figures of all who are compared, then their paired differences."""
-    figures = [_render(grid) for grid in contender_grids(table, width=width)]
-    return [*figures, _render(comparison_grid(table)), _note(legend(table.contenders[0].run.interval))]
+    figures = [grid_table(grid) for grid in contender_grids(table, width=width)]
+    return [*figures, grid_table(comparison_grid(table)), _note(legend(table.contenders[0].run.interval))]
 
 
 def gate_table(report: GateReport, metrics: Iterable[MetricSpec]) -> RenderableType:
@@ -58,10 +58,11 @@ def gate_table(report: GateReport, metrics: Iterable[MetricSpec]) -> RenderableT
         report: the outcomes.
         metrics: what the figures are, for decimals and units.
     """
-    return _render(gate_grid(report, metrics))
+    return grid_table(gate_grid(report, metrics))
 
 
-def _render(grid: Grid) -> RenderableType:
+def grid_table(grid: Grid) -> RenderableType:
+    """Renders one table with its caption and notes."""
     table = Table(
         title=Text(fmt.one_line(grid.title), style="bold"),
         title_justify="left",
