@@ -68,7 +68,7 @@ def unscored(run: Run) -> list[Unscored]:
     return [Unscored(candidate, tuple(groups), clips) for (candidate, clips), groups in found.items()]
 
 
-_CLIPS = {
+CLIP_NOUNS = {
     "speech": "clips",
     "pairs": "GPT sequences",
     "natural": "recordings",
@@ -76,14 +76,24 @@ _CLIPS = {
 }
 """What the clips of a set are called."""
 
+
+def rows_called(metric: MetricSpec) -> str:
+    """What the rows behind a metric are: `repetitions`, or what the clips of its set are called."""
+    return "repetitions" if metric.resampled == "repetition" else CLIP_NOUNS.get(metric.clip_set, metric.clip_set)
+
+
 _DRAWN = {"speaker": "whole speakers where every clip names one", "clip": "speech clip by clip"}
 
 
 def legend(interval: IntervalSpec) -> str:
     """Says what the mark means and how the intervals were made."""
+    return f"{fmt.BEST} best of its column among the candidates; {intervals_made(interval)}"
+
+
+def intervals_made(interval: IntervalSpec) -> str:
+    """Says how the intervals were made."""
     return (
-        f"{fmt.BEST} best of its column among the candidates; {fmt.share(interval.confidence)} intervals: "
-        f"{interval.method}, {_DRAWN[interval.unit]}, "
+        f"{fmt.share(interval.confidence)} intervals: {interval.method}, {_DRAWN[interval.unit]}, "
         f"{fmt.counted(interval.resamples, 'resample')}, seed {interval.seed}"
     )
 
@@ -153,8 +163,7 @@ class _Figures:
     def _caption(self, metrics: Sequence[MetricSpec]) -> str:
         counted: dict[str, list[Result]] = {}
         for metric in metrics:
-            what = "repetitions" if metric.resampled == "repetition" else _CLIPS.get(metric.clip_set, metric.clip_set)
-            counted.setdefault(what, []).extend(r for r in self._results(metric) if r.value is not None)
+            counted.setdefault(rows_called(metric), []).extend(r for r in self._results(metric) if r.value is not None)
         counts = []
         for what, scored in counted.items():
             if scored:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from vqbench.results.record import MetricSpec
 
@@ -146,6 +147,21 @@ class Notes:
     def lines(self) -> tuple[str, ...]:
         """Returns `[1] reason` for every reason marked so far."""
         return tuple(f"[{n}] {reason}" for reason, n in self._numbers.items())
+
+
+def flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested facts under dotted names.
+
+    >>> list(flat({"device": "cpu", "packages": {"numpy": "2.0"}, "command": ["vqbench", "run"]}))
+    [('device', 'cpu'), ('packages.numpy', '2.0'), ('command', 'vqbench, run')]
+    """
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        elif isinstance(value, (list, tuple)):
+            yield f"{prefix}{key}", ", ".join(map(str, value))
+        else:
+            yield f"{prefix}{key}", MISSING if value is None else str(value)
 
 
 def span(values: Iterable[int]) -> str:

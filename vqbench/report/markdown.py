@@ -19,8 +19,8 @@ def run_markdown(run: Run, gate: GateReport | None = None) -> str:
     """Writes the figures of a run, and the verdict of its gate where it was gated."""
     parts = [f"# {escape(run.suite.name)}"]
     if gate is not None:
-        parts.append(_table(gate_grid(gate, run.metrics)))
-    parts += [_table(grid) for grid in run_grids(run)]
+        parts.append(grid_markdown(gate_grid(gate, run.metrics)))
+    parts += [grid_markdown(grid) for grid in run_grids(run)]
     for entry in unscored(run):
         head = f"Not scored: {fmt.counted(len(entry.clips), 'clip')} of {entry.candidate} in {', '.join(entry.groups)}"
         parts.append("\n".join([escape(head), "", *(f"- {escape(f'{clip}: {why}')}" for clip, why in entry.clips)]))
@@ -30,12 +30,12 @@ def run_markdown(run: Run, gate: GateReport | None = None) -> str:
 def comparison_markdown(table: ComparisonTable) -> str:
     """Writes the figures of all who are compared, then their paired differences."""
     grids = [*contender_grids(table), comparison_grid(table)]
-    return "\n\n".join([*map(_table, grids), escape(legend(table.contenders[0].run.interval))]) + "\n"
+    return "\n\n".join([*map(grid_markdown, grids), escape(legend(table.contenders[0].run.interval))]) + "\n"
 
 
 def gate_markdown(report: GateReport, metrics: Iterable[MetricSpec]) -> str:
     """Writes the outcome of every rule for every candidate."""
-    return _table(gate_grid(report, metrics)) + "\n"
+    return grid_markdown(gate_grid(report, metrics)) + "\n"
 
 
 def escape(text: str) -> str:
@@ -48,7 +48,8 @@ def escape(text: str) -> str:
     return _MARKUP.sub(lambda match: f"\\{match[0]}", entities)
 
 
-def _table(grid: Grid) -> str:
+def grid_markdown(grid: Grid) -> str:
+    """Writes one table under a heading of the third level, with its caption and notes."""
     rule = "|".join(" ---: " if column.kind == "figure" else " --- " for column in grid.columns)
     lines = [f"### {escape(grid.title)}", "", _line(map(_head, grid.columns)), f"|{rule}|"]
     lines += [_line(map(_entry, row.cells)) for row in grid.rows]
