@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from vqbench.results.record import GateStatus
 
 EXIT_CODES: dict[GateStatus, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
+
+
+class Annotations(str, Enum):
+    """Whose log the annotations are for."""
+
+    github = "github"
 
 
 def gate(
@@ -31,6 +38,10 @@ def gate(
     ] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML too.")] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write Markdown too.")] = None,
+    annotations: Annotated[
+        Annotations | None,
+        typer.Option(help="Write what did not pass as commands, too, which this CI shows in a pull request."),
+    ] = None,
     as_json: console.AsJson = False,
     quiet: console.Quiet = False,
 ) -> None:
@@ -43,8 +54,10 @@ def gate(
 
     Example: vqbench gate runs/quick --baseline main --junit gate.xml
     """
+    from vqbench.errors import ConfigError
     from vqbench.files import require_writable
     from vqbench.report import documents, terminal
+    from vqbench.report.annotations import fenced, gate_annotations
     from vqbench.report.junit import gate_junit
     from vqbench.report.markdown import gate_markdown
     from vqbench.results.gate import add_rules, narrow_rules
@@ -52,6 +65,8 @@ def gate(
     from vqbench.results.selection import load_baseline
     from vqbench.results.store import load_run
 
+    if annotations is not None and as_json:
+        raise ConfigError("--annotations and --json exclude each other: both write to stdout", fix="gate twice")
     for file in (junit, markdown):
         if file is not None:
             require_writable(file)
@@ -62,5 +77,9 @@ def gate(
         console.write(junit, gate_junit(report), quiet=quiet)
     if markdown is not None:
         console.write(markdown, gate_markdown(report, judged.metrics), quiet=quiet)
-    console.answer(documents.gate_json(report) if as_json else terminal.gate_table(report, judged.metrics))
+    table = terminal.gate_table(report, judged.metrics)
+    if annotations is not None:
+        console.answer(fenced(console.plain(table)) + gate_annotations(report))
+    else:
+        console.answer(documents.gate_json(report) if as_json else table)
     raise typer.Exit(EXIT_CODES[report.status])
