@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqbench.cli import console
 from vqbench.cli.gate import EXIT_CODES
+
+if TYPE_CHECKING:
+    from vqbench.engine.runner import Outcome
 
 
 def run(
@@ -47,13 +50,11 @@ def run(
     """
     from vqbench.engine.cache import Cache, default_cache_folder
     from vqbench.errors import ConfigError
-    from vqbench.files import require_writable, write_text
+    from vqbench.files import require_writable
     from vqbench.report import documents, terminal
-    from vqbench.report.transcripts import transcripts_markdown
     from vqbench.results.gate import gate_if_possible
     from vqbench.results.selection import load_baseline
-    from vqbench.results.store import RESULT_FILE, save_run
-    from vqbench.results.transcripts import save_transcripts
+    from vqbench.results.store import RESULT_FILE
     from vqbench.suite import load_suite, select
 
     wanted = select(load_suite(suite), candidate or [], metric or [])
@@ -68,7 +69,7 @@ def run(
         estimate = rehearse(wanted, console.progress(quiet))
         console.answer(estimate_json(estimate)) if as_json else console.answer(*estimate_tables(estimate))
         return
-    folder = output or Path("runs") / f"{wanted.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = output or new_folder(wanted.name)
     require_writable(folder / RESULT_FILE)
     cache = Cache(default_cache_folder(), read=not no_cache)
 
@@ -76,9 +77,7 @@ def run(
     from vqbench.engine.runner import run_suite
 
     outcome = run_suite(wanted, cache, console.progress(quiet), ["vqbench", *sys.argv[1:]])
-    save_run(outcome.run, folder)
-    save_transcripts(outcome.transcripts, folder)
-    write_text(folder / "transcripts.md", transcripts_markdown(outcome.run, outcome.transcripts))
+    write_outcome(outcome, folder)
     verdict = gate_if_possible(outcome.run, against)
     if as_json:
         console.answer(documents.run_json(outcome.run, verdict))
@@ -97,3 +96,24 @@ def run(
             quiet=quiet,
         )
         raise typer.Exit(EXIT_CODES["inconclusive"])
+
+
+def new_folder(suite: str) -> Path:
+    """Where a run goes that nobody gave a folder: `runs/SUITE-TIME`."""
+    return Path("runs") / f"{suite}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def write_outcome(outcome: Outcome, folder: Path) -> None:
+    """Writes a run, and the texts beside it.
+
+    Raises:
+        VqbenchError: it cannot be written.
+    """
+    from vqbench.files import write_text
+    from vqbench.report.transcripts import transcripts_markdown
+    from vqbench.results.store import save_run
+    from vqbench.results.transcripts import save_transcripts
+
+    save_run(outcome.run, folder)
+    save_transcripts(outcome.transcripts, folder)
+    write_text(folder / "transcripts.md", transcripts_markdown(outcome.run, outcome.transcripts))

@@ -15,7 +15,7 @@ from vqbench.engine.downstream import find_obstacle
 from vqbench.engine.runner import Prepared
 from vqbench.engine.systems import Candidate, Original, Vocoded
 from vqbench.metrics.base import Part
-from vqbench.metrics.throughput import STAGES
+from vqbench.metrics.stages import STAGES
 from vqbench.results.estimate import Work
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.training.finetune import clips_that_fit, is_held_out

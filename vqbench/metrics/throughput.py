@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +17,12 @@ import torch
 from torch import Tensor
 
 from vqbench.audio.mel import MelFrontEnd
+from vqbench.metrics.stages import STAGES, timed_group
 from vqbench.progress import Progress
 from vqbench.results.record import MetricSpec, Table
+from vqbench.stats.columns import columns_of
 from vqbench.tokenizer.protocol import SpeechTokenizer
 
-STAGES = ("mel", "encode", "quantize", "decode", "end_to_end")
 _VERSION = 1
 _LATENCY = "throughput.latency"
 _MEMORY = "throughput.memory"
@@ -39,7 +41,7 @@ class Load:
 def throughput_specs(load: Load) -> tuple[MetricSpec, ...]:
     """The figures for these batch sizes; `throughput.rtfx` and `tokens_per_s` are end to end at the largest."""
     largest = max(load.batch_sizes)
-    whole = f"throughput.end_to_end.b{largest}"
+    whole = timed_group("end_to_end", largest)
     specs = [
         _rate("rtfx", whole, "audio_s", headline=True),
         _rate("tokens_per_s", whole, "tokens"),
@@ -60,7 +62,7 @@ def throughput_specs(load: Load) -> tuple[MetricSpec, ...]:
     ]
     for stage in STAGES:
         for size in load.batch_sizes:
-            group = f"throughput.{stage}.b{size}"
+            group = timed_group(stage, size)
             if group != whole:
                 specs.append(_rate(f"{stage}_rtfx.b{size}", group, "audio_s"))
                 specs.append(_rate(f"{stage}_tokens_per_s.b{size}", group, "tokens"))
@@ -100,6 +102,48 @@ def _quantile(name: str, reduction: str) -> MetricSpec:
     )
 
 
+@dataclass(frozen=True)
+class Workload:
+    """One stage at one batch size, ready to be timed.
+
+    Attributes:
+        group: of its rows.
+        audio_s: seconds of speech that one run works through.
+        n_tokens: tokens that this speech is.
+        run: does the work, and comes back when the device has done it; to be called in inference mode.
+    """
+
+    group: str
+    audio_s: float
+    n_tokens: int
+    run: Callable[[], object]
+
+
+@torch.inference_mode()
+def workloads(
+    tokenizer: SpeechTokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device
+) -> Iterator[Workload]:
+    """Gives what is timed, batch size by batch size, each with its stages. Arguments as for `measure_throughput`."""
+    speech = _Speech(tokenizer, waveforms, load, device)
+    front_end = speech.front_end
+    for size in load.batch_sizes:
+        batch = speech.segments(size)
+        mels = list(front_end(batch))
+        latents = tokenizer.latents(mels)
+        codes = tokenizer.quantize(latents)
+        work: dict[str, Callable[[], object]] = {
+            "mel": partial(front_end, batch),
+            "encode": partial(tokenizer.latents, mels),
+            "quantize": partial(tokenizer.quantize, latents),
+            "decode": partial(tokenizer.decode, codes),
+            "end_to_end": partial(speech.end_to_end, batch),
+        }
+        audio_s, n_tokens = size * load.segment_s, sum(len(c) for c in codes)
+        _wait(device)
+        for stage in STAGES:
+            yield Workload(timed_group(stage, size), audio_s, n_tokens, partial(_finish, work[stage], device))
+
+
 @torch.inference_mode()
 def measure_throughput(
     candidate: str,
@@ -119,63 +163,65 @@ def measure_throughput(
         device: where the tokenizer runs.
         progress: advances once a stage and batch size.
     """
-    front_end = MelFrontEnd(tokenizer.mel_spec).to(device)
-    n_samples = round(load.segment_s * tokenizer.mel_spec.sample_rate_hz)
-    speech = torch.cat(list(waveforms)).to(device)
     tables: list[Table] = []
-
-    def segments(size: int) -> Tensor:
-        index = torch.arange(size * n_samples, device=device) % len(speech)
-        return speech[index].view(size, n_samples)
-
-    def end_to_end(batch: Tensor) -> None:
-        tokenizer.decode(tokenizer.quantize(tokenizer.latents(list(front_end(batch)))))
-
     with progress.task(f"{candidate}: speed", len(STAGES) * len(load.batch_sizes) + 2) as advance:
-        for size in load.batch_sizes:
-            batch = segments(size)
-            mels = list(front_end(batch))
-            latents = tokenizer.latents(mels)
-            codes = tokenizer.quantize(latents)
-            n_tokens = float(sum(len(c) for c in codes))
-            work: dict[str, Callable[[], object]] = {
-                "mel": lambda batch=batch: front_end(batch),  # type: ignore[misc]
-                "encode": lambda mels=mels: tokenizer.latents(mels),  # type: ignore[misc]
-                "quantize": lambda latents=latents: tokenizer.quantize(latents),  # type: ignore[misc]
-                "decode": lambda codes=codes: tokenizer.decode(codes),  # type: ignore[misc]
-                "end_to_end": lambda batch=batch: end_to_end(batch),  # type: ignore[misc]
+        for workload in workloads(tokenizer, waveforms, load, device):
+            seconds = _time(workload.run, load)
+            columns = {
+                "seconds": tuple(seconds),
+                "audio_s": (workload.audio_s,) * len(seconds),
+                "tokens": (float(workload.n_tokens),) * len(seconds),
             }
-            for stage in STAGES:
-                seconds = _time(work[stage], load, device)
-                audio_s = size * load.segment_s
-                columns = {
-                    "seconds": tuple(seconds),
-                    "audio_s": (audio_s,) * len(seconds),
-                    "tokens": (n_tokens,) * len(seconds),
-                }
-                tables.append(_table(candidate, f"throughput.{stage}.b{size}", columns))
-                advance()
-        single = segments(1)
-        latencies = [1000 * s for s in _time(lambda: end_to_end(single), load, device)]
+            tables.append(_table(candidate, workload.group, columns))
+            advance()
+        speech = _Speech(tokenizer, waveforms, load, device)
+        single = partial(speech.end_to_end, speech.segments(1))
+        _wait(device)
+        latencies = [1000 * s for s in _time(partial(_finish, single, device), load)]
         tables.append(_table(candidate, _LATENCY, {"milliseconds": tuple(latencies)}))
         advance()
-        largest = segments(max(load.batch_sizes))
-        tables.append(_memory_table(candidate, lambda: end_to_end(largest), load.repetitions, device))
+        largest = partial(speech.end_to_end, speech.segments(max(load.batch_sizes)))
+        tables.append(_memory_table(candidate, largest, load.repetitions, device))
         advance()
     return tables
 
 
-def _time(work: Callable[[], object], load: Load, device: torch.device) -> list[float]:
+class _Speech:
+    """Real speech on the device, end to end, from which batches are cut."""
+
+    def __init__(
+        self, tokenizer: SpeechTokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device
+    ) -> None:
+        self.front_end = MelFrontEnd(tokenizer.mel_spec).to(device)
+        self._tokenizer = tokenizer
+        self._n_samples = round(load.segment_s * tokenizer.mel_spec.sample_rate_hz)
+        self._samples = torch.cat(list(waveforms)).to(device)
+
+    def segments(self, size: int) -> Tensor:
+        """(size, n_samples) of speech, from its beginning again where it ends."""
+        index = torch.arange(size * self._n_samples, device=self._samples.device) % len(self._samples)
+        return self._samples[index].view(size, self._n_samples)
+
+    def end_to_end(self, batch: Tensor) -> None:
+        """Waveforms to decoded mels."""
+        tokenizer = self._tokenizer
+        tokenizer.decode(tokenizer.quantize(tokenizer.latents(list(self.front_end(batch)))))
+
+
+def _time(run: Callable[[], object], load: Load) -> list[float]:
     for _ in range(load.warmup):
-        work()
+        run()
     seconds = []
     for _ in range(load.repetitions):
-        _wait(device)
         start = time.perf_counter()
-        work()
-        _wait(device)
+        run()
         seconds.append(time.perf_counter() - start)
     return seconds
+
+
+def _finish(work: Callable[[], object], device: torch.device) -> None:
+    work()
+    _wait(device)
 
 
 def _wait(device: torch.device) -> None:
@@ -185,7 +231,7 @@ def _wait(device: torch.device) -> None:
 
 def _table(candidate: str, group: str, columns: dict[str, tuple[float, ...]]) -> Table:
     n = len(next(iter(columns.values())))
-    return Table(candidate, group, tuple(f"repetition-{i}" for i in range(n)), columns)
+    return Table(candidate, group, tuple(f"repetition-{i}" for i in range(n)), columns_of(columns))
 
 
 def _memory_table(candidate: str, work: Callable[[], object], repetitions: int, device: torch.device) -> Table:
@@ -193,7 +239,7 @@ def _memory_table(candidate: str, work: Callable[[], object], repetitions: int, 
     told = tuple(peak for peak in peaks_mb if peak is not None)
     if len(told) < repetitions:
         reason = "this system does not tell a process's peak memory"
-        return Table(candidate, _MEMORY, (), {"peak_mb": ()}, unscored={"repetition-0": reason})
+        return Table(candidate, _MEMORY, (), columns_of({"peak_mb": ()}), unscored={"repetition-0": reason})
     return _table(candidate, _MEMORY, {"peak_mb": told})
 
 

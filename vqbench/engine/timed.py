@@ -1,0 +1,52 @@
+"""A candidate made ready to be timed by somebody else's clock: just what `throughput` times in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vqbench.engine.cache import Cache
+from vqbench.engine.runner import prepare_suite, readable_waveforms
+from vqbench.errors import DataError
+from vqbench.metrics.throughput import Load, Workload, workloads
+from vqbench.progress import Progress
+from vqbench.suite import Suite, select
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What is timed of one candidate.
+
+    Attributes:
+        workloads: by their groups, e.g. `throughput.encode.b8`.
+        load: how often each is run.
+        device: where.
+        digest: of the candidate.
+    """
+
+    workloads: Mapping[str, Workload]
+    load: Load
+    device: str
+    digest: str
+
+
+def load_timed(suite: Suite, candidate: str, cache: Cache, progress: Progress) -> Timed:
+    """Loads a candidate and as much of the suite's speech as it is timed on.
+
+    Args:
+        suite: one that measures throughput.
+        candidate: a name; one with a recipe is trained, where it is not in the cache.
+        cache: where trainings are kept.
+        progress: shows how far that is.
+
+    Raises:
+        VqbenchError: as `run_suite` does; also where no clip can be read.
+    """
+    ready = prepare_suite(select(suite, [candidate], ["throughput"]), cache, progress)
+    (bring,) = ready.bring
+    tokenizer, load = bring(), ready.load
+    waveforms = readable_waveforms(ready.clips, tokenizer.mel_spec, max(load.batch_sizes) * load.segment_s)
+    if not waveforms:
+        raise DataError("no clip can be read, so there is nothing to time", where=str(suite.path or suite.name))
+    made = {work.group: work for work in workloads(tokenizer, waveforms, load, ready.device)}
+    return Timed(made, load, str(ready.device), tokenizer.digest)
