@@ -1,6 +1,6 @@
 """A run of the quick suite's metrics as a large release would have it: many candidates, thousands of clips.
 
-    python tests/large_run.py FOLDER [CANDIDATES] [CLIPS]
+python tests/large_run.py FOLDER [CANDIDATES] [CLIPS]
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vqbench.results.record import CandidateRecord, ClipRecord, GateRule, IntervalSpec, MetricSpec, Run, SuiteRecord, Table
+from vqbench.results.record import (
+    CandidateRecord,
+    ClipRecord,
+    GateRule,
+    IntervalSpec,
+    MetricSpec,
+    Run,
+    SuiteRecord,
+    Table,
+)
 from vqbench.results.store import load_run, save_run
 from vqbench.results.summary import summarise
 from vqbench.stats.columns import Column, Ragged

@@ -71,16 +71,16 @@ def test_several_runs_compare_candidates_of_the_same_name_else_with_the_first():
 def test_a_named_candidate_of_the_first_run_is_the_reference_of_all():
     table = compare(("old", RUN, "fair"), ("new", WORSE), ("old", RUN, "good"))
     assert {c.reference for c in table.comparisons} == {"old:fair"}
-    assert [row.label for row in table.contenders[1:]] == ["new:good", "new:fair", "new:new", "old (2):good"]
+    assert [row.label for row in table.contenders[1:]] == ["new:good", "new:fair", "new:new", "old:good"]
 
 
 def test_a_reference_row_is_compared_only_where_it_is_named():
     table = compare(("run", RUN), ("run", RUN, "original"))
     wer = found(table, "speech.wer")
-    assert (wer.reference, wer.candidate) == ("run:good", "run (2):original")
+    assert (wer.reference, wer.candidate) == ("run:good", "run:original")
     assert wer.delta < 0
     entropy = found(table, "codebook.entropy")
-    assert (entropy.delta, entropy.reason) == (None, "not measured for run (2):original")
+    assert (entropy.delta, entropy.reason) == (None, "not measured for run:original")
     assert all("original" not in label for labels in table.best.values() for label in labels)
 
 
@@ -240,3 +240,14 @@ def test_what_cannot_be_compared_is_said(selections, metrics, message):
     with pytest.raises(ResultError) as caught:
         compare(*selections, metrics=metrics)
     assert message in str(caught.value)
+
+
+def test_candidates_of_one_run_are_told_apart_by_their_names():
+    table = compare_runs([Selection("run", RUN, name) for name in ("good", "fair", "untrained")], ["speech.wer"])
+    assert [contender.label for contender in table.contenders] == ["run:good", "run:fair", "run:untrained"]
+    twice = compare_runs([Selection("run", RUN, "good"), Selection("run", RUN, "good")], ["speech.wer"])
+    assert [contender.label for contender in twice.contenders] == ["run:good", "run (2):good"]
+    other = compare_runs([Selection("run", RUN, "good"), Selection("run", WORSE, "fair")], ["speech.wer"])
+    assert [contender.label for contender in other.contenders] == ["run:good", "run (2):fair"]
+    again = compare_runs([Selection("run", RUN), Selection("run", RUN, "good")], ["speech.wer"])
+    assert [contender.label for contender in again.contenders] == ["run:good", "run (2):good"]

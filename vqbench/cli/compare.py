@@ -57,14 +57,14 @@ def compare(
     from vqbench.report import documents, markdown, terminal
     from vqbench.results.compare import compare_runs
     from vqbench.results.power import parse_difference, sample_sizes
-    from vqbench.results.selection import load_selection
+    from vqbench.results.selection import load_selections
 
     if metric and all_metrics:
         raise ConfigError("--metric and --all exclude each other")
     if difference is not None and not power:
         raise ConfigError("--difference belongs to --power", fix="give both")
     sought = None if difference is None else parse_difference(difference)
-    loaded = [load_selection(selection) for selection in selections]
+    loaded = load_selections(selections)
     headline = [spec.name for selection in loaded for spec in selection.run.metrics if spec.headline]
     chosen = None if all_metrics else list(dict.fromkeys(metric or headline)) or None
     table = compare_runs(loaded, chosen)

@@ -202,13 +202,22 @@ def _pairings(selections: Sequence[Selection]) -> list[tuple[Contender, Contende
 
 
 def _distinct(selections: Sequence[Selection]) -> list[Selection]:
-    """The selections, with a number behind a label that was there before."""
-    seen: dict[str, int] = {}
+    """The selections, with a number behind a label that was there before, but for other candidates of that very run."""
+    seen: dict[str, list[Selection]] = {}
     distinct = []
     for selection in selections:
-        count = seen[selection.label] = seen.get(selection.label, 0) + 1
-        distinct.append(selection if count == 1 else replace(selection, label=f"{selection.label} ({count})"))
+        earlier = seen.setdefault(selection.label, [])
+        named = {name for other in earlier for name in (other.candidate, *_all_of(other))} | {None}
+        told_apart = selection.candidate not in named and all(other.run is selection.run for other in earlier)
+        earlier.append(selection)
+        label = selection.label if told_apart or len(earlier) == 1 else f"{selection.label} ({len(earlier)})"
+        distinct.append(replace(selection, label=label))
     return distinct
+
+
+def _all_of(selection: Selection) -> list[str]:
+    """Everybody whom a selection without a candidate means."""
+    return candidates_of(selection.run) if selection.candidate is None else []
 
 
 def _specs(contenders: Iterable[Contender], names: Sequence[str] | None) -> list[MetricSpec]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,16 +42,26 @@ class Contender:
         return next((t for t in self.run.tables if (t.candidate, t.group) == (self.name, group)), None)
 
 
-def load_selection(argument: str, baselines: Path = BASELINES) -> Selection:
-    """Reads what `RUN`, `RUN:CANDIDATE`, `BASELINE` or `BASELINE:CANDIDATE` names.
+def load_selections(arguments: Sequence[str], baselines: Path = BASELINES) -> list[Selection]:
+    """Reads what each `RUN`, `RUN:CANDIDATE`, `BASELINE` or `BASELINE:CANDIDATE` names; each file once.
 
     Args:
-        argument: RUN is a run folder, a result.json or a baseline's file; BASELINE a name in `baselines`.
+        arguments: RUN is a run folder, a result.json or a baseline's file; BASELINE a name in `baselines`.
         baselines: where the baselines are.
 
     Raises:
         ResultError: nothing is called so, the file is broken, or the run has no such candidate.
     """
+    known: dict[Path, Run] = {}
+    return [_select(argument, baselines, known) for argument in arguments]
+
+
+def load_selection(argument: str, baselines: Path = BASELINES) -> Selection:
+    """Reads what one argument names; see `load_selections`."""
+    return load_selections([argument], baselines)[0]
+
+
+def _select(argument: str, baselines: Path, known: dict[Path, Run]) -> Selection:
     try:
         place, candidate = find_baseline(argument, baselines), None
     except ResultError:
@@ -58,7 +69,8 @@ def load_selection(argument: str, baselines: Path = BASELINES) -> Selection:
         if not colon:
             raise
         place = find_baseline(name, baselines)
-    run = load_run(place)
+    path = place.resolve()
+    run = known[path] = known[path] if path in known else load_run(place)
     label = place.resolve().parent.name if place.name == RESULT_FILE else place.resolve().name.removesuffix(".json")
     if candidate is not None:
         check_candidate(run, candidate, label)
