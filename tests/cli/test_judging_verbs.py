@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
+from workflow_commands import commands
 
 from vqbench.cli import app
 from vqbench.results.store import load_run
@@ -110,7 +111,7 @@ def test_version(vqbench):
 @pytest.mark.parametrize(
     "verb",
     [
-        *("run", "compare", "gate", "report", "train", "data synthesize", "doctor", "schema"),
+        *("run", "compare", "gate", "report", "card", "history", "train", "data synthesize", "doctor", "schema"),
         *("baseline", "baseline save", "baseline list", "baseline show"),
     ],
 )
@@ -161,6 +162,18 @@ class TestGate:
         done = vqbench("gate", "runs/quick", "--baseline", "main", "--junit", "gate.xml", "--quiet")
         assert done.stderr == ""
         assert done.stdout.startswith("gate: pass")
+
+    def test_annotations_stand_behind_the_table_and_the_table_is_no_command(self, vqbench):
+        done = vqbench("gate", "runs/worse", "--baseline", "main", "--annotations", "github")
+        assert done.exit_code == 1
+        assert [command.name for command in commands(done.stdout)] == ["error"] * 3
+        first, *table, last = done.stdout[: done.stdout.index("::error")].splitlines()
+        assert first == f"::stop-commands::{last.strip(':')}"
+        assert table[0].startswith("gate: fail (3 failed")
+
+    def test_annotations_and_json_would_mix_on_stdout(self, vqbench):
+        done = vqbench("gate", "runs/quick", "--baseline", "main", "--annotations", "github", "--json")
+        assert (done.exit_code, done.stdout) == (2, "")
 
     def test_an_output_that_cannot_be_written_is_bad_input(self, vqbench, tmp_path):
         done = vqbench("gate", "runs/quick", "--baseline", "main", "--junit", "runs/quick/result.json/x.xml")

@@ -43,6 +43,8 @@ def without_bench(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("gate runs/worse --baseline main", 1, "gate: fail"),
         ("report runs/quick", 0, "speech"),
         ("report runs/quick --format html", 0, "<!doctype html>"),
+        ("card runs/quick:good --baseline main", 0, "model-index"),
+        ("compare runs/quick --power", 0, "clips"),
         ("baseline list", 0, "main"),
         ("schema suite", 0, "properties"),
     ],

@@ -1,7 +1,10 @@
 import subprocess
 import sys
 
-JUDGING = ("store", "compare", "gate", "rules", "selection", "summary", "power")
+JUDGING = (
+    *("store", "compare", "gate", "plausibility", "yardstick", "rules", "selection", "summary", "power"),
+    *("excerpts", "history"),
+)
 
 
 def test_judging_imports_neither_torch_nor_scipy():

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqbench.cli import baseline, compare, data, doctor, gate, pairs, pocket, report, run, schema, train
+from vqbench.cli import baseline, card, compare, data, doctor, gate, history, pairs, pocket, report, run, schema, train
 from vqbench.errors import ManyErrors, VqbenchError
 from vqbench.extras import missing_extra
 
@@ -73,7 +73,9 @@ def vqbench(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("gate")(gate.gate)
+app.command("history")(history.history)
 app.command("report")(report.report)
+app.command("card")(card.card)
 app.add_typer(baseline.app, name="baseline")
 app.command("train")(train.train)
 app.add_typer(data.app, name="data")

@@ -69,20 +69,21 @@ def check_plausibility(run: Run, baseline: Selection | None = None) -> tuple[Fin
 
 
 def _constant_tokens(run: Run, baseline: Selection | None) -> _Lines:
+    figures = _figures(run)
     for name in candidates_of(run):
-        used = _perplexity(Contender(name, run, name))
+        used = _perplexity(run, name, figures)
         if used is not None and used < FEW_CODES:
             yield name, f"it writes hardly anything but one code: perplexity {used:.3f}"
 
 
-def _perplexity(contender: Contender) -> float | None:
+def _perplexity(run: Run, candidate: str, figures: _Figures) -> float | None:
     """How many codes a candidate uses, in effect: as it was measured, else of the codes that stand in its tables."""
-    for spec in contender.run.metrics:
-        result = _result(contender, spec.name) if spec.reduction == "perplexity" else None
+    for spec in run.metrics:
+        result = figures.get((candidate, spec.name)) if spec.reduction == "perplexity" else None
         if result is not None and result.value is not None:
             return result.value
-    for table in contender.run.tables:
-        codes = table.columns.get("codes") if table.candidate == contender.name else None
+    for table in run.tables:
+        codes = table.columns.get("codes") if table.candidate == candidate else None
         if isinstance(codes, Ragged) and codes.whole and len(codes.values):
             shares = np.unique(codes.values, return_counts=True)[1] / len(codes.values)
             return float(np.exp(-(shares * np.log(shares)).sum()))
@@ -118,13 +119,13 @@ def _front_end(run: Run, baseline: Selection | None) -> _Lines:
 
 
 def _above_ceiling(run: Run, baseline: Selection | None) -> _Lines:
+    figures = _figures(run)
     for spec in run.metrics:
         if spec.ceiling is None or spec.higher_is_better is None:
             continue
         sign = 1 if spec.higher_is_better else -1
         for name in candidates_of(run):
-            contender = Contender(name, run, name)
-            ours, top = _result(contender, spec.name), _result(contender, spec.ceiling)
+            ours, top = figures.get((name, spec.name)), figures.get((name, spec.ceiling))
             if _surely_above(ours, top, sign):
                 yield name, f"{spec.name} is {_shown(ours, spec)}, beyond its ceiling {_shown(top, spec)}"
 
@@ -133,21 +134,22 @@ def _more_bits_worse(run: Run, baseline: Selection | None) -> _Lines:
     bits = next((spec for spec in run.metrics if spec.reduction == "bits_per_second"), None)
     if bits is None:
         return
-    contenders = [Contender(name, run, name) for name in candidates_of(run)]
+    figures = _figures(run)
+    fronts = {candidate.name: candidate.front_end for candidate in run.candidates}
     for spec in run.metrics:
         if not spec.headline or spec.higher_is_better is None or spec.group not in ("reconstruction", "speech"):
             continue
         sign = 1 if spec.higher_is_better else -1
-        for more, fewer in permutations(contenders, 2):
-            if spec.needs_same_front_end and more.record.front_end != fewer.record.front_end:
+        for more, fewer in permutations(candidates_of(run), 2):
+            if spec.needs_same_front_end and fronts[more] != fronts[fewer]:
                 continue
-            spent, saved = _result(more, bits.name), _result(fewer, bits.name)
-            mine, other = _result(more, spec.name), _result(fewer, spec.name)
+            spent, saved = figures.get((more, bits.name)), figures.get((fewer, bits.name))
+            mine, other = figures.get((more, spec.name)), figures.get((fewer, spec.name))
             if _surely_above(spent, saved, 1, MORE_BITS) and _surely_above(other, mine, sign):
                 yield (
-                    more.name,
+                    more,
                     f"{spec.name} is {_shown(mine, spec)} with {_shown(spent, bits)}, "
-                    f"{fewer.name}'s is {_shown(other, spec)} with {_shown(saved, bits)}",
+                    f"{fewer}'s is {_shown(other, spec)} with {_shown(saved, bits)}",
                 )
                 break
 
@@ -222,9 +224,12 @@ def _clips(run: Run, clip_set: str) -> set[tuple[str, str]]:
     return {(clip.id, clip.sha256) for clip in run.clips if clip.clip_set == clip_set}
 
 
-def _result(contender: Contender, metric: str) -> Result | None:
-    results = contender.run.results
-    return next((r for r in results if (r.candidate, r.metric) == (contender.name, metric)), None)
+_Figures: TypeAlias = Mapping[tuple[str, str], Result]
+"""(candidate, metric) → the figure."""
+
+
+def _figures(run: Run) -> _Figures:
+    return {(result.candidate, result.metric): result for result in run.results}
 
 
 def _surely_above(high: Result | None, low: Result | None, sign: int, factor: float = 1.0) -> bool:
