@@ -13,9 +13,10 @@ import numpy as np
 
 from vqbench.results.selection import Contender
 from vqbench.results.store import load_run
-from vqbench.stats.bootstrap import WeightedStatistic
-from vqbench.stats.paired import paired_permutation_p
-from vqbench.stats.reductions import REDUCTIONS
+from vqbench.results.summary import prepare
+from vqbench.stats.paired import Exchange, permutation_p_values
+from vqbench.stats.units import units_of
+from vqbench.stats.usage import UsageStatistic
 
 DRAWS, SEED = 500, 0
 
@@ -26,23 +27,22 @@ def main(place: str, first: str, second: str, metric: str = "downstream.wer") ->
     one, other = Contender(first, run, first), Contender(second, run, second)
     spec = one.metric(metric)
     assert spec is not None
-    tables = [contender.table(spec.group) for contender in (one, other)]
-    rows = [
-        dict(zip(table.row_ids, zip(*(table.columns[name] for name in spec.columns), strict=True), strict=True))
-        for table in tables
-        if table is not None
-    ]
-    both = [row for row in rows[0] if row in rows[1]]
+    tables = [table for contender in (one, other) if (table := contender.table(spec.group)) is not None]
+    row_of = [{row_id: row for row, row_id in enumerate(table.row_ids)} for table in tables]
+    both = [row_id for row_id in row_of[0] if row_id in row_of[1]]
     draw = np.random.default_rng(SEED)
     print(f"{metric}, {first} against {second}, {len(both)} sentences, {DRAWS} draws each, seed {SEED}")
     for n in [n for n in (4, 6, 8, 12, 16, 24, 32, 48, 64, 96) if n < len(both)]:
         found = 0
         for _ in range(DRAWS):
             ids = [both[at] for at in draw.choice(len(both), n, replace=False)]
-            cells = [side[row] for side in rows for row in ids]
-            statistic = REDUCTIONS[spec.reduction].prepare([*zip(*cells, strict=True)], {})
-            assert isinstance(statistic, WeightedStatistic)
-            found += paired_permutation_p(statistic, np.arange(n), 500, SEED) < 0.05
+            ours, theirs = (
+                prepare(spec, table, np.array([rows[row_id] for row_id in ids]))
+                for table, rows in zip(tables, row_of, strict=True)
+            )
+            assert not isinstance(ours, UsageStatistic)
+            assert not isinstance(theirs, UsageStatistic)
+            found += permutation_p_values([Exchange(ours, theirs, units_of(n, None))], 500, SEED)[0] < 0.05
         print(f"{n:4} sentences: {found / DRAWS:.2f}")
 
 

@@ -52,6 +52,15 @@ def test_defaults_are_those_of_the_documented_suite(project: Path) -> None:
     assert short.gate == ()
 
 
+@pytest.mark.parametrize(("written", "method"), [("", "percentile bootstrap"), ("method: bca, ", "BCa bootstrap")])
+def test_a_run_keeps_which_interval_the_suite_asks_for(project: Path, written: str, method: str) -> None:
+    suite = suite_of(project, SHORT_SUITE + f"seed: 7\ninterval: {{{written}unit: clip, resamples: 300}}\n")
+    kept = suite.interval.record(suite.seed)
+    assert kept.method.startswith(f"{method}, expanded for small n")
+    assert kept.bootstrap == ("bca" if written else "percentile")
+    assert (kept.seed, kept.unit, kept.resamples, kept.confidence) == (7, "clip", 300, 0.95)
+
+
 def test_digest_is_of_what_is_said_not_how(project: Path) -> None:
     digest = load_suite(project / "suites/quick.yaml").digest
     lines = SUITE.splitlines()

@@ -10,6 +10,7 @@ from vqbench.data.source import CorpusName
 from vqbench.judges.asr import load_recognizer
 from vqbench.judges.text import word_errors
 from vqbench.judges.whisper_base import Window
+from vqbench.stats.columns import column_of
 from vqbench.stats.estimate import Estimate, estimate
 from vqbench.stats.reductions import REDUCTIONS
 
@@ -23,7 +24,7 @@ def wer(corpus: CorpusName, window: Window) -> Estimate:
     heard = recognizer.transcribe([load_waveform(clip.path, 16_000) for clip in clips], 16_000)
     counts = [word_errors(clip.text or "", text) for clip, text in zip(clips, heard, strict=True)]
     errors, words = [float(sum(count[:3])) for count in counts], [float(count.n_reference) for count in counts]
-    return estimate(REDUCTIONS["ratio"].prepare([errors, words], {}))
+    return estimate(REDUCTIONS["ratio"].prepare([column_of(errors), column_of(words)], {}))
 
 
 @pytest.mark.parametrize("corpus", ["pocket", "tortoise-voices"])

@@ -38,7 +38,6 @@ from vqbench.metrics.throughput import Load, measure_throughput, throughput_spec
 from vqbench.progress import Progress
 from vqbench.results.gate import check_rules
 from vqbench.results.record import (
-    INTERVAL_METHODS,
     ClipRecord,
     GateRule,
     IntervalSpec,
@@ -179,10 +178,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
                 tables += measure_throughput(
                     system.record.name, system.tokenizer, waveforms, ready.load, device, progress
                 )
-    chosen = suite.interval
-    interval = IntervalSpec(
-        INTERVAL_METHODS[chosen.method], chosen.confidence, chosen.resamples, suite.seed, chosen.unit, chosen.method
-    )
+    interval = suite.interval.record(suite.seed)
     recordings = (*(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips), *written)
     run = Run(
         suite=SuiteRecord(

@@ -10,8 +10,8 @@ from vqbench.stats.columns import Array
 from vqbench.stats.units import Units
 from vqbench.stats.weighted import Stack, SumStatistic, Weighted, product
 
-_DRAWS_AT_A_TIME = 1 << 18
-"""Units drawn at once: 2 MB of counts, enough for a matrix product to be worth its start, and still in a cache."""
+_DRAWS_AT_A_TIME = 1 << 17
+"""Units drawn at once: 1 MB of counts, which stay in a cache and are enough to be worth a matrix product."""
 
 
 def resample_counts(n: int, resamples: int, seed: int) -> Iterator[Array]:

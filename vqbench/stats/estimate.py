@@ -56,12 +56,7 @@ class Estimate:
     def __sub__(self, other: Estimate | float) -> Estimate:
         """Value and replicates, each minus the other's; the smaller number of units stands behind the difference."""
         if isinstance(other, Estimate):
-            n_units = min(self.n_units, other.n_units)
-            replicates = self.replicates - other.replicates if n_units >= 2 else np.empty(0)
-            pulls = dict(self.pulls)
-            for draws, pull in other.pulls.items():
-                pulls[draws] = pulls.get(draws, np.zeros(len(pull))) - pull
-            return Estimate(self.value - other.value, replicates, self.resampling, n_units, pulls)
+            return self._joined(np.subtract, other, 1.0, -1.0)
         return Estimate(self.value - other, self.replicates - other, self.resampling, self.n_units, self.pulls)
 
     def __rmul__(self, scale: float) -> Estimate:
@@ -70,23 +65,20 @@ class Estimate:
 
     def __mul__(self, other: Estimate) -> Estimate:
         """Value and replicates, each times the other's."""
-        return self._joined(other, self.value * other.value, self.replicates, other.replicates, other.value, self.value)
+        return self._joined(np.multiply, other, other.value, self.value)
 
     def __truediv__(self, other: Estimate) -> Estimate:
         """Value and replicates, each divided by the other's."""
         if other.value == 0:
             return replace(self, value=math.nan)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inverse = 1 / other.replicates
-        slope = -self.value / other.value**2
-        return self._joined(other, self.value / other.value, self.replicates, inverse, 1 / other.value, slope)
+        return self._joined(np.divide, other, 1 / other.value, -self.value / other.value**2)
 
-    def _joined(
-        self, other: Estimate, value: float, first: Array, second: Array, slope: float, other_slope: float
-    ) -> Estimate:
-        """A product; its pulls are, by the delta method, the sum of either's times the slope in it."""
+    def _joined(self, operation: np.ufunc, other: Estimate, slope: float, other_slope: float) -> Estimate:
+        """The operation on values and on replicates; pulls add up, each times the slope of the value in its own."""
         n_units = min(self.n_units, other.n_units)
-        replicates = first * second if n_units >= 2 else np.empty(0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = float(operation(self.value, other.value))
+            replicates = operation(self.replicates, other.replicates) if n_units >= 2 else np.empty(0)
         pulls = {draws: slope * pull for draws, pull in self.pulls.items()}
         for draws, pull in other.pulls.items():
             pulls[draws] = pulls.get(draws, np.zeros(len(pull))) + other_slope * pull

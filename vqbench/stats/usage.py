@@ -121,9 +121,9 @@ def jackknife(samples: Sequence[tuple[UsageStatistic, Units]]) -> list[tuple[flo
         n_tokens = _all_and_without(float(lengths.sum()), units.sums(lengths.astype(np.float64)))
         totals: dict[Transform, list[Array]] = {samples[index][0].transform: [] for index in indices}
         for codes in first.histograms(*first.columns):
-            counted = _Counted.of(codes, lengths, units)
-            for transform, sums in totals.items():
-                sums.append(counted.sums(transform))
+            sums = _Histogram.of(codes, lengths, units).sums(list(totals))
+            for transform, summed in zip(totals, sums, strict=True):
+                totals[transform].append(summed)
         for index in indices:
             statistic = samples[index][0]
             figures = statistic.of_totals(n_tokens, totals[statistic.transform])
@@ -136,47 +136,66 @@ def _all_and_without(total: float, lost: Array) -> Array:
     return np.append(total, total - lost)
 
 
+_TOKENS_AT_A_TIME = 1 << 15
+"""Tokens that are looked at together: what is made of them stays in a cache."""
+
+
 @dataclass(frozen=True)
-class _Counted:
-    """A histogram, and what each unit takes with it when it is left out.
+class _Histogram:
+    """Tokens by code and unit.
 
     Attributes:
+        tokens: (T,) sorted; code << shift | unit.
+        shift: how many bits the unit takes.
         totals: (K,) how often each code that occurs does, in the order of the codes.
-        unit_of: (T,) the unit of each token, the tokens in the order of their codes and then of their units.
-        remaining: (T,) how many tokens of its code there are when all of the same unit and code before it are gone.
         n_units: how many units there are.
     """
 
+    tokens: NDArray[Any]
+    shift: int
     totals: Indices
-    unit_of: Indices
-    remaining: Indices
     n_units: int
 
     @classmethod
-    def of(cls, codes: Codes, lengths: Indices, units: Units) -> _Counted:
-        """Sorts tokens by code and unit, each pair of them in one number, as narrow as it can be."""
+    def of(cls, codes: Codes, lengths: Indices, units: Units) -> _Histogram:
+        """Sorts tokens, each in a number as narrow as it can be."""
         shift = max(units.n - 1, 1).bit_length()
         narrow = (int(codes.max(initial=0)) + 1) << shift <= np.iinfo(np.int32).max
         kind = np.int32 if narrow else np.int64
-        pairs: NDArray[Any] = np.left_shift(codes, shift, dtype=kind)
-        pairs |= np.repeat(units.of_row.astype(kind), lengths)
-        pairs.sort()
-        place = np.arange(len(pairs), dtype=np.int32)  # in its run of equal pairs: its own less that of the run's first
-        first = np.multiply(place, _begins_run(pairs))
-        place -= np.maximum.accumulate(first, out=first)
-        unit_of = (pairs & ((1 << shift) - 1)).astype(np.int64)
-        pairs >>= shift
-        totals = np.diff(np.flatnonzero(_begins_run(pairs)), append=len(pairs))
-        remaining = np.repeat(totals, totals)
-        remaining -= place
-        return cls(totals, unit_of, remaining, units.n)
+        tokens: NDArray[Any] = np.left_shift(codes, shift, dtype=kind)
+        tokens |= np.repeat(units.of_row.astype(kind), lengths)
+        tokens.sort()
+        totals = np.diff(np.flatnonzero(_begins_run(tokens >> shift)), append=len(tokens))
+        return cls(tokens, shift, totals, units.n)
 
-    def sums(self, transform: Transform) -> Array:
-        """The sum over the codebook of all units and without each of them, (1 + n_units,)."""
-        of_count = transform(np.arange(self.totals.max(initial=0) + 1))
-        of_token = np.diff(of_count, prepend=0.0)[self.remaining]
-        lost = np.bincount(self.unit_of, weights=of_token, minlength=self.n_units)
-        return _all_and_without(float(of_count[self.totals].sum()), lost.astype(np.float64))
+    def sums(self, transforms: Sequence[Transform]) -> list[Array]:
+        """Of each transform the sum over the codebook, of all units and without each of them, (1 + n_units,)."""
+        of_counts = [transform(np.arange(self.totals.max(initial=0) + 1)) for transform in transforms]
+        steps = [np.diff(of_count, prepend=0.0) for of_count in of_counts]
+        lost = [np.zeros(self.n_units) for _ in transforms]
+        for unit_of, remaining in self._taken_away():
+            for step, so_far in zip(steps, lost, strict=True):
+                so_far += np.bincount(unit_of, weights=step[remaining], minlength=self.n_units)
+        return [
+            _all_and_without(float(of_count[self.totals].sum()), of_unit)
+            for of_count, of_unit in zip(of_counts, lost, strict=True)
+        ]
+
+    def _taken_away(self) -> Iterator[tuple[Indices, Indices]]:
+        """Yields the unit of tokens, and how many of its code there are when a unit's are taken away up to this one."""
+        ends = np.cumsum(self.totals)
+        first = 0
+        while first < len(ends):  # whole codes at a time, so that no run is cut
+            start = int(ends[first] - self.totals[first])
+            last = max(first + 1, int(np.searchsorted(ends, start + max(_TOKENS_AT_A_TIME, self.n_units), "right")))
+            tokens, totals = self.tokens[start : ends[last - 1]], self.totals[first:last]
+            place = np.arange(len(tokens), dtype=np.int32)
+            begin = place * _begins_run(tokens)
+            place -= np.maximum.accumulate(begin, out=begin)  # now in the run of the same unit and code
+            remaining = np.repeat(totals, totals)
+            remaining -= place
+            yield np.bitwise_and(tokens, (1 << self.shift) - 1, dtype=np.int64), remaining
+            first = last
 
 
 def _begins_run(ordered: NDArray[Any]) -> NDArray[np.bool_]:

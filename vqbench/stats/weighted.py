@@ -133,8 +133,11 @@ class Stack:
         return np.frombuffer(b"".join(self._places), dtype=np.float64).reshape(len(self._places), n).T.copy()
 
 
-_TILE = (32, 128, 64)
-"""Rows, depth and columns of a matrix product at a time: up to so many operations OpenBLAS keeps to one thread."""
+_OPERATIONS = 1 << 18
+"""Multiplications of one matrix product: up to so many OpenBLAS keeps to one thread."""
+
+_DEPTH, _WIDTH = 128, 64
+"""How many rows and columns of the second factor it takes at most."""
 
 
 def product(weights: Array, matrix: Array) -> Array:
@@ -143,16 +146,17 @@ def product(weights: Array, matrix: Array) -> Array:
     One core does in a tenth of a second what is needed here; waiting for threads that another process keeps from their
     core took several seconds.
     """
-    rows, depth, columns = _TILE
-    n_slices, rest = divmod(len(matrix), depth)
-    sums = np.empty((len(weights), matrix.shape[1]))
+    n, n_columns = matrix.shape
+    n_slices = n // _DEPTH
+    sliced = n_slices * _DEPTH
+    rows = _OPERATIONS // (_DEPTH * min(max(n_columns, 1), _WIDTH))
+    sums = np.empty((len(weights), n_columns))
     for top in range(0, len(weights), rows):
         some = weights[top : top + rows]
-        sliced = some[:, : len(matrix) - rest].reshape(len(some), n_slices, depth).swapaxes(0, 1)
-        for left in range(0, matrix.shape[1], columns):
-            part = matrix[:, left : left + columns]
-            slices = part[: len(matrix) - rest].reshape(n_slices, depth, part.shape[1])
-            tile = some[:, len(matrix) - rest :] @ part[len(matrix) - rest :]
-            tile += np.matmul(sliced, slices).sum(axis=0)
-            sums[top : top + rows, left : left + columns] = tile
+        slices = some[:, :sliced].reshape(len(some), n_slices, _DEPTH).swapaxes(0, 1)
+        for left in range(0, n_columns, _WIDTH):
+            part = matrix[:, left : left + _WIDTH]
+            tile = some[:, sliced:] @ part[sliced:]
+            tile += np.matmul(slices, part[:sliced].reshape(n_slices, _DEPTH, part.shape[1])).sum(axis=0)
+            sums[top : top + rows, left : left + _WIDTH] = tile
     return sums
