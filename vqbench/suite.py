@@ -289,10 +289,12 @@ class Suite(ConfigFile):
     """Clips that may stay unscored before a rule fails."""
 
     inconclusive: Inconclusive = Field(default="stop", title="choice")
-    """What a rule that its interval leaves open does: `stop` makes the gate inconclusive (exit code 3), `fail` fails
-    it, `pass` lets it pass. What cannot be judged at all (too few clips, other clips, another machine) never passes."""
+    """What an inconclusive rule does: `stop` makes the gate inconclusive (exit code 3), `fail` fails it, `pass` lets it
+    pass where its interval holds the limit. What cannot be judged at all (too few clips, say) never does."""
 
-    plausibility: dict[str, PlausibilityLevel] = Field(default_factory=dict)
+    plausibility: dict[str, PlausibilityLevel] = Field(
+        default_factory=dict, json_schema_extra={"propertyNames": {"enum": list(CHECKS)}}
+    )
     """What a check of the run's plausibility does: `off`, `warn`, or `fail`, which fails the gate. Each check has a
     level of its own where a suite does not say."""
 
@@ -329,9 +331,10 @@ class Suite(ConfigFile):
                 problem = f"there is no check {shown(check)}{did_you_mean(str(check), CHECKS)}"
                 yield Fault(("plausibility", check), problem, expected=f"one of {', '.join(CHECKS)}")
         yardstick = section(data, "throughput").get("yardstick")
-        if isinstance(yardstick, str) and known and yardstick not in known:
-            problem = f"there is no candidate {shown(yardstick)}{did_you_mean(yardstick, known)}"
-            yield Fault(("throughput", "yardstick"), problem, expected=f"one of {', '.join(known)}")
+        single = [name for own in names for name in own[1:] or own] if known else []
+        if isinstance(yardstick, str) and known and yardstick not in single:
+            problem = f"there is no candidate {shown(yardstick)}{did_you_mean(yardstick, single)}"
+            yield Fault(("throughput", "yardstick"), problem, expected=f"one of {', '.join(single)}")
         for index, entry in enumerate(items(data, "gate")):
             written: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"rule": entry}
             if measured and all(group in METRIC_GROUPS for group in measured):
@@ -382,7 +385,11 @@ def select(suite: Suite, candidates: Sequence[str] = (), metrics: Sequence[str] 
         left = tuple(name for name in entry.candidates if name in wanted)
         if parse_rule(entry.rule).metric.split(".")[0] in groups and (left or not entry.candidates):
             gate.append(entry.model_copy(update={"candidates": left}))
-    return suite.model_copy(update={"candidates": kept, "metrics": groups, "gate": tuple(gate)})
+    timed = suite.throughput
+    if timed.yardstick not in {candidate.name for candidate in kept}:
+        timed = timed.model_copy(update={"yardstick": None})
+    changes = {"candidates": kept, "metrics": groups, "gate": tuple(gate), "throughput": timed}
+    return suite.model_copy(update=changes)
 
 
 def _unmeasured(at: Place, rule: Any, measured: list[Any]) -> Iterator[Fault]:

@@ -517,7 +517,7 @@ def test_a_clip_that_cannot_be_scored_never_passes_a_gate(project: Path, name: s
     together(clip(duration_s=0.5), suite("min_clips: 3", "gate: [codebook.dead <= 1]\nmin_clips: 2"))(project)
     done = vqbench(RUN)
     assert done.exit_code == 1
-    assert "1 clips could not be scored" in " ".join(done.stdout.split())
+    assert "1 clip could not be scored" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(

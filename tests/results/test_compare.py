@@ -134,12 +134,13 @@ def test_clips_of_one_side_alone_are_named_and_left_out():
     assert note == "speech: 2 clips were scored only for old:good, not for new:good: clip002, clip005"
 
 
-def test_the_same_id_with_other_audio_is_no_pair():
+def test_the_same_id_with_other_clips_is_no_pair():
     other = (replace(WORSE.clips[0], sha256="0" * 64), *WORSE.clips[1:])
     table = compare(("old", RUN), ("new", replace(WORSE, clips=other)), metrics=["speech.wer"])
     assert found(table, "speech.wer", "new:good").n_pairs == 23
     assert (
-        "speech: 1 clip was scored on other audio under the same id for new:good and old:good: clip000" in table.notes
+        "speech: 1 clip was scored on other audio or text under the same id for new:good and old:good: clip000"
+        in table.notes
     )
 
 

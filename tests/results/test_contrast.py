@@ -51,7 +51,7 @@ def test_one_contrast_is_the_same_as_one_of_many():
 def test_rows_are_all_there_are_where_both_runs_scored_the_same_clips():
     found = pairs_of(RUN, OTHER)
     assert (found.ours, found.theirs, found.n) == (None, None, 24)
-    assert (found.only_ours, found.only_theirs, found.other_audio) == ((), (), ())
+    assert (found.only_ours, found.only_theirs, found.other_clips) == ((), (), ())
 
 
 def test_what_is_left_of_two_runs_that_differ_is_paired_and_the_rest_named():
@@ -59,7 +59,7 @@ def test_what_is_left_of_two_runs_that_differ_is_paired_and_the_rest_named():
     theirs = replace_table(OTHER, without_clips(table_of(OTHER, "good", "speech"), {"clip005": "silent"}))
     theirs = replace(theirs, clips=(replace(theirs.clips[0], sha256="0" * 64), *theirs.clips[1:]))
     found = pairs_of(ours, theirs)
-    assert (found.only_ours, found.only_theirs, found.other_audio) == (("clip005",), ("clip002",), ("clip000",))
+    assert (found.only_ours, found.only_theirs, found.other_clips) == (("clip005",), ("clip002",), ("clip000",))
     ids = [i for i in range(24) if i not in (0, 2, 5)]
     assert found.n == len(ids)
     assert [table_of(ours, "good", "speech").row_ids[row] for row in found.ours] == [f"clip{i:03d}" for i in ids]

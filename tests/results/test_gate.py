@@ -221,7 +221,7 @@ NEVER_PASS = {
     "baseline with fewer clips": (BASE, make_run(n_clips=20), WER, "inconclusive", "24 here, 20 there, 20 of them"),
     "baseline with more clips": (make_run(n_clips=20), BASE, WER, "inconclusive", "20 here, 24 there, 20 of them"),
     "baseline on other audio": (BASE, other_audio(BASE), WER, "inconclusive", "23 of them the same"),
-    "baseline with unscored clips": (BASE, unscored(BASE, ["clip001"]), WER, "inconclusive", "1 clips could not be"),
+    "baseline with unscored clips": (BASE, unscored(BASE, ["clip001"]), WER, "inconclusive", "1 clip could not be"),
     "speed of another machine": (
         BASE,
         make_run(machine="gpu: other", slowdown=100.0),
@@ -415,3 +415,70 @@ def test_what_cannot_be_compared_never_passes_whatever_is_chosen(choice):
         report = gate(run, Selection("main", baseline))
         assert [(outcome.status, outcome.open) for outcome in report.outcomes] == [("inconclusive", False)]
         assert report.status == ("fail" if choice == "fail" else "inconclusive")
+
+
+def heard_by(run, **settings):
+    asr = {"model": "tiny.en", "weights": "ab12", "device": "cpu", "faster-whisper": "1.2.1", **settings}
+    return replace(run, provenance={**run.provenance, "judges": {"speech": {"version": 1, "asr": asr}}})
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"model": "large-v3"}, "inconclusive"),
+        ({"weights": "cd34"}, "inconclusive"),
+        ({"beam_size": 5}, "inconclusive"),
+        ({"faster-whisper": "1.3.0"}, "pass"),
+        ({"device": "cuda"}, "pass"),
+    ],
+)
+def test_what_another_judge_heard_is_not_compared(changed, status):
+    run, base = heard_by(BASE, **changed), Selection("main", heard_by(BASE))
+    rules = (GateRule("speech.wer <= baseline + 0.5", ("good",)), GateRule("codebook.dead <= baseline + 5%", ("good",)))
+    report = gate(replace(run, suite=replace(run.suite, gate=rules)), base)
+    assert [outcome.status for outcome in report.outcomes] == [status, "pass"]
+    if status == "inconclusive":
+        assert "measured otherwise: asr." in report.outcomes[0].reason
+
+
+def test_another_text_is_another_clip():
+    run = replace(BASE, clips=(replace(BASE.clips[0], text="another"), *BASE.clips[1:]))
+    outcome = only(judge(run, "speech.wer <= baseline + 0.5", baseline=BASE))
+    assert (outcome.status, outcome.open) == ("inconclusive", False)
+    assert "other clips" in outcome.reason
+
+
+def test_timings_of_another_workload_or_of_nobody_knows_where_are_not_compared():
+    rule = "throughput.encode.b8.audio_s_per_s >= 0.1 * baseline"
+    table = table_of(BASE, "good", "throughput.encode.b8")
+    columns = {**table.columns, "audio_s": 3 * table.columns["audio_s"]}
+    more = replace_table(BASE, replace(table, columns=columns))
+    assert "another amount of audio" in only(judge(more, rule, baseline=BASE)).reason
+    nowhere = replace(BASE, provenance={})
+    outcome = only(judge(nowhere, rule, baseline=nowhere))
+    assert (outcome.status, outcome.open) == ("inconclusive", False)
+    assert "nobody knows on which machine" in outcome.reason
+
+
+def test_a_confidence_that_the_resamples_cannot_tell_is_not_claimed():
+    outcome = only(judge(BASE, "speech.wer <= 100 @ 99.99%"))
+    assert (outcome.status, outcome.open) == ("inconclusive", False)
+    assert "99.99 % takes 20,000 resamples or more" in outcome.reason
+    assert only(judge(BASE, "speech.wer <= 100 @ 99%")).status == "pass"
+
+
+def test_a_reason_says_where_nothing_varies_between_clips():
+    outcome = only(judge(BASE, "speech.wer <= baseline + 0.02", baseline=BASE))
+    assert outcome.status == "pass"
+    assert "between which nothing varies" in outcome.reason
+
+
+def test_a_damaged_column_of_a_file_stops_the_gate_that_needs_it(tmp_path):
+    table = table_of(BASE, "good", "codebook")
+    codes = table.columns["codes"]
+    beyond = replace(table, columns={"codes": replace(codes, values=codes.values + 300)})
+    tables = tuple(beyond if old is table else old for old in BASE.tables)
+    with pytest.raises(VqbenchError, match=r"codes from \d+ to \d+"):
+        gate(
+            replace(BASE, tables=tables, suite=replace(BASE.suite, gate=(GateRule("codebook.dead <= 5%", ("good",)),)))
+        )

@@ -114,7 +114,7 @@ def too_few(run):
         (beyond_its_ceiling, "above_ceiling", "fair", "5.50 bits, beyond its ceiling 5.00 bits"),
         (more_bits, "more_bits_worse", "untrained", "with 900.0 bit/s"),
         (more_errors_than_words, "error_rate_above_one", "fair", "speech.wer is 1.200"),
-        (lost, "other_clips", "fair", "speech was measured on 23 clips, of others on 24"),
+        (lost, "other_clips", "fair", "speech lacks clip003, and not everybody lacks the same clips"),
         (too_few, "few_clips", "", "'speech' has 24 clips, the suite wants at least 25"),
     ],
 )
@@ -153,7 +153,7 @@ def test_every_check_is_tried_above():
     tried = {
         mark.args[1][i][1] for mark in test_every_check_can_stop_a_gate.pytestmark for i in range(len(mark.args[1]))
     }
-    assert tried == set(CHECKS)
+    assert {*tried, "missing_candidates"} == set(CHECKS)  # that one needs a baseline: below
 
 
 def test_against_a_baseline_it_is_that_candidate_that_counts():
@@ -172,6 +172,16 @@ def test_other_recordings_of_the_baseline_matter_only_to_rules_that_compare_with
     (finding,) = check_plausibility(run, Selection("main", other))
     assert (finding.check, finding.level) == ("other_clips", "warn")
     assert "24 clips here, 24 there, 0 of them the same" in finding.message
+
+
+def test_a_candidate_that_the_baseline_has_and_the_run_has_not_is_missed():
+    fewer = make_run(quality={"good": 1.0}, gate=[EASY])
+    (finding,) = check_plausibility(fewer, Selection("main", RUN))
+    assert (finding.check, finding.level, finding.candidate) == ("missing_candidates", "warn", "")
+    assert "nobody judges fair, untrained, whom the baseline main has" in finding.message
+    assert check_plausibility(fewer, Selection("main", RUN, "good")) == ()
+    stopped = replace(fewer, suite=replace(fewer.suite, plausibility={"missing_candidates": "fail"}))
+    assert gate(stopped, Selection("main", RUN)).status == "fail"
 
 
 def test_who_is_not_judged_stops_nothing():

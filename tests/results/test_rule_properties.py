@@ -16,7 +16,7 @@ NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}(\.[a-z0-9_]{1,8}){0,2}", fullmatch=
 NUMBERS = st.one_of(
     st.integers(0, 10**6).map(str),
     st.floats(0, 1e6, allow_subnormal=False).map(repr),
-    st.from_regex(r"\d{0,3}\.\d{1,3}([eE][+-]?\d)?", fullmatch=True),
+    st.from_regex(r"[0-9]{0,3}\.[0-9]{1,3}([eE][+-]?[0-9])?", fullmatch=True),
 )
 POSITIVE = NUMBERS.filter(lambda text: float(text) > 0)
 SPACES = st.sampled_from(["", " ", "  ", "\t"])

@@ -51,6 +51,7 @@ def _faults_of_structure(run: Run) -> Iterator[ResultError]:
     candidates = [candidate.name for candidate in run.candidates]
     metrics = {spec.name: spec for spec in run.metrics}
     groups = {spec.group for spec in run.metrics}
+    yield from _faults_of_settings(run)
     yield from _twice("candidates", candidates)
     yield from _twice("clips", (clip.id for clip in run.clips))
     yield from _twice("metrics", (spec.name for spec in run.metrics))
@@ -67,6 +68,21 @@ def _faults_of_structure(run: Run) -> Iterator[ResultError]:
         for table in run.tables:
             if table.group == spec.group:
                 yield from _faults_of_names(spec, table)
+
+
+def _faults_of_settings(run: Run) -> Iterator[ResultError]:
+    """What decides how a run is judged is held to what a suite may ask for."""
+    interval, suite = run.interval, run.suite
+    for where, value, holds, expected in (
+        ("interval.confidence", interval.confidence, 0.5 <= interval.confidence < 1, "from 0.5 to below 1"),
+        ("interval.resamples", interval.resamples, 1 <= interval.resamples <= 1_000_000, "from 1 to 1,000,000"),
+        ("interval.seed", interval.seed, 0 <= interval.seed < 2**63, "from 0 to below 2**63"),
+        ("suite.min_clips", suite.min_clips, suite.min_clips >= 1, "at least 1"),
+        ("suite.allow_unscored", suite.allow_unscored, suite.allow_unscored >= 0, "at least 0"),
+        *((f"metric {m.name}, decimals", m.decimals, 0 <= m.decimals <= 12, "from 0 to 12") for m in run.metrics),
+    ):
+        if not holds:
+            yield ResultError(f"is {value}", where=where, expected=expected)
 
 
 def _faults_of_rows(run: Run) -> Iterator[ResultError]:

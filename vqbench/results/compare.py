@@ -238,7 +238,10 @@ def _notes(reference: Contender, candidate: Contender, spec: MetricSpec, pairs: 
     for ids, what in (
         (pairs.only_ours, f"only for {candidate.label}, not for {reference.label}"),
         (pairs.only_theirs, f"only for {reference.label}, not for {candidate.label}"),
-        (pairs.other_audio, f"on other audio under the same id for {candidate.label} and {reference.label}"),
+        (
+            pairs.other_clips,
+            f"on other audio or text under the same id for {candidate.label} and {reference.label}",
+        ),
     ):
         if ids:
             shown = ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")

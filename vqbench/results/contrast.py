@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +34,42 @@ def obstacle(ours: Contender, theirs: Contender, metric: str) -> str | None:
     fronts = ours.record.front_end, theirs.record.front_end
     if mine.needs_same_front_end and fronts[0] != fronts[1]:
         return f"another mel front end: {fronts[0]} for {ours.label}, {fronts[1]} for {theirs.label}"
+    return other_judge(ours.run, theirs.run, mine.group)
+
+
+def other_judge(ours: Run, theirs: Run, group: str) -> str | None:
+    """Why figures of a group were not measured alike in two runs, or None where nothing is known against it.
+
+    Models, weights and settings count. Versions of packages do not, nor the device: they change with every machine, and
+    change figures by little, if at all; `history` names them.
+    """
+    mine, other = (_judge(run, group) for run in (ours, theirs))
+    if not mine or not other:
+        return None
+    for key in dict.fromkeys((*mine, *other)):
+        if mine.get(key) != other.get(key):
+            return f"measured otherwise: {key} is {mine.get(key)} against {other.get(key)}"
     return None
+
+
+_RELEASE = re.compile(r"\d+(\.\w+)*")
+
+
+def _judge(run: Run, group: str) -> dict[str, Any]:
+    """What a run says of those who measured a group: setting, by its dotted name → value."""
+    judges = run.provenance.get("judges")
+    of_group = judges.get(group, judges.get(group.partition(".")[0])) if isinstance(judges, Mapping) else None
+    return dict(_settings(of_group, group)) if isinstance(of_group, Mapping) else {}
+
+
+def _settings(judge: Mapping[str, Any], group: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in judge.items():
+        if isinstance(value, Mapping):
+            other_group = key.partition(".")[0] == group.partition(".")[0] and key != group
+            if not other_group:
+                yield from _settings(value, group, f"{prefix}{key}.")
+        elif key != "device" and not (isinstance(value, str) and _RELEASE.fullmatch(value)):
+            yield f"{prefix}{key}", value
 
 
 def definition(spec: MetricSpec) -> tuple[object, ...]:
@@ -42,6 +79,8 @@ def definition(spec: MetricSpec) -> tuple[object, ...]:
 
 def other_machine(ours: Run, theirs: Run) -> str | None:
     """Why timings of two runs do not compare, or None where both come from one kind of machine."""
+    if ours.provenance.get("machine") is None:
+        return "nobody knows on which machine it was timed"
     for key, what in (("machine", "machine"), ("device", "device"), ("threads", "number of threads")):
         mine, other = ours.provenance.get(key), theirs.provenance.get(key)
         if mine != other:
@@ -57,7 +96,7 @@ class Pairs:
         ours, theirs: positions of the paired rows; None where these are all rows in their order.
         n: how many pairs.
         only_ours, only_theirs: clip ids scored on one side alone.
-        other_audio: clip ids that stand for another recording on each side.
+        other_clips: clip ids that stand for another recording, or another text, on each side.
     """
 
     ours: Indices | None
@@ -65,22 +104,22 @@ class Pairs:
     n: int
     only_ours: tuple[str, ...] = ()
     only_theirs: tuple[str, ...] = ()
-    other_audio: tuple[str, ...] = ()
+    other_clips: tuple[str, ...] = ()
 
 
-def pair(our_table: Table, their_table: Table, other_audio: frozenset[str]) -> Pairs:
+def pair(our_table: Table, their_table: Table, other_clips: frozenset[str]) -> Pairs:
     """Pairs rows by clip id and audio.
 
     Args:
         our_table, their_table: of the same group.
-        other_audio: ids that stand for another recording in the other run, as `Matches.other_audio` finds them.
+        other_clips: ids that stand for another clip in the other run, as `Matches.other_clips` finds them.
     """
     ours, theirs = our_table.row_ids, their_table.row_ids
-    if ours == theirs and other_audio.isdisjoint(ours):
+    if ours == theirs and other_clips.isdisjoint(ours):
         return Pairs(None, None, len(ours))
     their_row = {row_id: row for row, row_id in enumerate(theirs)}
     paired = [
-        (row, their_row[row_id]) for row, row_id in enumerate(ours) if row_id in their_row and row_id not in other_audio
+        (row, their_row[row_id]) for row, row_id in enumerate(ours) if row_id in their_row and row_id not in other_clips
     ]
     rows = np.array(paired, dtype=np.int64).reshape(-1, 2).T
     own = set(ours)
@@ -90,7 +129,7 @@ def pair(our_table: Table, their_table: Table, other_audio: frozenset[str]) -> P
         n=len(paired),
         only_ours=tuple(row_id for row_id in ours if row_id not in their_row),
         only_theirs=tuple(row_id for row_id in theirs if row_id not in own),
-        other_audio=tuple(row_id for row_id in ours if row_id in their_row and row_id in other_audio),
+        other_clips=tuple(row_id for row_id in ours if row_id in their_row and row_id in other_clips),
     )
 
 
@@ -128,7 +167,7 @@ class Matches:
     def __init__(self) -> None:
         self.samples = Samples()
         self._pairs: dict[tuple[int, int], Pairs] = {}
-        self._other_audio: dict[tuple[int, int], frozenset[str]] = {}
+        self._other_clips: dict[tuple[int, int], frozenset[str]] = {}
 
     def match(self, ours: Contender, theirs: Contender, metric: str, interval: IntervalSpec) -> Match:
         """Brings two contenders together on a metric that has no `obstacle`.
@@ -158,18 +197,20 @@ class Matches:
         """The pairs of two tables of the same group."""
         key = id(our_table), id(their_table)
         if key not in self._pairs:
-            self._pairs[key] = pair(our_table, their_table, self.other_audio(our_run, their_run))
+            self._pairs[key] = pair(our_table, their_table, self.other_clips(our_run, their_run))
         return self._pairs[key]
 
-    def other_audio(self, our_run: Run, their_run: Run) -> frozenset[str]:
-        """Clip ids that both runs have, for different recordings: the same id with another sha256 is another clip."""
+    def other_clips(self, our_run: Run, their_run: Run) -> frozenset[str]:
+        """Clip ids that both runs have, for different clips: of another recording (sha256), or with another text."""
         key = id(our_run), id(their_run)
-        if key not in self._other_audio:
-            ours = {} if our_run is their_run else {clip.id: clip.sha256 for clip in our_run.clips}
-            self._other_audio[key] = frozenset(
-                clip.id for clip in their_run.clips if ours.get(clip.id, clip.sha256) != clip.sha256
+        if key not in self._other_clips:
+            ours = {} if our_run is their_run else {clip.id: clip for clip in our_run.clips}
+            self._other_clips[key] = frozenset(
+                clip.id
+                for clip in their_run.clips
+                if clip.id in ours and (ours[clip.id].sha256, ours[clip.id].text) != (clip.sha256, clip.text)
             )
-        return self._other_audio[key]
+        return self._other_clips[key]
 
 
 def _same_measurement(first: Table, second: Table) -> bool:

@@ -21,7 +21,7 @@ class Excerpt:
 
     Attributes:
         label: what the run is called.
-        started: when it was started; without a zone it is taken for UTC.
+        started: when it was started, in UTC; what names no zone is taken for UTC.
         clips: clip set → how many clips it has, and a digest of their ids and audio.
         results: (candidate, metric) → its figure.
         confidence: of the figures' intervals.

@@ -19,6 +19,7 @@ from vqbench.results.record import GateOutcome, GateReport, GateRule, GateStatus
 from vqbench.results.rules import Rule, parse_rule
 from vqbench.results.selection import Contender, Selection, candidates_of, members
 from vqbench.results.yardstick import yardsticks
+from vqbench.stats.columns import numbers
 from vqbench.stats.estimate import Estimate, Sample, estimate_all
 
 _ROUNDING = 1e-9
@@ -42,7 +43,9 @@ def gate(run: Run, baseline: Selection | None = None) -> GateReport:
     """
     if not run.suite.gate:
         raise ConfigError(
-            "there is no rule to gate on", where=f"suite {run.suite.name}", fix="write rules under `gate:` in the suite"
+            "there is no rule to gate on, or none for the candidates that were asked for",
+            where=f"suite {run.suite.name}",
+            fix="write rules under `gate:` in the suite, or add one with --rule",
         )
     rules, errors = _parse(run.suite.gate)
     for written, rule in rules:
@@ -269,11 +272,14 @@ def _decide(asked: _Question, estimates: Mapping[Sample, Estimate]) -> GateOutco
     written, rule, contender, spec, run = asked.written, asked.rule, asked.contender, asked.spec, asked.contender.run
     if not math.isfinite(evidence.value):
         reason = f"{rule.metric} is undefined for {contender.name}: it divides by 0, or nothing was scored"
-        return _undecided(written, rule, contender, "fail", reason, evidence.n)
+        return replace(_undecided(written, rule, contender, "fail", reason, evidence.n), value=None)
     if not math.isfinite(evidence.limit):
         return _undecided(written, rule, contender, "inconclusive", "the baseline's figure is undefined", evidence.n)
-    ends = evidence.margin.interval(rule.confidence or run.interval.confidence)
+    confidence = rule.confidence or run.interval.confidence
+    ends = evidence.margin.interval(confidence)
     figures = _figures(spec, evidence, ends)
+    if ends is not None and ends[0] == ends[1] and evidence.margin.resampling == "bootstrap":
+        figures += ", between which nothing varies"
     if asked.pace is not None:
         figures += f", as fast as the baseline's machine by the yardstick {run.suite.yardstick}"
     status: GateStatus
@@ -281,7 +287,10 @@ def _decide(asked: _Question, estimates: Mapping[Sample, Estimate]) -> GateOutco
     if spec.resampled == "clip" and evidence.n < run.suite.min_clips:
         status, reason = "inconclusive", f"too few clips: {evidence.n} of at least {run.suite.min_clips}; {figures}"
     elif ends is None:
-        status, reason = "inconclusive", f"no interval from so little: {figures}"
+        why = "no interval from so little" if evidence.margin.n_units < 2 else "undefined on some resamples"
+        status, reason = "inconclusive", f"{why}: {figures}"
+    elif evidence.margin.resampling == "bootstrap" and run.interval.resamples < (needed := _resamples(confidence)):
+        status, reason = "inconclusive", f"{100 * confidence:g} % takes {needed:,} resamples or more: {figures}"
     else:
         sign = 1 if rule.op == "<=" else -1
         slack = _ROUNDING * (abs(evidence.value) + abs(evidence.limit))
@@ -305,6 +314,11 @@ def _decide(asked: _Question, estimates: Mapping[Sample, Estimate]) -> GateOutco
     )
 
 
+def _resamples(confidence: float) -> int:
+    """The least number of resamples of which one lies beyond either end of an interval; fewer cannot tell so much."""
+    return math.ceil(2 / (1 - confidence) - 1e-6)
+
+
 def _decisive(status: GateStatus, rule: Rule) -> str:
     """The bound that decides, in words."""
     bad_end, good_end = ("upper", "lower") if rule.op == "<=" else ("lower", "upper")
@@ -323,7 +337,9 @@ def _unlike(spec: MetricSpec, table: Table, ours: Contender, theirs: Contender, 
     if reason is not None or their_table is None:
         return reason
     if spec.resampled == "repetition":
-        return None
+        ours_s, theirs_s = (t.columns.get("audio_s") for t in (table, their_table))
+        alike = ours_s is None or theirs_s is None or set(numbers(ours_s)) == set(numbers(theirs_s))
+        return None if alike else "timed on another amount of audio"
     allowed = ours.run.suite.allow_unscored
     if len(their_table.unscored) > allowed:
         return f"the baseline: {_unscored(their_table, allowed)}"
@@ -331,7 +347,7 @@ def _unlike(spec: MetricSpec, table: Table, ours: Contender, theirs: Contender, 
     if pairs.ours is None and table.unscored.keys() == their_table.unscored.keys():
         return None
     our_ids, their_ids = _measured(table), _measured(their_table)
-    both = (our_ids & their_ids) - matches.other_audio(ours.run, theirs.run)
+    both = (our_ids & their_ids) - matches.other_clips(ours.run, theirs.run)
     if not len(our_ids) == len(their_ids) == len(both):
         counts = f"{len(our_ids)} here, {len(their_ids)} there, {len(both)} of them the same"
         return f"the baseline was measured on other clips: {counts}"
@@ -347,7 +363,8 @@ def _unscored(table: Table, allowed: int) -> str:
     named = [f"{clip} ({why})" for clip, why in list(table.unscored.items())[:5]]
     rest = len(table.unscored) - len(named)
     more = f" and {rest} more" if rest else ""
-    return f"{len(table.unscored)} clips could not be scored, the suite allows {allowed}: {', '.join(named)}{more}"
+    clips = f"{len(table.unscored)} {'clip' if len(table.unscored) == 1 else 'clips'}"
+    return f"{clips} could not be scored, the suite allows {allowed}: {', '.join(named)}{more}"
 
 
 def _figures(spec: MetricSpec, evidence: _Evidence, ends: tuple[float, float] | None) -> str:

@@ -7,6 +7,7 @@ is read when its column is asked for. Any other JSON of the same content is read
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,7 +59,7 @@ def read_layout(file: Path) -> tuple[dict[str, Any], Packed]:
     try:
         with file.open("rb") as stream:
             head = b"".join(_until(stream, _STATISTICS))
-            lines = _lines(stream, where) if head.endswith(b",\n") else None
+            lines = _lines(stream) if head.endswith(b",\n") else None
             if lines is not None:
                 plain = _parse(head[: -len(b",\n")] + b"\n}", where)
                 if _schema(plain, where) == SCHEMA_VERSION:
@@ -84,7 +85,7 @@ _Spans: TypeAlias = dict[str, tuple[int, int]]
 """Key of a column → where its value begins in the file, and how long it is."""
 
 
-def _lines(stream: BinaryIO, where: str) -> _Spans | None:
+def _lines(stream: BinaryIO) -> _Spans | None:
     """The places of `"key": value,` from here to the end of the file; None where it ends otherwise."""
     spans: _Spans = {}
     place = stream.tell()
@@ -94,7 +95,10 @@ def _lines(stream: BinaryIO, where: str) -> _Spans | None:
             ending.append(line)
         elif line != b"\n":
             key_end = line.find(b'": ') + 1
-            spans[_parse(line[:key_end], where)] = (place + key_end + 2, len(line) - key_end - 2)
+            try:
+                spans[json.loads(line[:key_end])] = (place + key_end + 2, len(line) - key_end - 2)
+            except ValueError:
+                return None
         place += len(line)
     return spans if ending == _END else None
 
@@ -136,7 +140,9 @@ def _identity(stream: BinaryIO) -> tuple[int, ...]:
 
 def _parse(content: bytes, where: str) -> Any:
     try:
-        return json.loads(content, parse_constant=_refuse_constant)
+        return json.loads(
+            content, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_each_key_once
+        )
     except UnicodeDecodeError as error:
         raise ResultError("is not text", where=where, expected="a result of vqbench, in JSON") from error
     except json.JSONDecodeError as error:
@@ -148,7 +154,8 @@ def _parse(content: bytes, where: str) -> Any:
     except (RecursionError, ValueError) as error:
         raise ResultError("is nested too deeply, or holds too long a number, to be a result", where=where) from error
     except MappingError as error:
-        raise ResultError(str(error), where=where, expected="finite numbers only") from error
+        expected = None if "twice" in error.problem else "finite numbers only"
+        raise ResultError(error.problem, where=where, expected=expected) from error
 
 
 def _schema(plain: Any, where: str) -> int:
@@ -163,6 +170,23 @@ def _schema(plain: Any, where: str) -> int:
             fix="update vqbench" if schema > SCHEMA_VERSION else "run the suite again with this vqbench",
         )
     return schema
+
+
+def _finite(literal: str) -> float:
+    number = float(literal)
+    if math.isinf(number):
+        raise MappingError(f"holds {literal}", "", None)
+    return number
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of which a second `"suite"` would be believed is one that says two things."""
+    whole = dict(pairs)
+    if len(whole) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise MappingError(f"names the key {twice!r} twice in one object", "", None)
+    return whole
 
 
 def _refuse_constant(literal: str) -> NoReturn:

@@ -176,13 +176,10 @@ def _other_clips(run: Run, baseline: Selection | None) -> _Lines:
     for group in groups:
         tables = [table for table in run.tables if table.group == group and table.candidate in candidates_of(run)]
         if len({frozenset(table.unscored) for table in tables}) > 1:
-            most = max(len(table.row_ids) for table in tables)
             for table in tables:
                 if len(table.unscored) > run.suite.allow_unscored:
-                    yield (
-                        table.candidate,
-                        f"{group} was measured on {len(table.row_ids):,} clips, of others on {most:,}",
-                    )
+                    lost = ", ".join(list(table.unscored)[:5]) + (", …" if len(table.unscored) > 5 else "")
+                    yield table.candidate, f"{group} lacks {lost}, and not everybody lacks the same clips"
     if baseline is not None:
         metrics = {spec.name: spec for spec in run.metrics}
         judged = [parse_rule(written.rule) for written in run.suite.gate]
@@ -194,10 +191,18 @@ def _other_clips(run: Run, baseline: Selection | None) -> _Lines:
                 yield "", f"the baseline's set {clip_set!r} is another: {counts}"
 
 
+def _missing_candidates(run: Run, baseline: Selection | None) -> _Lines:
+    if baseline is not None and baseline.candidate is None:
+        missing = [name for name in candidates_of(baseline.run) if name not in candidates_of(run)]
+        if missing:
+            yield "", f"nobody judges {', '.join(missing)}, whom the baseline {baseline.label} has"
+
+
 CHECKS: Mapping[str, Check] = {
     "constant_tokens": Check("fail", "an encoder that writes hardly anything but one code", _constant_tokens),
     "codebook_size": Check("fail", "a codebook of another size than the GPT's, or the baseline's", _codebook_size),
     "other_clips": Check("warn", "a candidate that was measured on other clips than another", _other_clips),
+    "missing_candidates": Check("warn", "candidates of the baseline that the run has not", _missing_candidates),
     "front_end": Check("warn", "a mel front end that is not the baseline's, or not the first candidate's", _front_end),
     "above_ceiling": Check("warn", "a figure that is surely beyond its ceiling", _above_ceiling),
     "more_bits_worse": Check(
@@ -220,8 +225,8 @@ def _beside(run: Run, baseline: Selection | None) -> Iterator[tuple[str, Contend
                 yield name, Contender(name, run, name), Contender(label, baseline.run, other)
 
 
-def _clips(run: Run, clip_set: str) -> set[tuple[str, str]]:
-    return {(clip.id, clip.sha256) for clip in run.clips if clip.clip_set == clip_set}
+def _clips(run: Run, clip_set: str) -> set[tuple[str, str, str]]:
+    return {(clip.id, clip.sha256, clip.text) for clip in run.clips if clip.clip_set == clip_set}
 
 
 _Figures: TypeAlias = Mapping[tuple[str, str], Result]

@@ -86,6 +86,7 @@ class Samples:
         seed = interval.seed if seed is None else seed
         key = id(table), spec.columns, spec.reduction, _key(rows), units, interval.resamples, seed, interval.bootstrap
         if key not in self._samples:
+            check_table(spec, table)  # columns of a file are looked at where they are first used
             columns = [self._column(table, name, rows) for name in spec.columns]
             statistic = REDUCTIONS[spec.reduction].prepare(columns, table.constants)
             self._samples[key] = Sample(statistic, units, interval.resamples, seed, interval.bootstrap == "bca")

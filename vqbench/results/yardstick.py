@@ -24,7 +24,7 @@ def yardsticks(ours: Contender, theirs: Contender, spec: MetricSpec) -> tuple[Co
     name = ours.run.suite.yardstick
     if name is None:
         return f"{apart}; the suite names no yardstick for that (`throughput: {{yardstick: CANDIDATE}}`)"
-    if name in (ours.name, theirs.name):
+    if name == ours.name:
         return f"{apart}; {name} is the yardstick itself, whose speed tells the machines apart"
     here, there = Contender(name, ours.run, name), Contender(f"the baseline's {name}", theirs.run, name)
     for contender in (here, there):
