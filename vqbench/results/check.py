@@ -27,6 +27,15 @@ def check_table(spec: MetricSpec, table: Table) -> None:
     raise_all(list(_faults_of_metric(spec, table)))
 
 
+def check_columns(spec: MetricSpec, table: Table) -> None:
+    """Sees to it that the columns of a metric hold what it reduces.
+
+    Raises:
+        ResultError: what `check_table` finds, but for the ids of rows. All faults at once.
+    """
+    raise_all(list(_faults_of_names(spec, table)) or list(_faults_of_columns(spec, table)))
+
+
 def check_run(run: Run) -> None:
     """Sees to it that a run is whole and agrees with itself.
 

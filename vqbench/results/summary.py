@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from vqbench.results.check import check_table
+from vqbench.results.check import check_columns, check_table
 from vqbench.results.record import ClipRecord, IntervalSpec, MetricSpec, Result, Table
 from vqbench.stats.columns import Column, Indices, take
 from vqbench.stats.estimate import Estimate, Sample, Statistic, estimate_all
@@ -86,7 +86,7 @@ class Samples:
         seed = interval.seed if seed is None else seed
         key = id(table), spec.columns, spec.reduction, _key(rows), units, interval.resamples, seed, interval.bootstrap
         if key not in self._samples:
-            check_table(spec, table)  # columns of a file are looked at where they are first used
+            check_columns(spec, table)  # columns of a file are looked at where they are first used
             columns = [self._column(table, name, rows) for name in spec.columns]
             statistic = REDUCTIONS[spec.reduction].prepare(columns, table.constants)
             self._samples[key] = Sample(statistic, units, interval.resamples, seed, interval.bootstrap == "bca")
