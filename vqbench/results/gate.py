@@ -281,7 +281,7 @@ def _decide(asked: _Question, estimates: Mapping[Sample, Estimate]) -> GateOutco
     if ends is not None and ends[0] == ends[1] and evidence.margin.resampling == "bootstrap":
         figures += ", between which nothing varies"
     if asked.pace is not None:
-        figures += f", as fast as the baseline's machine by the yardstick {run.suite.yardstick}"
+        figures += f", scaled to the baseline's machine by the yardstick {run.suite.yardstick}"
     status: GateStatus
     undecided = False
     if spec.resampled == "clip" and evidence.n < run.suite.min_clips:
