@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 from histories import JUMP, base, runs_with
@@ -9,6 +10,8 @@ from typer.testing import CliRunner
 
 from vqbench.cli import app
 from vqbench.results.store import save_baseline, save_run
+
+BEYOND_TIME = {"too-late": "9999-12-31T23:59:59-12:00", "too-early": "0001-01-01T00:00:00+14:00"}
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +24,8 @@ def nights(tmp_path_factory):
     (folder / "runs/cut-off").mkdir()
     save_baseline(runs[0], "main", folder / "baselines")
     save_run(base(), folder / "timeless")
+    for name, started in BEYOND_TIME.items():
+        save_run(replace(base(), provenance={"started": started}), folder / name)
     return folder
 
 
@@ -43,6 +48,7 @@ def vqbench(nights, monkeypatch):
         (["runs", "-c", "goood"], 2, "did you mean 'good'"),
         (["runs", "-o", "history.png"], 2, "does not end in .svg"),
         (["timeless"], 2, "does not say when it was started"),
+        *(([name], 2, f"was started at {started!r}, so it has no place") for name, started in BEYOND_TIME.items()),
         (["nowhere"], 2, "nowhere"),
         (["baselines"], 2, "there is no run in this folder"),
         ([], 2, "RUN"),

@@ -7,11 +7,12 @@ import xml.etree.ElementTree as ET
 from importlib.metadata import version
 
 import pytest
+from builders import make_run
 from typer.testing import CliRunner
 from workflow_commands import commands
 
 from vqbench.cli import app
-from vqbench.results.store import load_run
+from vqbench.results.store import load_run, save_run
 
 
 @pytest.fixture
@@ -82,6 +83,33 @@ def test_an_error_says_what_where_and_what_to_do(vqbench):
     done = vqbench("baseline", "show", "mian")
     assert done.stderr.startswith("error: no baseline, run or file is called 'mian' (did you mean 'main'?)")
     assert "fix: vqbench baseline save RUN NAME" in done.stderr
+
+
+def test_an_error_that_quotes_a_file_speaks_neither_to_the_terminal_nor_to_a_ci(vqbench, tmp_path):
+    file = tmp_path / "runs/quick/result.json"
+    rule = "speech.wer \x1b[31m\u202e\n::error::pwn ##[error]pwn\n  fix: rm -r ."
+    written = json.loads(file.read_text())
+    written["suite"]["gate"][0]["rule"] = rule
+    file.write_text(json.dumps(written))
+    done = vqbench("gate", "runs/quick", "--annotations", "github")
+    assert done.exit_code == 2
+    assert "speech.wer" in done.stderr
+    assert not set("\x1b\u202e") & set(done.stderr)
+    assert commands(done.stderr) == []
+    assert not [line for line in done.stderr.splitlines() if line.startswith("  fix: rm")]
+
+
+def test_a_mark_under_a_rule_points_at_its_place(vqbench):
+    done = vqbench("gate", "runs/quick", "--rule", "speech.wer < 0.1")
+    assert done.stderr.splitlines()[1:3] == ["    speech.wer < 0.1", "               ^ expected <= or >="]
+
+
+def test_a_run_of_references_alone_is_inconclusive(vqbench, tmp_path):
+    save_run(make_run(quality={}, gate=("speech.wer <= 0.9",)), tmp_path / "runs/references")
+    done = vqbench("gate", "runs/references")
+    assert (done.exit_code, done.exception.__class__) == (3, SystemExit), done.exception
+    assert " ".join(done.stdout.split()).startswith("gate: inconclusive (0 failed, 0 inconclusive, of 0)")
+    assert vqbench("report", "runs/references").exit_code == 0
 
 
 def test_all_faults_of_the_rules_are_told_at_once(vqbench):

@@ -1,7 +1,13 @@
 import math
+import subprocess
+import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from workflow_commands import commands
 
+from vqbench.errors import VqbenchError
 from vqbench.report import format as fmt
 
 
@@ -60,3 +66,33 @@ def test_the_same_reason_gets_the_same_note():
     notes = fmt.Notes()
     assert [notes.mark(reason) for reason in ("a", "b", "a", None, "")] == ["[1]", "[2]", "[1]", "", ""]
     assert notes.lines() == ("[1] a", "[2] b")
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        ("a\x1b[31mb\u202ec", "a\ufffd[31mb\ufffdc"),
+        ("a\r::error::pwn", "a\ufffd::error::pwn"),
+        ("a\n::error::pwn", "a\n    \ufffd:error::pwn"),
+        ("a\n \t ::error::pwn", "a\n     \t \ufffd:error::pwn"),
+        ("a ##[error]pwn", "a \ufffd#[error]pwn"),
+        ("a\n  fix: rm -r .", "a\n      fix: rm -r ."),
+        ("a\nerror: b", "a\n    error: b"),
+        ("a\n    x < 1\n      ^ expected <=", "a\n    x < 1\n      ^ expected <="),
+    ],
+)
+def test_a_complaint_quotes_a_stranger_without_letting_him_speak(problem, said):
+    assert fmt.complaint(VqbenchError(problem)) == said
+    whole = fmt.complaint(VqbenchError("b", where=problem, expected=problem, fix=problem))
+    assert whole == f"{said}: b\n  expected: {said}\n  fix: {said}"
+    assert commands(f"error: {whole}") == []
+
+
+@given(st.text(alphabet=st.sampled_from("#[]:\n\r\t error\u2028\x1b\x0b")))
+def test_no_complaint_is_a_command(text):
+    assert commands(f"error: {fmt.complaint(VqbenchError(text, where=text, expected=text, fix=text))}") == []
+
+
+def test_complaining_imports_nothing_heavy():
+    code = "import sys, vqbench.report.format; print(*{'numpy', 'rich', 'pydantic'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

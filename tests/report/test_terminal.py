@@ -6,8 +6,9 @@ import pytest
 from builders import make_run, replace_table, summarised, table_of, without_clips
 from rich.console import Console
 
-from vqbench.report.judgements import verdict
-from vqbench.report.terminal import comparison_tables, gate_table, run_tables
+from vqbench.report.grid import Column, Grid
+from vqbench.report.judgements import comparison_grid, gate_grid, verdict
+from vqbench.report.terminal import comparison_tables, gate_table, grid_table, run_tables
 from vqbench.results.compare import compare_runs
 from vqbench.results.gate import gate
 from vqbench.results.record import Comparison, GateOutcome, GateReport, MetricSpec, Run
@@ -310,3 +311,66 @@ def test_an_outcome_without_figures_has_dashes():
     text = drawn([gate_table(GateReport((outcome,), None), [])])
     assert re.search(r"inconclusive\s+g\.x <= 1\s+c\s+—\s+0", text)
     assert "too few clips" in text
+
+
+def test_heads_are_shown_as_text(run):
+    (grid,) = (Grid("title", (Column(("a\x1b[31m", "b\u202e"), "bits\x1b[31m\n"),), ()),)
+    text = drawn([grid_table(grid)])
+    assert [line.strip() for line in text.splitlines()][2:5] == ["a\ufffd[31m", "b\ufffd", "bits\ufffd[31m"]
+    metrics = tuple(replace(metric, unit="bits\x1b[31m") for metric in run.metrics)
+    assert "\x1b" not in everything(replace(run, metrics=metrics))
+
+
+def test_a_table_without_rows_is_drawn():
+    text = drawn([gate_table(GateReport((), None), [])])
+    assert " ".join(text.split()).startswith("gate: inconclusive (0 failed, 0 inconclusive, of 0)")
+    assert "status" in text
+
+
+FAILED, TOO_FEW, HELD = (
+    GateOutcome("g.x <= 1", "c", "g.x", status, None, None, None, None, 0, "", is_open)
+    for status, is_open in (("fail", False), ("inconclusive", False), ("inconclusive", True))
+)
+
+
+@pytest.mark.parametrize(
+    ("choice", "outcomes", "counted", "captioned"),
+    [
+        ("stop", (TOO_FEW, HELD), "inconclusive (0 failed, 2 inconclusive, of 2)", ""),
+        ("fail", (TOO_FEW,), "fail (0 failed, 1 inconclusive, which the suite fails, of 1)", "the suite fails"),
+        ("fail", (FAILED, HELD), "fail (1 failed, 1 inconclusive, which the suite fails, of 2)", "the suite fails"),
+        ("fail", (FAILED,), "fail (1 failed, 0 inconclusive, of 1)", ""),
+        ("pass", (TOO_FEW,), "inconclusive (0 failed, 1 inconclusive, of 1)", ""),
+        ("pass", (HELD,), "pass (0 failed, 1 inconclusive, which the suite lets pass, of 1)", "the suite lets pass"),
+        (
+            "pass",
+            (TOO_FEW, HELD),
+            "inconclusive (0 failed, 2 inconclusive, 1 of which the suite lets pass, of 2)",
+            "the suite lets pass",
+        ),
+    ],
+)
+def test_a_gate_says_what_the_suites_choice_did(choice, outcomes, counted, captioned):
+    grid = gate_grid(GateReport(outcomes, None, (), choice), [])
+    assert grid.title == f"gate: {counted}"
+    assert grid.caption.startswith(captioned)
+    assert bool(grid.caption) == bool(captioned)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        (["speech.wer"], "; p: paired permutation, below it Holm's over 2 comparisons"),
+        (["codebook.entropy"], "; p: t test of the jackknife, below it Holm's over 2 comparisons"),
+        (["throughput.encode.latency_p90"], "; p: unpaired permutation, below it Holm's over 2 comparisons"),
+        (["codebook.bits_per_second"], " leaves 0 out"),
+        (
+            ["speech.wer", "codebook.entropy", "codebook.bits_per_second", "throughput.encode.latency_p90"],
+            "; p: paired permutation (clips), t test of the jackknife (codes), unpaired permutation (timings), "
+            "below it Holm's over 4 comparisons of quality and 2 of speed",
+        ),
+    ],
+)
+def test_a_comparison_names_the_tests_behind_its_p_values(run, metrics, said):
+    caption = comparison_grid(compare_runs([Selection("quick", run)], metrics)).caption
+    assert caption.endswith(said)

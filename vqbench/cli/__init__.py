@@ -26,17 +26,23 @@ class _Verbs(TyperGroup):
             return super().invoke(ctx)
         except VqbenchError as error:
             for one in error.errors if isinstance(error, ManyErrors) else (error,):
-                print(f"error: {one}", file=sys.stderr)
+                _complain(one)
             raise typer.Exit(BAD_INPUT) from None
         except ModuleNotFoundError as error:
             missing = missing_extra(error)
             if missing is None:
                 raise
-            print(f"error: {missing}", file=sys.stderr)
+            _complain(missing)
             raise typer.Exit(BAD_INPUT) from None
         except KeyboardInterrupt:
             print("interrupted: what is finished is kept, the same command resumes", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _complain(error: VqbenchError) -> None:
+    from vqbench.report.format import complaint
+
+    print(f"error: {complaint(error)}", file=sys.stderr)
 
 
 app = typer.Typer(

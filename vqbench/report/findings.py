@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import timezone
 from typing import Literal
 
 from vqbench.report import format as fmt
@@ -131,7 +130,7 @@ def _span(before: float, after: float, metric: MetricSpec, how: str = "") -> str
 
 def time_text(run: Excerpt) -> str:
     """When a run was started, to the minute, in UTC."""
-    return run.started.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M")
+    return run.started.strftime("%Y-%m-%d %H:%M")
 
 
 def commit_text(run: Excerpt) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vqbench.results.record import MetricSpec
+from vqbench.errors import VqbenchError
+
+if TYPE_CHECKING:
+    from vqbench.results.record import MetricSpec
 
 MISSING = "—"
 """Stands where there is no figure; a numbered note says why."""
@@ -16,6 +19,12 @@ BEST = "▲"
 """Marks the best figure of a column, so that it shows without colour too."""
 
 _ILLEGAL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+_FURTHER = "    "
+"""Before further lines of an error; `expected` and `fix` stand less far in."""
+
+# What GitHub's runner takes for a command: `::` first on a line but for blanks, or `##[` anywhere.
+_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\[)")
 
 
 def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
@@ -110,6 +119,29 @@ def one_line(text: str) -> str:
     'two lines'
     """
     return clean(" ".join(text.split()))
+
+
+def complaint(error: VqbenchError) -> str:
+    """What is said of an error: ours are the words `expected` and `fix`, all else may come from a file.
+
+    Cleaned, with further lines of one part further in than ours, and with nothing that the log of a CI takes for a
+    command. No character moves, so that a mark under a rule still points at its place.
+
+    >>> print(complaint(VqbenchError("no\\n  fix: rm -r .\\n::error::x", where="a\\x1b", fix="look")))
+    a\ufffd: no
+          fix: rm -r .
+        \ufffd:error::x
+      fix: look
+    """
+    where, problem, expected, fix = map(_told, (error.where, error.problem, error.expected, error.fix))
+    return str(VqbenchError(problem or "", where=where, expected=expected, fix=fix))
+
+
+def _told(part: str | None) -> str | None:
+    if part is None:
+        return None
+    first, *others = [_COMMAND.sub(lambda found: f"{found[1] or ''}\ufffd", clean(one)) for one in part.split("\n")]
+    return "\n".join([first, *(one if one.startswith(_FURTHER) else f"{_FURTHER}{one}" for one in others)])
 
 
 def wrap_name(name: str, width: int) -> list[str]:

@@ -9,6 +9,7 @@ from vqbench.report import format as fmt
 from vqbench.report.grid import Cell, Column, Grid, Row
 from vqbench.results.compare import ComparisonTable
 from vqbench.results.record import Comparison, Finding, GateOutcome, GateReport, GateStatus, Inconclusive, MetricSpec
+from vqbench.stats.reductions import REDUCTIONS
 
 Verdict = Literal["better", "worse", "higher", "lower", "same", "unclear", "not compared"]
 
@@ -57,10 +58,32 @@ def comparison_grid(table: ComparisonTable) -> Grid:
         ),
         caption=(
             "difference = candidate - reference, over the clips that both scored; better or worse where its interval "
-            f"leaves 0 out; p: paired permutation, below it Holm's over {fmt.counted(len(comparisons), 'comparison')}"
+            f"leaves 0 out{_tests(metrics[one.metric] for one in comparisons if one.p_value is not None)}"
         ),
         notes=(*notes.lines(), *table.notes),
     )
+
+
+def _tests(tested: Iterable[MetricSpec]) -> str:
+    """Says which tests the p-values are of, and how many are corrected together: as `results.compare` does it."""
+    of_speed = of_quality = 0
+    tests: dict[str, str] = {}
+    for metric in tested:
+        if metric.resampled == "repetition":
+            of_speed += 1
+            tests["timings"] = "unpaired permutation"
+        else:
+            of_quality += 1
+            codes = REDUCTIONS[metric.reduction].cell == "codes"
+            tests["codes" if codes else "clips"] = "t test of the jackknife" if codes else "paired permutation"
+    if not tests:
+        return ""
+    several = len(tests) > 1
+    named = ", ".join(f"{test} ({what})" if several else test for what, test in tests.items())
+    family = fmt.counted(of_quality or of_speed, "comparison")
+    if of_quality and of_speed:
+        family += f" of quality and {of_speed:,} of speed"
+    return f"; p: {named}, below it Holm's over {family}"
 
 
 def _comparison_row(comparison: Comparison, metric: MetricSpec, notes: fmt.Notes, *, several: bool) -> Row:
@@ -108,7 +131,7 @@ def gate_grid(report: GateReport, metrics: Iterable[MetricSpec]) -> Grid:
             *(_finding_row(finding) for finding in report.findings),
             *(_outcome_row(outcome, report, specs.get(outcome.metric)) for outcome in report.outcomes),
         ),
-        caption=_CHOICES[report.inconclusive] if any(outcome.open for outcome in report.outcomes) else "",
+        caption=_CHOICES[report.inconclusive] if _chosen(report) else "",
     )
 
 
@@ -119,10 +142,19 @@ _CHOICES: dict[Inconclusive, str] = {
 }
 
 
+def _chosen(report: GateReport) -> int:
+    """How many outcomes the suite's choice turned into something else."""
+    return sum(report.verdict(outcome) != outcome.status for outcome in report.outcomes)
+
+
 def gate_sentence(report: GateReport) -> str:
     """Says how the gate went, e.g. `gate: fail (1 failed, 0 inconclusive, of 3, against the baseline main)`."""
     statuses = [outcome.status for outcome in report.outcomes]
     counts = [f"{statuses.count('fail')} failed", f"{statuses.count('inconclusive')} inconclusive"]
+    chosen = _chosen(report)
+    if chosen:
+        which = "which" if chosen == statuses.count("inconclusive") else f"{chosen} of which"
+        counts.append(f"{which} the suite {'fails' if report.inconclusive == 'fail' else 'lets pass'}")
     against = f", against the baseline {report.baseline}" if report.baseline else ""
     implausible = f"; {fmt.counted(len(report.findings), 'finding')} of plausibility" if report.findings else ""
     return f"gate: {report.status} ({', '.join(counts)}, of {len(statuses)}{against}{implausible})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -75,7 +76,7 @@ def grid_table(grid: Grid) -> RenderableType:
     for column in grid.columns:
         figure = column.kind == "figure"
         table.add_column(_head(column), justify="right" if figure else "left", no_wrap=figure, overflow="fold")
-    for row, following in zip(grid.rows, [*grid.rows[1:], None], strict=True):
+    for row, following in zip_longest(grid.rows, grid.rows[1:]):
         table.add_row(
             *(_entry(cell, column) for cell, column in zip(row.cells, grid.columns, strict=True)),
             style="dim" if row.reference else "",
@@ -85,8 +86,8 @@ def grid_table(grid: Grid) -> RenderableType:
 
 
 def _head(column: Column) -> Text:
-    head = Text("\n".join(column.lines), style="bold")
-    return head.append(f"\n{column.below}", style="not bold dim") if column.below else head
+    head = Text("\n".join(map(fmt.one_line, column.lines)), style="bold")
+    return head.append(f"\n{fmt.one_line(column.below)}", style="not bold dim") if column.below else head
 
 
 def _entry(cell: Cell, column: Column) -> Text:

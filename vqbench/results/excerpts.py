@@ -142,7 +142,8 @@ def _started(written: object, label: str) -> datetime:
     try:
         # Python 3.10 does not read the Z of UTC.
         started = datetime.fromisoformat(str(written).replace("Z", "+00:00"))
-    except ValueError:
+        return (started if started.tzinfo else started.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    except (ValueError, OverflowError):  # no time, or in UTC of the year 0 or 10000
         said = "does not say when it was started" if written is None else f"was started at {str(written)[:40]!r}"
         raise ResultError(
             f"the run {said}, so it has no place in time",
@@ -150,7 +151,6 @@ def _started(written: object, label: str) -> datetime:
             expected='a time such as 2026-01-31T12:00:00+00:00 under "started" in its provenance',
             fix="leave the run out",
         ) from None
-    return started if started.tzinfo else started.replace(tzinfo=timezone.utc)
 
 
 def _digest(parts: Iterable[str]) -> str:
