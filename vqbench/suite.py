@@ -182,10 +182,10 @@ class IntervalConfig(ConfigModel):
     of few words, a high quantile) it misses as often on either side, where the other stops short of the long tail.
     Codebook usage has but one interval, the jackknife's."""
 
-    unit: Literal["speaker", "clip"] = Field(default="speaker", title="unit")
-    """What of `data.speech`, and of what is spoken downstream, is drawn whole. `speaker`: all clips of a speaker, so
-    that an interval is for speakers who were not heard. `clip`: each clip by itself, which is for other sentences of
-    these very speakers."""
+    unit: Literal["speaker", "sentence", "clip"] = Field(default="speaker", title="unit")
+    """What is drawn whole. `speaker`: all clips of a speaker, so that an interval is for speakers who were not heard.
+    `sentence`: all clips of one text, where several speakers say the same. `clip`: of `data.speech`, and of what is
+    spoken downstream, each clip by itself, which is for other sentences of these very speakers."""
 
     def record(self, seed: int) -> IntervalSpec:
         """As a run keeps it."""

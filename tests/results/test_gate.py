@@ -482,3 +482,9 @@ def test_a_damaged_column_of_a_file_stops_the_gate_that_needs_it(tmp_path):
         gate(
             replace(BASE, tables=tables, suite=replace(BASE.suite, gate=(GateRule("codebook.dead <= 5%", ("good",)),)))
         )
+
+
+def test_a_reason_counts_sentences_where_these_are_drawn_whole():
+    run = replace(BASE, clips=tuple(replace(clip, text="abcdef"[i % 6]) for i, clip in enumerate(BASE.clips)))
+    run = replace(run, interval=replace(run.interval, unit="sentence"))
+    assert "n = 24 clips, 6 sentences" in only(judge(run, "speech.wer <= 0.5")).reason

@@ -147,3 +147,17 @@ def test_a_table_that_cannot_be_reduced_is_named_with_its_place(spec, table, mes
     with pytest.raises(VqbenchError, match=r".") as caught:
         summarise(spec, table, make_clips(2, 0), INTERVAL)
     assert message in str(caught.value)
+
+
+def test_where_several_say_the_same_sentences_are_drawn_whole():
+    # Each sentence's four clips are equal, so whole sentences are three draws and clips are twelve.
+    table, clips = speech([3.0] * 4 + [0.0] * 8, [10.0] * 12), make_clips(12, 0)
+    clips = tuple(replace(clip, text="abc"[i // 4]) for i, clip in enumerate(clips))
+    whole = summarise(WER, table, clips, replace(INTERVAL, unit="sentence"))
+    single = summarise(WER, table, clips, replace(INTERVAL, unit="clip"))
+    assert (whole.value, whole.n_clusters, single.n_clusters) == (single.value, 3, None)
+    assert single.ci_high - single.ci_low < whole.ci_high - whole.ci_low
+    by_speaker = tuple(replace(clip, speaker=clip.text, text="") for clip in clips)
+    assert whole == summarise(WER, table, by_speaker, INTERVAL)
+    untold = (replace(clips[0], text=""), *clips[1:])
+    assert summarise(WER, table, untold, replace(INTERVAL, unit="sentence")).n_clusters is None

@@ -113,7 +113,7 @@ def _figures(contender: Contender) -> Grid:
         columns=(
             Column(("metric",), "unit, direction"),
             Column(("figure",), f"{fmt.share(run.interval.confidence)} interval", "figure"),
-            Column(("n",), "speakers", "figure"),
+            Column(("n",), f"{run.interval.cluster}s", "figure"),
             Column(("floor",), "ceiling", "figure"),
             Column(("what it is",), kind="text"),
         ),

@@ -82,7 +82,11 @@ def rows_called(metric: MetricSpec) -> str:
     return "repetitions" if metric.resampled == "repetition" else CLIP_NOUNS.get(metric.clip_set, metric.clip_set)
 
 
-_DRAWN = {"speaker": "whole speakers where every clip names one", "clip": "speech clip by clip"}
+_DRAWN = {
+    "speaker": "whole speakers where every clip names one",
+    "sentence": "whole sentences where every clip has a text",
+    "clip": "speech clip by clip",
+}
 
 
 def legend(interval: IntervalSpec) -> str:
@@ -167,9 +171,9 @@ class _Figures:
         counts = []
         for what, scored in counted.items():
             if scored:
-                speakers = fmt.span(result.n_clusters for result in scored if result.n_clusters is not None)
+                drawn = fmt.span(result.n_clusters for result in scored if result.n_clusters is not None)
                 text = f"n = {fmt.span(result.n for result in scored)} {what}"
-                counts.append(f"{text} of {speakers} speakers" if speakers else text)
+                counts.append(f"{text} of {drawn} {self.interval.cluster}s" if drawn else text)
         return "; ".join([*counts, f"under each figure its {fmt.share(self.interval.confidence)} interval"])
 
     def _bounds(self, metrics: Sequence[MetricSpec]) -> list[str]:

@@ -15,7 +15,7 @@ import yaml
 from vqbench.errors import ConfigError
 from vqbench.report import format as fmt
 from vqbench.report.figures import CLIP_NOUNS
-from vqbench.results.record import MetricSpec, Result, Run
+from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
 from vqbench.results.selection import Contender
 
 TAGS = ("audio", "speech-tokenizer", "vqvae", "tortoise-tts")
@@ -107,7 +107,7 @@ def _results(contender: Contender) -> list[dict[str, Any]]:
     for spec in contender.run.metrics:
         shown = spec in headline(contender.run) or _hub_type(spec) in _HUB_METRICS
         if shown and spec.name in figures and spec.resampled == "clip" and spec.higher_is_better is not None:
-            metrics.setdefault(spec.clip_set, []).append(_metric(spec, figures, contender.run.interval.confidence))
+            metrics.setdefault(spec.clip_set, []).append(_metric(spec, figures, contender.run.interval))
     return [
         {"task": _task(clip_set), "dataset": _dataset(contender.run, clip_set), "metrics": listed}
         for clip_set, listed in metrics.items()
@@ -131,17 +131,17 @@ def _dataset(run: Run, clip_set: str) -> dict[str, Any]:
     }
 
 
-def _metric(spec: MetricSpec, figures: Mapping[str, Result], confidence: float) -> dict[str, Any]:
+def _metric(spec: MetricSpec, figures: Mapping[str, Result], interval: IntervalSpec) -> dict[str, Any]:
     result = figures[spec.name]
     floor, ceiling = limits_of(spec, figures)
     numbers = {"ci_low": result.ci_low, "ci_high": result.ci_high, "floor": floor, "ceiling": ceiling}
     args = {
         "unit": fmt.one_line(spec.unit) or None,
         "higher_is_better": spec.higher_is_better,
-        "confidence": None if result.ci_low is None else confidence,
+        "confidence": None if result.ci_low is None else interval.confidence,
         **{name: _rounded(number) for name, number in numbers.items()},
         "n": result.n,
-        "n_speakers": result.n_clusters,
+        f"n_{interval.cluster}s": result.n_clusters,
         "version": spec.version,
     }
     return {

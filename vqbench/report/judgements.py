@@ -49,7 +49,7 @@ def comparison_grid(table: ComparisonTable) -> Grid:
             Column(("figure",), "reference", "figure"),
             Column(("difference",), "interval", "figure"),
             Column(("p",), "Holm", "figure"),
-            Column(("pairs",), "speakers", "figure"),
+            Column(("pairs",), f"{table.contenders[0].run.interval.cluster}s", "figure"),
             Column(("verdict",)),
         ),
         rows=tuple(

@@ -29,7 +29,7 @@ def power_grid(table: PowerTable) -> Grid:
         Column(("metric",), "unit, direction"),
         Column(("candidate",), "reference" if several else "", width=14),
         Column(("difference",), "interval", "figure"),
-        Column(("clips",), "speakers", "figure"),
+        Column(("clips",), _clusters(table), "figure"),
         Column(("visible",), "from", "figure"),
         Column(("needed",), "to see it", "figure"),
     ]
@@ -82,7 +82,7 @@ def _row(size: SampleSize, metric: MetricSpec, table: PowerTable, notes: fmt.Not
         Cell(f"{comparison.n_pairs:,}", fmt.number(comparison.n_clusters, 0)),
     ]
     why = notes.mark(size.unanswered)
-    speakers = "speakers" if size.unit == "speaker" else ""
+    speakers = "" if size.unit == "clip" else f"{size.unit}s"
     if why:
         cells += [Cell(f"{fmt.MISSING} {why}"), Cell(fmt.MISSING)]
     else:
@@ -98,12 +98,17 @@ def _row(size: SampleSize, metric: MetricSpec, table: PowerTable, notes: fmt.Not
     return Row(tuple(cells))
 
 
+def _clusters(table: PowerTable) -> str:
+    """What is drawn whole where it is not clips."""
+    return "sentences" if any(size.unit == "sentence" for size in table.sizes) else "speakers"
+
+
 def _caption(table: PowerTable) -> str:
     power = fmt.share(table.power)
     visible = (
         f"visible: a true difference of that size makes the {fmt.share(table.confidence)} interval leave 0 out in "
-        f"{power} of runs, one test alone, without Holm's correction; needed: clips, or speakers, for that, if the "
-        "true difference is the one that was found"
+        f"{power} of runs, one test alone, without Holm's correction; needed: clips, or {_clusters(table)}, for "
+        "that, if the true difference is the one that was found"
     )
     if table.difference is None:
         return visible
@@ -127,8 +132,8 @@ def _cautions(table: PowerTable) -> list[str]:
             f"rough, as the spread is known from these alone: {told}, more where a few of them carry it; below "
             f"{_FEW} the interval itself is rough"
         )
-    if any(size.unit == "speaker" and size.relative_error is not None for size in table.sizes):
-        lines.append("speakers: each with as many clips as here")
+    if any(size.unit != "clip" and size.relative_error is not None for size in table.sizes):
+        lines.append(f"{_clusters(table)}: each with as many clips as here")
     return lines
 
 

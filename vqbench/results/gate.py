@@ -277,7 +277,7 @@ def _decide(asked: _Question, estimates: Mapping[Sample, Estimate]) -> GateOutco
         return _undecided(written, rule, contender, "inconclusive", "the baseline's figure is undefined", evidence.n)
     confidence = rule.confidence or run.interval.confidence
     ends = evidence.margin.interval(confidence)
-    figures = _figures(spec, evidence, ends)
+    figures = _figures(spec, evidence, ends, run.interval.cluster)
     if ends is not None and ends[0] == ends[1] and evidence.margin.resampling == "bootstrap":
         figures += ", between which nothing varies"
     if asked.pace is not None:
@@ -367,7 +367,7 @@ def _unscored(table: Table, allowed: int) -> str:
     return f"{clips} could not be scored, the suite allows {allowed}: {', '.join(named)}{more}"
 
 
-def _figures(spec: MetricSpec, evidence: _Evidence, ends: tuple[float, float] | None) -> str:
+def _figures(spec: MetricSpec, evidence: _Evidence, ends: tuple[float, float] | None, cluster: str) -> str:
     """The figures that decide, e.g. `0.231 - limit 0.150 = +0.081 [0.041, 0.120], n = 24 clips, 8 speakers`."""
     digits = spec.decimals
     smallest = min((abs(end) for end in ends or () if end), default=1.0)
@@ -375,10 +375,10 @@ def _figures(spec: MetricSpec, evidence: _Evidence, ends: tuple[float, float] | 
         digits += 1
     interval = "no interval" if ends is None else f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
     unit = f" {spec.unit}" if spec.unit else ""
-    speakers = f", {evidence.n_clusters} speakers" if evidence.n_clusters is not None else ""
+    drawn = f", {evidence.n_clusters} {cluster}s" if evidence.n_clusters is not None else ""
     value, limit = (f"{number:.{digits}f}{unit}" for number in (evidence.value, evidence.limit))
     margin = f"{evidence.margin.value:+.{digits}f} {interval}"
-    return f"{value} − limit {limit} = {margin}, n = {evidence.n} {spec.resampled}s{speakers}"
+    return f"{value} − limit {limit} = {margin}, n = {evidence.n} {spec.resampled}s{drawn}"
 
 
 def _undecided(

@@ -14,7 +14,7 @@ from typing import Literal
 from vqbench.errors import ConfigError, ResultError
 from vqbench.results.compare import ComparisonTable
 from vqbench.results.contrast import Contrast, Matches, contrast_all
-from vqbench.results.record import Comparison, MetricSpec
+from vqbench.results.record import Comparison, IntervalSpec, MetricSpec
 from vqbench.stats.power import POWER, detectable_difference, relative_error, unit_deviation, units_needed
 from vqbench.stats.reductions import REDUCTIONS
 
@@ -95,7 +95,7 @@ class SampleSize:
     """
 
     comparison: Comparison
-    unit: Literal["clip", "speaker"]
+    unit: Literal["clip", "speaker", "sentence"]
     standard_error: float | None = None
     detectable: float | None = None
     needed_for_delta: int | None = None
@@ -156,9 +156,9 @@ def sample_sizes(table: ComparisonTable, difference: Difference | None = None) -
         )
     )
     sizes = tuple(
-        SampleSize(one, _unit(one), unanswered=reason)
+        SampleSize(one, _unit(one, interval), unanswered=reason)
         if reason is not None
-        else _sample_size(one, next(contrasts), interval.confidence, difference)
+        else _sample_size(one, next(contrasts), interval, difference)
         for one, reason in reasons
     )
     left_out = len(table.metrics) - len(asked)
@@ -170,8 +170,8 @@ def _is_asked(spec: MetricSpec) -> bool:
     return spec.resampled == "clip" and spec.higher_is_better is not None
 
 
-def _unit(comparison: Comparison) -> Literal["clip", "speaker"]:
-    return "clip" if comparison.n_clusters is None else "speaker"
+def _unit(comparison: Comparison, interval: IntervalSpec) -> Literal["clip", "speaker", "sentence"]:
+    return "clip" if comparison.n_clusters is None else interval.cluster
 
 
 def _unanswered(comparison: Comparison, spec: MetricSpec) -> str | None:
@@ -184,9 +184,9 @@ def _unanswered(comparison: Comparison, spec: MetricSpec) -> str | None:
 
 
 def _sample_size(
-    comparison: Comparison, found: Contrast, confidence: float, difference: Difference | None
+    comparison: Comparison, found: Contrast, interval: IntervalSpec, difference: Difference | None
 ) -> SampleSize:
-    unit, delta = _unit(comparison), found.difference
+    unit, delta, confidence = _unit(comparison, interval), found.difference, interval.confidence
     deviation = unit_deviation(delta)
     if deviation <= _ROUNDING * (abs(found.ours.value) + abs(found.theirs.value)):
         why = f"every {unit} gives the same difference, which cannot tell how others would spread"

@@ -157,8 +157,8 @@ class IntervalSpec:
         confidence: share of such intervals that hold the true value.
         resamples: of the bootstrap.
         seed: of the draws.
-        unit: what of the sets `speech` and `downstream` is drawn whole: `speaker`, where every clip names one, or
-            `clip`.
+        unit: what is drawn whole: all clips of a `speaker`, where every clip names one, or of a `sentence`, by its
+            text; or, of the sets `speech` and `downstream`, each `clip` by itself.
         bootstrap: which interval of the bootstrap.
     """
 
@@ -166,8 +166,13 @@ class IntervalSpec:
     confidence: float = 0.95
     resamples: int = 2000
     seed: int = 0
-    unit: Literal["speaker", "clip"] = "speaker"
+    unit: Literal["speaker", "sentence", "clip"] = "speaker"
     bootstrap: Bootstrap = "percentile"
+
+    @property
+    def cluster(self) -> Literal["speaker", "sentence"]:
+        """What the clips that are drawn together have in common."""
+        return "sentence" if self.unit == "sentence" else "speaker"
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,17 @@ from vqbench.stats.units import Units, units_of
 
 
 def clusters_of(row_ids: Iterable[str], clips: Iterable[ClipRecord], interval: IntervalSpec) -> tuple[str, ...] | None:
-    """The speaker of each row, where speakers are drawn whole, every row has one and there are at least two.
+    """The speaker, or sentence, of each row, where they are drawn whole, every row has one and there are at least two.
 
     Clips of one speaker are alike, so an interval that took each for new evidence would be too narrow, unless it is not
-    meant to speak of other speakers.
+    meant to speak of other speakers. Likewise one sentence in several voices.
     """
     single = {"speech", "downstream"} if interval.unit == "clip" else set()
-    by_id = {clip.id: None if clip.clip_set in single else clip.speaker for clip in clips}
-    speakers = tuple(by_id.get(row_id) for row_id in row_ids)
-    named = tuple(speaker for speaker in speakers if speaker is not None)
-    return named if len(named) == len(speakers) and len(set(named)) >= 2 else None
+    of_clip = {clip.id: clip.text or None if interval.unit == "sentence" else clip.speaker for clip in clips}
+    of_clip.update({clip.id: None for clip in clips if clip.clip_set in single})
+    clusters = tuple(of_clip.get(row_id) for row_id in row_ids)
+    named = tuple(cluster for cluster in clusters if cluster is not None)
+    return named if len(named) == len(clusters) and len(set(named)) >= 2 else None
 
 
 def prepare(spec: MetricSpec, table: Table, rows: Indices | None = None) -> Statistic:
