@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeAlias
@@ -154,8 +155,7 @@ def _parse(content: bytes, where: str) -> Any:
     except (RecursionError, ValueError) as error:
         raise ResultError("is nested too deeply, or holds too long a number, to be a result", where=where) from error
     except MappingError as error:
-        expected = None if "twice" in error.problem else "finite numbers only"
-        raise ResultError(error.problem, where=where, expected=expected) from error
+        raise ResultError(error.problem, where=where, expected=error.expected) from error
 
 
 def _schema(plain: Any, where: str) -> int:
@@ -175,7 +175,7 @@ def _schema(plain: Any, where: str) -> int:
 def _finite(literal: str) -> float:
     number = float(literal)
     if math.isinf(number):
-        raise MappingError(f"holds {literal}", "", None)
+        raise MappingError(f"holds {literal}", "", "finite numbers only")
     return number
 
 
@@ -183,11 +183,10 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of which a second `"suite"` would be believed is one that says two things."""
     whole = dict(pairs)
     if len(whole) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise MappingError(f"names the key {twice!r} twice in one object", "", None)
     return whole
 
 
 def _refuse_constant(literal: str) -> NoReturn:
-    raise MappingError(f"holds the literal {literal}", "", None)
+    raise MappingError(f"holds the literal {literal}", "", "finite numbers only")
