@@ -36,6 +36,22 @@ def check_columns(spec: MetricSpec, table: Table) -> None:
     raise_all(list(_faults_of_names(spec, table)) or list(_faults_of_columns(spec, table)))
 
 
+def check_codes(table: Table, *names: str) -> None:
+    """Sees to it that columns of a table hold codes, of a codebook whose size the table knows.
+
+    Raises:
+        ResultError: what `check_table` finds. All faults at once.
+    """
+    faults = list(_faults_of_constants(table, ("codebook_size",)))
+    for name in names:
+        if name in table.columns:
+            faults += _faults_of_column(table, name, "codes")
+        else:
+            near = did_you_mean(name, table.columns)
+            faults.append(ResultError(f"the column is missing{near}", where=f"{_place(table)}, column {name}"))
+    raise_all(faults)
+
+
 def check_run(run: Run) -> None:
     """Sees to it that a run is whole and agrees with itself.
 
@@ -171,23 +187,26 @@ def _faults_of_names(spec: MetricSpec, table: Table) -> Iterator[ResultError]:
 
 def _faults_of_columns(spec: MetricSpec, table: Table) -> Iterator[ResultError]:
     """What is wrong within columns that are all there."""
-    cell = REDUCTIONS[spec.reduction].cell
     for name in spec.columns:
-        column, where = table.columns[name], f"{_place(table)}, column {name}"
-        if len(column) != len(table.row_ids):
-            yield ResultError(f"has {len(column)} cells for {len(table.row_ids)} rows", where=where)
-        elif len(column) == 0:
-            continue
-        elif cell == "number":
-            yield from _faults_of_numbers(table, column, where)
-        elif not isinstance(column, Ragged):
-            yield ResultError(f"row {table.row_ids[0]} holds {column[0]}", where=where, expected=_EXPECTED[cell])
-        elif cell == "codes":
-            yield from _faults_of_codes(table, column, where)
-        else:
-            yield from _faults_of_scores(table, column, where)
-            if cell == "vectors" and len(np.unique(column.lengths)) > 1:
-                yield ResultError("holds vectors of several lengths", where=where)
+        yield from _faults_of_column(table, name, REDUCTIONS[spec.reduction].cell)
+
+
+def _faults_of_column(table: Table, name: str, cell: str) -> Iterator[ResultError]:
+    column, where = table.columns[name], f"{_place(table)}, column {name}"
+    if len(column) != len(table.row_ids):
+        yield ResultError(f"has {len(column)} cells for {len(table.row_ids)} rows", where=where)
+    elif len(column) == 0:
+        return
+    elif cell == "number":
+        yield from _faults_of_numbers(table, column, where)
+    elif not isinstance(column, Ragged):
+        yield ResultError(f"row {table.row_ids[0]} holds {column[0]}", where=where, expected=_EXPECTED[cell])
+    elif cell == "codes":
+        yield from _faults_of_codes(table, column, where)
+    else:
+        yield from _faults_of_scores(table, column, where)
+        if cell == "vectors" and len(np.unique(column.lengths)) > 1:
+            yield ResultError("holds vectors of several lengths", where=where)
 
 
 _EXPECTED = {

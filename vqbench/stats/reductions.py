@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from vqbench.stats.columns import Array, Column, Indices, numbers, several
 from vqbench.stats.energy import energy_distance
 from vqbench.stats.estimate import Statistic
 from vqbench.stats.information import InformationFigure, information, information_share, mutual_information
-from vqbench.stats.trials import equal_error_rate, pooled_mean, pooled_quantile
+from vqbench.stats.trials import equal_error_rate, pooled_mean, pooled_quantile, row_means
 from vqbench.stats.usage import (
     Transform,
     UsageStatistic,
@@ -50,6 +50,8 @@ class Reduction:
         constants: the constants that it needs.
         span: the values that are possible at all; an interval is cut to them.
         limits: what the figure is out of.
+        each: the columns → (n,) the figure of each row alone; it may divide by 0 where that is undefined. None where a
+            single row says too little: one clip uses few of all codes, and 95 percent of three trials are all three.
     """
 
     build: Callable[[Sequence[Column], Constants], Statistic]
@@ -58,6 +60,7 @@ class Reduction:
     constants: tuple[str, ...] = ()
     span: tuple[float, float] = (-math.inf, math.inf)
     limits: Limits | None = None
+    each: Callable[..., Array] | None = None
 
     def prepare(self, columns: Sequence[Column], constants: Constants) -> Statistic:
         """Takes the columns for the figure.
@@ -67,6 +70,18 @@ class Reduction:
             constants: at least those named in `constants`.
         """
         return self.build(columns, constants)
+
+    def of_rows(self, columns: Sequence[Column]) -> Array | None:
+        """The figure of each row alone, (n,), NaN where it is undefined; None where a row has none by itself.
+
+        >>> REDUCTIONS["ratio"].of_rows([np.array([1.0, 0.0]), np.array([4.0, 0.0])])
+        array([0.25,  nan])
+        """
+        if self.each is None:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            figures = self.each(*columns)
+        return np.where(np.isfinite(figures), figures, np.nan)
 
     def bounds(self, columns: Sequence[Column], constants: Constants) -> dict[str, float]:
         """What the figure is out of, by name; empty where the unit says it all."""
@@ -80,13 +95,13 @@ _ROUNDING = 1e-12
 """Shares this close are equal: sums round differently in another order."""
 
 
-def _sums(finish: Callable[..., Array]) -> Callable[[Sequence[Column], Constants], Statistic]:
-    """A function of the columns' sums."""
+def _of_sums(finish: Callable[..., Array], n_columns: int) -> Reduction:
+    """A function of the columns' sums; of one row alone these are what stands in it."""
 
     def build(columns: Sequence[Column], constants: Constants) -> Statistic:
         return SumStatistic(tuple(map(numbers, columns)), finish)
 
-    return build
+    return Reduction(build, n_columns, each=finish)
 
 
 def _mean(columns: Sequence[Column], constants: Constants) -> Statistic:
@@ -192,20 +207,22 @@ def _entropy_share(constants: Constants) -> Callable[[Array, Array], Array]:
 
 
 REDUCTIONS: Mapping[str, Reduction] = {
-    "mean": Reduction(_mean, 1),
-    "ratio": Reduction(_sums(np.divide), 2),
-    "root_ratio": Reduction(_sums(_root_ratio), 2),
-    "normalised_ratio": Reduction(_sums(_normalised_ratio), 5),
-    "best_offset_ratio": Reduction(
-        _sums(_best_offset(lambda ratios, best: ratios[best, np.arange(len(best))])), len(OFFSETS) + 1
+    "mean": Reduction(_mean, 1, each=numbers),
+    "ratio": _of_sums(np.divide, 2),
+    "root_ratio": _of_sums(_root_ratio, 2),
+    # One row's floor and ceiling lie too close by chance to be divided by: on the pocket's sequences, one by one, an
+    # encoder that comes to 1.8 over all of them would lie anywhere between 0.3 and 4.4.
+    "normalised_ratio": replace(_of_sums(_normalised_ratio, 5), each=None),
+    "best_offset_ratio": _of_sums(
+        _best_offset(lambda ratios, best: ratios[best, np.arange(len(best))]), len(OFFSETS) + 1
     ),
-    "best_offset": Reduction(
-        _sums(_best_offset(lambda ratios, best: np.array(OFFSETS, dtype=np.float64)[best])), len(OFFSETS) + 1
+    "best_offset": _of_sums(
+        _best_offset(lambda ratios, best: np.array(OFFSETS, dtype=np.float64)[best]), len(OFFSETS) + 1
     ),
-    "p50": Reduction(_weighted(partial(_quantile, 0.5)), 1),
-    "p90": Reduction(_weighted(partial(_quantile, 0.9)), 1),
-    "maximum": Reduction(_weighted(_maximum), 1),
-    "pooled_mean": _several(pooled_mean, cell="scores"),
+    "p50": Reduction(_weighted(partial(_quantile, 0.5)), 1, each=numbers),
+    "p90": Reduction(_weighted(partial(_quantile, 0.9)), 1, each=numbers),
+    "maximum": Reduction(_weighted(_maximum), 1, each=numbers),
+    "pooled_mean": _several(pooled_mean, cell="scores", each=lambda scores: row_means(several(scores))),
     "pooled_p95": _several(partial(pooled_quantile, level=0.95), cell="scores"),
     "equal_error_rate": _several(equal_error_rate, 2, cell="scores", span=(0.0, 1.0)),
     "energy_distance": _several(energy_distance, 2, cell="vectors"),

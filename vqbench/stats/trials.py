@@ -34,8 +34,18 @@ class Pool:
 
 def pooled_mean(scores: Ragged) -> SumStatistic:
     """The mean of all trials."""
+    return SumStatistic(_sums_and_counts(scores), np.divide)
+
+
+def row_means(scores: Ragged) -> Array:
+    """The mean of each row's own trials, (n,); it divides by 0 where a row has none."""
+    sums, counts = _sums_and_counts(scores)
+    return sums / counts
+
+
+def _sums_and_counts(scores: Ragged) -> tuple[Array, Array]:
     sums = np.bincount(scores.row_of, weights=scores.values, minlength=len(scores))
-    return SumStatistic((sums.astype(np.float64), scores.lengths.astype(np.float64)), np.divide)
+    return sums.astype(np.float64), scores.lengths.astype(np.float64)
 
 
 def pooled_quantile(scores: Ragged, level: float) -> WeightedStatistic:
