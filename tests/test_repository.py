@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -129,3 +133,34 @@ def test_no_document_points_into_a_machine() -> None:
     pattern = re.compile(r"(?<![\w.])/(?:work|home|root|tmp)/")
     for path in [*DOCUMENTS, *(ROOT / "vqbench").rglob("*.py"), *(ROOT / "suites").glob("*.yaml")]:
         assert not pattern.search(path.read_text(encoding="utf-8")), path
+
+
+def test_a_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
+    # Of a copy, since building writes beside what it builds; 60 MB of assets need no more than their names for that.
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    def touch(_: str, copy: str) -> None:
+        Path(copy).touch()
+
+    left_out = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "vqbench", tmp_path / "vqbench", ignore=left_out, copy_function=touch)
+    build = "import setuptools.build_meta as backend; backend.build_wheel('.')"
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        held = set(opened.namelist())
+    files = {file.relative_to(tmp_path).as_posix() for file in (tmp_path / "vqbench").rglob("*") if file.is_file()}
+    assert "vqbench/report/page/static/vendor/chart.umd.min.js" in files
+    assert files - held == set()
+
+
+VENDOR = ROOT / "vqbench/report/page/static/vendor"
+
+
+def test_vendored_files_are_those_that_were_published() -> None:
+    table = (VENDOR / "README.md").read_text(encoding="utf-8")
+    written = dict(re.findall(r"^\| `([^`]+)` .* `([0-9a-f]{64})` \|$", table, re.MULTILINE))
+    found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in VENDOR.iterdir()}
+    del found["README.md"]
+    assert written == found

@@ -91,3 +91,15 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text as UTF-8, atomically; a lone surrogate, which JSON may carry but UTF-8 has not, becomes `?`."""
     write_whole(path, text.encode("utf-8", errors="replace"))
+
+
+def remove(path: Path) -> None:
+    """Removes a file; where there is none, it does nothing.
+
+    Raises:
+        DataError: where the disk refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"the file cannot be removed: {error.strerror}", where=str(path)) from error

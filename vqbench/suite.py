@@ -15,7 +15,6 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     PlainSerializer,
-    SerializationInfo,
     ValidationInfo,
     model_validator,
 )
@@ -31,7 +30,6 @@ from vqbench.config import (
     Several,
     items,
     load_config,
-    must_exist,
     path_as_written,
     path_in_file,
     reject,
@@ -43,6 +41,7 @@ from vqbench.data.source import POCKET, DataSource, Sentences, TeacherName
 from vqbench.downstream import ZERO_SHOT, DownstreamConfig, needs
 from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.marked_yaml import Place
+from vqbench.measuring import AsrConfig, ExhibitsConfig, ThroughputConfig, VocoderConfig
 from vqbench.results.plausibility import CHECKS
 from vqbench.results.record import INTERVAL_METHODS, Bootstrap, Inconclusive, IntervalSpec, PlausibilityLevel
 from vqbench.results.rules import parse_rule
@@ -57,22 +56,12 @@ METRIC_GROUPS: tuple[MetricGroup, ...] = get_args(MetricGroup)
 WITHOUT_TEACHER = tuple(group for group in METRIC_GROUPS if group not in ("token_agreement", "downstream"))
 """What a suite measures where it does not say."""
 
+_CLIPS_OF = {"token_agreement": ("pairs/", "natural/"), "downstream": ("downstream/",)}
+"""How the ids of clips begin that only this group is measured on."""
+
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-def _asr_model(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, str) or not value.startswith((".", "/", "~")):
-        return value
-    path = path_in_file(value, info)
-    if info.context is not None:
-        must_exist(path, value, folders=True)
-    return str(path)
-
-
-def _asr_model_as_written(value: str, info: SerializationInfo) -> str:
-    return path_as_written(Path(value), info) if Path(value).is_absolute() else value
 
 
 def _baseline(value: Any, info: ValidationInfo) -> Any:
@@ -112,59 +101,6 @@ class SuiteData(ConfigModel):
 
     natural: DataSource | None = None
     """Recordings on which candidates are held against the teacher's own VQVAE, where that is known."""
-
-
-class AsrConfig(ConfigModel):
-    """The speech recogniser behind `speech.wer` and `speech.cer`. Its settings are part of a result's identity."""
-
-    backend: Literal["faster-whisper", "openai-whisper"] = Field(default="faster-whisper", title="backend")
-    """The implementation of Whisper."""
-
-    model: Annotated[
-        str,
-        Field(min_length=1, max_length=4096),
-        BeforeValidator(_asr_model),
-        PlainSerializer(_asr_model_as_written),
-    ] = "tiny.en"
-    """A model's name, or a path, which starts with `./`, `../`, `/` or `~`."""
-
-    beam_size: int = Field(default=1, ge=1, le=100)
-    """Beams of the search; 1 is greedy."""
-
-    window: Literal["clip", "full"] = Field(default="clip", title="window")
-    """What the recogniser reads at once: `full` is Whisper's 30 s, `clip` the clip and 3 s, which is faster."""
-
-
-class ThroughputConfig(ConfigModel):
-    """How speed is measured."""
-
-    batch_sizes: Several[Annotated[int, Field(ge=1, le=65_536)]] = Field(default=(1, 8), min_length=1)
-    """Clips at once, each size measured apart."""
-
-    segment_s: float = Field(default=4.0, gt=0, le=600)
-    """Length of the clips that are measured with, in seconds."""
-
-    repetitions: int = Field(default=10, ge=2, le=100_000)
-    """Timed runs of each stage."""
-
-    warmup: int = Field(default=2, ge=0, le=100_000)
-    """Runs before the timed ones."""
-
-    yardstick: str | None = None
-    """A candidate whose speed tells how fast a machine is. Against a baseline of another machine the others' speeds are
-    then judged by their ratio to its; without one, such rules are inconclusive."""
-
-    @classmethod
-    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
-        """Each batch size once."""
-        yield from repeated(data, "batch_sizes")
-
-
-class VocoderConfig(ConfigModel):
-    """How mels become waveforms again, the same way for every candidate: Griffin-Lim."""
-
-    iterations: int = Field(default=32, ge=1, le=10_000)
-    """Rounds of Griffin-Lim."""
 
 
 class IntervalConfig(ConfigModel):
@@ -274,6 +210,10 @@ class Suite(ConfigFile):
     interval: IntervalConfig = Field(default_factory=IntervalConfig)
     """The confidence intervals."""
 
+    # Left out of the digest: it changes no figure.
+    exhibits: ExhibitsConfig = Field(default_factory=ExhibitsConfig, exclude=True)
+    """Which clips a run keeps to be heard and seen."""
+
     gate: Annotated[Several[GateEntry], AfterValidator(_for_members)] = ()
     """What a release must hold; nothing where it is left out."""
 
@@ -357,7 +297,7 @@ def load_suite(path: Path) -> Suite:
 
 
 def select(suite: Suite, candidates: Sequence[str] = (), metrics: Sequence[str] = ()) -> Suite:
-    """The part of a suite that a user asked for; rules about what is left out are left out, too.
+    """The part of a suite that a user asked for; rules and exhibits of what is left out are left out, too.
 
     Args:
         suite: the whole.
@@ -388,7 +328,10 @@ def select(suite: Suite, candidates: Sequence[str] = (), metrics: Sequence[str] 
     timed = suite.throughput
     if timed.yardstick not in {candidate.name for candidate in kept}:
         timed = timed.model_copy(update={"yardstick": None})
-    changes = {"candidates": kept, "metrics": groups, "gate": tuple(gate), "throughput": timed}
+    lost = tuple(start for group in {*suite.metrics} - {*groups} for start in _CLIPS_OF.get(group, ()))
+    named = tuple(clip for clip in suite.exhibits.clips if not clip.startswith(lost))
+    exhibits = suite.exhibits.model_copy(update={"clips": named})
+    changes = {"candidates": kept, "metrics": groups, "gate": tuple(gate), "throughput": timed, "exhibits": exhibits}
     return suite.model_copy(update=changes)
 
 

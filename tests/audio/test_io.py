@@ -11,7 +11,15 @@ import pytest
 import soundfile
 import torch
 
-from vqbench.audio.io import file_digest, header_duration_s, load_waveform, resample, save_waveform
+from vqbench.audio.io import (
+    decode_waveform,
+    encode_opus,
+    file_digest,
+    header_duration_s,
+    load_waveform,
+    resample,
+    save_waveform,
+)
 from vqbench.data.corpora import corpus_clips
 from vqbench.errors import DataError
 
@@ -266,6 +274,33 @@ def test_a_disk_that_refuses_leaves_nothing(tmp_path):
 def test_samples_beyond_one_are_clipped_in_files(tmp_path):
     save_waveform(tmp_path / "clip.wav", torch.tensor([1.5, -1.5]), RATE_HZ)
     assert soundfile.read(tmp_path / "clip.wav", dtype="int16")[0].tolist() == [32767, -32768]
+
+
+def test_opus_keeps_the_sound_and_gives_the_same_bytes_again():
+    waveform = torch.from_numpy(tone(RATE_HZ, 1.5)).float()
+    content = encode_opus(waveform, RATE_HZ, "a tone")
+    # libsndfile numbers its streams at random.
+    assert encode_opus(waveform, RATE_HZ, "a tone") == content
+    assert content != encode_opus(waveform * 0.9, RATE_HZ, "a tone")
+    # Every page's checksum is right, or its reader would leave it out.
+    heard = decode_waveform(content, "a tone")
+    wanted = resample(waveform, RATE_HZ, 24_000)
+    assert abs(len(heard) - len(wanted)) <= 1
+    inner = slice(2_400, 33_600)  # the tone sets in and breaks off, which no codec does sharply
+    assert float((heard[inner] - wanted[inner]).norm() / wanted[inner].norm()) < 0.03
+    assert len(content) * 8 / 1.5 < 80_000
+
+
+@pytest.mark.parametrize("n_samples", [1, 100, 24_000 * 3])
+def test_opus_of_any_length(n_samples):
+    noise = 0.1 * torch.randn(n_samples, generator=torch.Generator().manual_seed(n_samples))
+    assert len(decode_waveform(encode_opus(noise, 24_000, "noise"), "noise")) == n_samples
+
+
+@pytest.mark.parametrize(("waveform", "message"), [([], "no samples"), ([0.0, float("nan")], "sample 1 is nan")])
+def test_what_opus_cannot_hold(waveform, message):
+    with pytest.raises(DataError, match=message):
+        encode_opus(torch.tensor(waveform), RATE_HZ, "nothing")
 
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), [(48_000, 22_050), (22_050, 24_000), (20_727.0, 22_050)])

@@ -13,8 +13,11 @@ from config_examples import RECIPE, SUITE
 from pydantic import ValidationError
 
 from vqbench.data.source import DataSource
-from vqbench.suite import Suite, load_suite
+from vqbench.results.store import load_run
+from vqbench.suite import Suite, load_suite, select
 from vqbench.training.recipe import Recipe, load_recipe
+
+ROOT = Path(__file__).parents[2]
 
 SHORT_SUITE = """\
 name: short
@@ -71,6 +74,43 @@ def test_digest_is_of_what_is_said_not_how(project: Path) -> None:
     assert suite_of(project, reordered).digest == digest
     assert suite_of(project, SUITE.replace("dvae.pth", "./dvae.pth")).digest == digest
     assert suite_of(project, SUITE.replace("window: clip", "window: full")).digest != digest
+
+
+def test_what_is_kept_to_be_heard_changes_no_figure_and_so_no_digest(project: Path) -> None:
+    plain = load_suite(project / "suites/quick.yaml")
+    assert plain.exhibits.model_dump() == {"clips": (), "drawn": 1, "worst": 3, "sound": "flac"}
+    other = suite_of(project, SUITE + "exhibits: {clips: [lj/1], drawn: 0, worst: 7, sound: opus}\n")
+    assert other.exhibits.model_dump() == {"clips": ("lj/1",), "drawn": 0, "worst": 7, "sound": "opus"}
+    assert other.digest == plain.digest
+    # As it was before there was such a section.
+    assert set(plain.model_dump()) == set(Suite.model_fields) - {"exhibits"}
+    baseline = load_run(ROOT / "baselines/adapted.json")
+    assert load_suite(ROOT / "suites/adapted.yaml").digest == baseline.suite.digest
+
+
+@pytest.mark.parametrize(
+    ("metrics", "left"),
+    [
+        ([], ("lj/1", "pairs/000003", "natural/lj/1", "downstream/lj/1")),
+        (["codebook"], ("lj/1",)),
+        (["codebook", "token_agreement"], ("lj/1", "pairs/000003", "natural/lj/1")),
+        (["downstream"], ("lj/1", "downstream/lj/1")),
+    ],
+)
+def test_clips_of_what_is_left_out_need_not_be_there(project: Path, metrics: list[str], left: tuple[str, ...]) -> None:
+    suite = suite_of(
+        project,
+        """\
+name: short
+teacher: pocket
+data: {speech: {corpus: tortoise-voices}, pairs: {n: 8}, natural: {corpus: tortoise-voices}}
+candidates: [{name: official, checkpoint: dvae.pth}]
+metrics: [token_agreement, codebook, downstream]
+downstream: {n: 4, finetune: {data: [{corpus: pocket}], steps: 1}}
+exhibits: {clips: [lj/1, pairs/000003, natural/lj/1, downstream/lj/1]}
+""",
+    )
+    assert select(suite, metrics=metrics).exhibits.clips == left
 
 
 def test_digest_does_not_depend_on_where_the_project_lies(project: Path) -> None:

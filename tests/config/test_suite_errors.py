@@ -127,6 +127,14 @@ BROKEN_SUITES: dict[str, Edit] = {
     "candidate twice": ("name: official", "name: trained", 7, "'trained' is the name of an earlier candidate, too"),
     "candidate named as a reference": ("name: official", "name: vocoded", 7, "'vocoded' is the name of a reference"),
     "missing checkpoint": ("dvae.pth", "dave.pth", 8, "there is no file 'dave.pth' (did you mean 'dvae.pth'?)"),
+    "another kind of sound": ("min_clips:", "exhibits: {sound: mp3}\nmin_clips:", 20, "'mp3' is not a kind of sound"),
+    "fewer than no clips": ("min_clips:", "exhibits: {worst: -1}\nmin_clips:", 20, "exhibits.worst: expected a number"),
+    "a clip named twice": (
+        "min_clips:",
+        "exhibits: {clips: [a, b, a]}\nmin_clips:",
+        20,
+        "exhibits.clips[2]: 'a' is here for the second time",
+    ),
     "missing norms": ("mel_stats.pth", "norms.pth", 9, "candidates[1].mel_norms: there is no file 'norms.pth'"),
     "missing recipe": ("brief.yaml", "long.yaml", 10, "candidates[2].recipe: there is no file '../recipes/long.yaml'"),
     "missing manifest": (

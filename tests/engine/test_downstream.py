@@ -27,7 +27,7 @@ from vqbench.engine import assignment as assignments
 from vqbench.engine import downstream, speaking
 from vqbench.engine.assignment import Assignment, make_assignment
 from vqbench.engine.cache import Cache
-from vqbench.engine.downstream import choose_judges, measure_downstream, measure_recordings
+from vqbench.engine.downstream import choose_judges, have_spoken, measure_downstream, measure_recordings
 from vqbench.engine.runner import run_suite
 from vqbench.engine.systems import Original
 from vqbench.errors import CheckpointError, DataError, DivergedError, ManyErrors, VqbenchError
@@ -177,7 +177,9 @@ def measure(
     progress: Progress | None = None,
 ) -> Found:
     record = CandidateRecord("one", "candidate", made.digest, "one") if made else assignment.zero_shot
-    found = list(measure_downstream(record, made, assignment, judges, cache, progress or Silent()))
+    shown = progress or Silent()
+    spoken = have_spoken(record, made, assignment, cache, shown)
+    found = list(measure_downstream(record, spoken, assignment, judges, cache, shown))
     return {table.group: table for table, _ in found}, [text for _, texts in found for text in texts]
 
 

@@ -165,6 +165,8 @@ def reported(suite: Suite, folder: Path) -> tuple[Counts, dict[str, int]]:
         tasks[stage] += 1
         units[stage] += task.total
         assert sum(steps for _, steps in task.marks) == task.total, task.description
+    for counts in (tasks, units):
+        counts.pop("keeping what is heard", None)  # seconds, which are not estimated
     tuned = [path.parent for path in cache.folder.glob("trainings/*/autoregressive.pth")]
     left = {"tuned GPTs": sum(path.stat().st_size for folder in tuned for path in folder.iterdir())}
     return {stage: (n, units[stage]) for stage, n in tasks.items()}, left

@@ -14,9 +14,10 @@ from builders import make_run
 from rich.console import Console
 
 from vqbench.report.documents import run_csv, run_json
-from vqbench.report.html import run_page
 from vqbench.report.markdown import escape, run_markdown
+from vqbench.report.page.document import run_page
 from vqbench.report.terminal import run_tables
+from vqbench.results.evidence import Evidence
 from vqbench.results.families import FamilyResult, summarise_families
 from vqbench.results.record import Run
 
@@ -90,7 +91,7 @@ def test_the_caption_says_what_the_interval_is_for(run: Run) -> None:
 
 def test_without_families_there_is_no_such_table() -> None:
     lone = make_run(quality={"a-s1": 1.0, "b": 2.0}, families={"a": ("a-s1",)}, n_clips=4, resamples=100)
-    for text in (drawn(lone), run_markdown(lone), run_page(lone)):
+    for text in (drawn(lone), run_markdown(lone), run_page(Evidence("a", lone)).html):
         assert TITLE not in text
     assert json.loads(run_json(lone))["over_seeds"] == []
 
@@ -133,13 +134,13 @@ def test_hostile_names_and_reasons_stay_text(run: Run) -> None:
     assert escape(HOSTILE) in rows[2]
     assert not re.search(r"<(?!br>)", text)
     assert "\x1b" not in drawn(lost)
-    page = run_page(lost)
+    page = run_page(Evidence("a", lost)).html
     assert "<img" not in page
     assert "<img src=x>" in html.unescape(page)
 
 
 def test_the_page_has_the_same_table(run: Run) -> None:
-    page = run_page(run)
+    page = run_page(Evidence("a", run)).html
     assert page.count(f"<caption>{TITLE}</caption>") == 1
     assert "3 seeds" in page
 

@@ -1,7 +1,8 @@
-"""`vqbench report`: a run as a table, a page, Markdown, CSV or JSON."""
+"""`vqbench report`: a run as a table, a page, Markdown, CSV or JSON; several runs as a page of what differs."""
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from vqbench.cli import console
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from vqbench.results.evidence import Evidence
     from vqbench.results.record import GateReport, Run
 
 
@@ -36,7 +38,12 @@ _SUFFIXES = {
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its result.json.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN ...", help="A run's folder, its result.json, or a baseline."
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; else to stdout.")
     ] = None,
@@ -46,38 +53,81 @@ def report(
     baseline: Annotated[
         str | None, typer.Option(metavar="NAME|PATH", help="Show the verdict of the gate against this baseline.")
     ] = None,
+    assets: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep all sounds of a page in this folder, and none in the page."),
+    ] = None,
     quiet: console.Quiet = False,
 ) -> None:
-    """Write a report of a run.
+    """Write a report of a run, or a page of what differs between several.
 
-    All figures with their intervals, the verdict of the gate, the clips that could not be scored, and provenance.
+    All figures with their intervals, the verdict of the gate, the clips that could not be scored, and provenance. As a
+    page (.html) also what was heard and seen, to be listened to and looked at; it is one file that needs no network.
+    Of several runs the page shows what differs from the first, the clips that got worse first.
 
     Example: vqbench report runs/quick -o quick.html
     """
+    from vqbench.errors import ConfigError
     from vqbench.files import require_writable
-    from vqbench.results.gate import gate_if_possible
-    from vqbench.results.selection import load_baseline
-    from vqbench.results.store import load_run
+    from vqbench.results.evidence import load_evidence
+    from vqbench.results.store import find_baseline, load_run
 
     if output is not None:
         require_writable(output)
-    reported = load_run(run)
-    gate = gate_if_possible(reported, load_baseline(baseline, None))
-    if gate is None and reported.suite.gate:
-        console.note("not gated: a rule of the suite needs a --baseline", quiet=quiet)
-    suffix = output.suffix.lower() if output else ""
-    parts = _render(reported, gate, written_as or _SUFFIXES.get(suffix, Format.table))
+    chosen = written_as or _SUFFIXES.get(output.suffix.lower() if output else "", Format.table)
+    if assets is not None and (chosen is not Format.html or output is None):
+        raise ConfigError("--assets belongs to a page that is written to a file", fix="add -o page.html")
+    if len(runs) > 1 and (chosen is not Format.html or baseline is not None):
+        raise ConfigError(
+            "several runs make a page of what differs, which is not gated",
+            fix="-o page.html; vqbench compare prints tables, and vqbench gate judges a run",
+        )
+    if chosen is Format.html:
+        evidence = [load_evidence(run) for run in runs]
+        gate = None if len(runs) > 1 else _gate(evidence[0].run, baseline, quiet)
+        _write_page(evidence, gate, output, assets, quiet)
+        return
+    reported = load_run(find_baseline(runs[0]))
+    parts = _render(reported, _gate(reported, baseline, quiet), chosen)
     if output is None:
         console.answer(*parts)
     else:
         console.write(output, console.plain(*parts), quiet=quiet)
 
 
-def _render(run: Run, gate: GateReport | None, written_as: Format) -> list[str | RenderableType]:
-    if written_as is Format.html:
-        from vqbench.report.html import run_page
+def _gate(run: Run, baseline: str | None, quiet: bool) -> GateReport | None:
+    from vqbench.results.gate import gate_if_possible
+    from vqbench.results.selection import load_baseline
 
-        return [run_page(run, gate)]
+    gate = gate_if_possible(run, load_baseline(baseline, None))
+    if gate is None and run.suite.gate:
+        console.note("not gated: a rule of the suite needs a --baseline", quiet=quiet)
+    return gate
+
+
+def _write_page(
+    evidence: list[Evidence], gate: GateReport | None, output: Path | None, assets: Path | None, quiet: bool
+) -> None:
+    from vqbench.report.page.document import comparison_page, run_page, write_page
+    from vqbench.results.compare import compare_runs
+    from vqbench.results.evidence import selections
+
+    # As the page names the folder, which lies beside it or anywhere.
+    named = None if assets is None or output is None else Path(os.path.relpath(assets, output.parent)).as_posix()
+    if len(evidence) == 1:
+        page = run_page(evidence[0], gate, named)
+    else:
+        headline = [spec.name for one in evidence for spec in one.run.metrics if spec.headline]
+        table = compare_runs(selections(evidence), list(dict.fromkeys(headline)) or None)
+        page = comparison_page(evidence, table, named)
+    if output is None:
+        console.answer(page.html)
+        return
+    write_page(page, output, assets)
+    console.note(f"wrote {output}", quiet=quiet)
+
+
+def _render(run: Run, gate: GateReport | None, written_as: Format) -> list[str | RenderableType]:
     if written_as is Format.markdown:
         from vqbench.report.markdown import run_markdown
 

@@ -44,6 +44,7 @@ def run(
 ) -> None:
     """Measure every candidate of a suite, print the table, and judge the suite's gate rules.
 
+    The run's folder has the figures, what was heard, and a page with the sound: page.html.
     Rows are cached by content: an interrupted run resumes by the same command, an unchanged one takes seconds.
 
     Example: vqbench run suites/quick.yaml
@@ -52,6 +53,8 @@ def run(
     from vqbench.errors import ConfigError
     from vqbench.files import require_writable
     from vqbench.report import documents, terminal
+    from vqbench.report.page.document import PAGE_FILE, run_page, write_page
+    from vqbench.results.evidence import Evidence
     from vqbench.results.gate import gate_if_possible
     from vqbench.results.selection import load_baseline
     from vqbench.results.store import RESULT_FILE
@@ -79,6 +82,8 @@ def run(
     outcome = run_suite(wanted, cache, console.progress(quiet), ["vqbench", *sys.argv[1:]])
     write_outcome(outcome, folder)
     verdict = gate_if_possible(outcome.run, against)
+    evidence = Evidence(folder.resolve().name, outcome.run, outcome.exhibits, outcome.transcripts, folder)
+    write_page(run_page(evidence, verdict), folder / PAGE_FILE, None)
     if as_json:
         console.answer(documents.run_json(outcome.run, verdict))
     else:
@@ -86,6 +91,7 @@ def run(
         if verdict is not None:
             console.answer(terminal.gate_table(verdict, outcome.run.metrics))
     console.note(f"written to {folder}; all figures: vqbench report {folder}", quiet=quiet)
+    console.note(f"to read, to listen and to look at: {folder / PAGE_FILE}", quiet=quiet)
     if verdict is not None:
         raise typer.Exit(EXIT_CODES[verdict.status])
     if wanted.gate:
@@ -104,16 +110,23 @@ def new_folder(suite: str) -> Path:
 
 
 def write_outcome(outcome: Outcome, folder: Path) -> None:
-    """Writes a run, and the texts beside it.
+    """Writes a run, and what people read, hear and see beside it.
+
+    What lies beside a run that was there before is taken away first, and what lies beside the new one comes last: a
+    reader finds no run beside what is of another one, whenever this is broken off.
 
     Raises:
         VqbenchError: it cannot be written.
     """
-    from vqbench.files import write_text
+    from vqbench.files import remove, write_text
     from vqbench.report.transcripts import transcripts_markdown
+    from vqbench.results.exhibits import EXHIBITS_FILE, save_exhibits
     from vqbench.results.store import save_run
-    from vqbench.results.transcripts import save_transcripts
+    from vqbench.results.transcripts import TRANSCRIPTS_FILE, save_transcripts
 
+    for name in (EXHIBITS_FILE, TRANSCRIPTS_FILE):
+        remove(folder / name)
     save_run(outcome.run, folder)
     save_transcripts(outcome.transcripts, folder)
     write_text(folder / "transcripts.md", transcripts_markdown(outcome.run, outcome.transcripts))
+    save_exhibits(outcome.exhibits, outcome.sounds, folder)

@@ -35,7 +35,7 @@ from vqbench.results.record import ClipRecord, MetricSpec, Table
 from vqbench.stats.columns import columns_of
 from vqbench.suite import Suite
 from vqbench.tokenizer.protocol import SpeechTokenizer
-from vqbench.tortoise.pair_generation import PAIRS_VERSION, generate_pairs
+from vqbench.tortoise.pair_generation import PAIRS_VERSION, generate_pairs, pair_name
 from vqbench.tortoise.pairs import read_pairs
 from vqbench.tortoise.teacher import Teacher
 from vqbench.tortoise.tokens import SAMPLES_PER_TOKEN
@@ -125,6 +125,12 @@ class Question:
         """The figures that will be had."""
         return (*AGREEMENT_SPECS, *(NATURAL_SPECS if self.natural else ()))
 
+    @property
+    def clip_ids(self) -> Iterator[str]:
+        """What the clips will be called, those among them that the GPT will be silent in."""
+        yield from (_pair_id(pair_name(number)) for number in range(self.n))
+        yield from (_natural_id(clip) for clip in self.natural)
+
 
 def pose_question(suite: Suite, device: torch.device) -> Question:
     """Opens the teacher and finds its voices and the recordings.
@@ -161,7 +167,7 @@ def answer_question(question: Question, cache: Cache, progress: Progress) -> Agr
                 try:
                     natural.append(_natural(clip, true))
                 except DataError as error:
-                    unscored[f"natural/{clip.id}"] = error.problem
+                    unscored[_natural_id(clip)] = error.problem
                 advance()
     written = _written(question, cache, progress)
     ceiling = None if true is None else _ceiling(true, device, written, cache, progress)
@@ -245,7 +251,7 @@ def _written(question: Question, cache: Cache, progress: Progress) -> list[Targe
         write_text(folder / _WHOLE, str(made.n_test))
     return [
         _target(
-            f"pairs/{pair.id}",
+            _pair_id(pair.id),
             _at_tokenizer_rate(pair.waveform(), pair.sample_rate_hz),
             pair.codes,
             pair.text,
@@ -271,7 +277,15 @@ def _natural(clip: Clip, tokenizer: SpeechTokenizer) -> Target:
     with torch.inference_mode():
         (latents,) = tokenizer.latents([MelFrontEnd(spec)(waveform)])
         (codes,) = tokenizer.quantize([latents])
-    return _target(f"natural/{clip.id}", waveform, codes.cpu(), clip.text or clip.id, clip.speaker, "natural")
+    return _target(_natural_id(clip), waveform, codes.cpu(), clip.text or clip.id, clip.speaker, "natural")
+
+
+def _pair_id(name: str) -> str:
+    return f"pairs/{name}"
+
+
+def _natural_id(clip: Clip) -> str:
+    return f"natural/{clip.id}"
 
 
 def _target(clip_id: str, waveform: Tensor, codes: Tensor, text: str, speaker: str | None, clip_set: str) -> Target:

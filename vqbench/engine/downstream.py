@@ -116,41 +116,66 @@ def choose_judges(
     return SpokenWords(recognizer), SpokenVoice(encoder, enrolled), *further
 
 
-def measure_downstream(
+def have_spoken(
     record: CandidateRecord,
     tokenizer: SpeechTokenizer | None,
     assignment: Assignment,
-    judges: Sequence[SpeechJudge],
     cache: Cache,
     progress: Progress,
-) -> Iterator[tuple[Table, list[Transcript]]]:
-    """Tunes, has spoken and judges, or finds that it was done before; one table a judge, with what was heard.
+) -> Path | DataError:
+    """Tunes and has spoken, or finds that it was done before.
 
     Args:
         record: how results name who speaks.
         tokenizer: the candidate; None is the teacher as it is.
         assignment: what to learn and to say.
-        judges: who listens.
         cache: where all of it is kept.
         progress: shows how far it is.
+
+    Returns:
+        the folder that `read_lines` reads, or why nothing can be spoken.
 
     Raises:
         VqbenchError: a training clip cannot be read, none is left to train on, or a file is damaged.
     """
-    progress = Named(progress, record.name)
     reason = None if tokenizer is None else find_obstacle(tokenizer, assignment.teacher)
-    if reason is None:
-        try:
-            folder = _speak(tokenizer, assignment, cache, progress)
-        except DivergedError as error:
-            reason = f"the GPT could not be tuned: {error.problem}"
     if reason is not None:
+        return DataError(reason)
+    try:
+        return _speak(tokenizer, assignment, cache, Named(progress, record.name))
+    except DivergedError as error:
+        return DataError(f"the GPT could not be tuned: {error.problem}")
+
+
+def measure_downstream(
+    record: CandidateRecord,
+    spoken: Path | DataError,
+    assignment: Assignment,
+    judges: Sequence[SpeechJudge],
+    cache: Cache,
+    progress: Progress,
+) -> Iterator[tuple[Table, list[Transcript]]]:
+    """Judges what somebody said; one table a judge, with what was heard.
+
+    Args:
+        record: how results name who speaks.
+        spoken: what `have_spoken` gave.
+        assignment: what was to be said.
+        judges: who listens.
+        cache: where rows are kept.
+        progress: shows how far it is.
+
+    Raises:
+        DataError: what was said has been damaged since.
+    """
+    if isinstance(spoken, DataError):
         for judge in judges:
-            yield make_table(record, judge, {line.id: DataError(reason) for line in assignment.lines})
+            yield make_table(record, judge, {line.id: spoken for line in assignment.lines})
         return
+    progress = Named(progress, record.name)
     said = (
         [_spoken(one, assignment.recordings.get(one.line.id)) for one in recorded]
-        for recorded in read_lines(folder, assignment.lines)
+        for recorded in read_lines(spoken, assignment.lines)
     )
     yield from _judge(record, said, assignment, judges, cache, progress)
 

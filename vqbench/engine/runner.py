@@ -7,9 +7,8 @@ measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -23,7 +22,8 @@ from vqbench.engine.agreement import Question, answer_question, measure_agreemen
 from vqbench.engine.assignment import Assignment, make_assignment
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.candidates import check_recipes, prepare_candidate
-from vqbench.engine.downstream import choose_judges, measure_downstream, measure_recordings
+from vqbench.engine.downstream import choose_judges, have_spoken, measure_downstream, measure_recordings
+from vqbench.engine.exhibits import Material, check_named, keep_exhibits
 from vqbench.engine.further_judges import further_specs
 from vqbench.engine.groups import Groups
 from vqbench.engine.provenance import choose_device, collect_provenance
@@ -36,6 +36,7 @@ from vqbench.metrics.spoken.voice import SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.metrics.throughput import Load, measure_throughput, throughput_specs
 from vqbench.progress import Progress
+from vqbench.results.exhibits import Exhibits
 from vqbench.results.gate import check_rules
 from vqbench.results.record import (
     ClipRecord,
@@ -58,10 +59,19 @@ CLIPS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run, and the texts that a person reads beside it."""
+    """A run, and what a person reads, hears and sees beside it.
+
+    Attributes:
+        run: its figures.
+        transcripts: what was heard.
+        exhibits: some clips, as everybody gives them back.
+        sounds: their sound files, by name.
+    """
 
     run: Run
     transcripts: tuple[Transcript, ...]
+    exhibits: Exhibits
+    sounds: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,7 @@ def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
     rules = tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate)
     check_rules(rules, specs, source)
     clips = tuple(load_clips(suite.data.speech))
+    check_named(suite.exhibits.clips, clips, question, assignment, source)
     bring = _prepare_candidates(suite.candidates, cache, device, progress)
     return Prepared(suite, device, groups, load, question, assignment, specs, rules, clips, bring)
 
@@ -142,6 +153,13 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
     transcripts: list[Transcript] = []
     written: tuple[ClipRecord, ...] = ()
     records = [system.record for system in systems]
+
+    def keep(measured: Iterable[tuple[Table, list[Transcript]]]) -> None:
+        for table, texts in measured:
+            tables.append(table)
+            transcripts.extend(texts)
+
+    answer = None
     if question:
         answer = answer_question(question, cache, progress)
         written = answer.clips
@@ -150,25 +168,16 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
                 tables += measure_agreement(system, answer, cache, progress)
         judges["token_agreement"] = answer.identity
     for system in systems:
-        for table, texts in _measure(system, clips, groups.of(system.mel_spec), cache, progress):
-            tables.append(table)
-            transcripts += texts
+        keep(_measure(system, clips, groups.of(system.mel_spec), cache, progress))
+    spoken: dict[str, Path | DataError] = {}
     if assignment and listeners:
         speakers = [(system.record, system.tokenizer) for system in systems if isinstance(system, Candidate)]
-        spoken = [
-            *(
-                measure_recordings(system, assignment, listeners, cache, progress)
-                for system in systems
-                if assignment.recordings and not isinstance(system, Candidate)
-            ),
-            *(
-                measure_downstream(record, tokenizer, assignment, listeners, cache, progress)
-                for record, tokenizer in [(assignment.zero_shot, None), *speakers]
-            ),
-        ]
-        for table, texts in chain.from_iterable(spoken):
-            tables.append(table)
-            transcripts += texts
+        for system in systems:
+            if assignment.recordings and not isinstance(system, Candidate):
+                keep(measure_recordings(system, assignment, listeners, cache, progress))
+        for record, tokenizer in [(assignment.zero_shot, None), *speakers]:
+            said = spoken[record.name] = have_spoken(record, tokenizer, assignment, cache, progress)
+            keep(measure_downstream(record, said, assignment, listeners, cache, progress))
         judges["downstream"] = assignment.identity(listeners)
         written += assignment.records
         records.append(assignment.zero_shot)
@@ -200,7 +209,9 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         interval=interval,
         provenance={**provenance, "judges": judges},
     )
-    return Outcome(run, tuple(transcripts))
+    material = Material(systems, clips, answer, assignment, spoken)
+    exhibits, sounds = keep_exhibits(run, material, suite.exhibits, cache, progress)
+    return Outcome(run, tuple(transcripts), exhibits, sounds)
 
 
 def _prepare_candidates(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -101,13 +101,20 @@ def speak_lines(
     return folder
 
 
-def read_lines(folder: Path, lines: Sequence[Line]) -> Iterator[list[Recorded]]:
+def read_lines(folder: Path, lines: Sequence[Line], wanted: Collection[str] | None = None) -> Iterator[list[Recorded]]:
     """What was said, in order, some lines at a time.
+
+    Args:
+        folder: what `speak_lines` gave.
+        lines: all that were said.
+        wanted: ids of lines; what was said and kept together with none of them is passed over.
 
     Raises:
         DataError: a shard has been damaged since it was written.
     """
     for path, part in _shards(folder, lines).items():
+        if wanted is not None and not any(line.id in wanted for line in part):
+            continue
         found = _read(path, part)
         if found is None:
             raise DataError("the recording was damaged during the run", where=str(path), fix="run it again")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from vqbench.report import format as fmt
-from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row
+from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row, Span
 from vqbench.results.compare import ComparisonTable, best_by_metric
 from vqbench.results.families import FamilyResult, summarise_families
 from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
@@ -150,9 +151,7 @@ class _Figures:
                 continue
             absent = "not measured for references" if reference else "not measured"
             cells = [
-                _cell(metric, result, notes, best=contender.label in self.best.get(metric.name, ()))
-                if result
-                else Cell(f"{fmt.MISSING} {notes.mark(absent)}")
+                self._cell(metric, result, contender, notes) if result else Cell(f"{fmt.MISSING} {notes.mark(absent)}")
                 for metric, result in zip(metrics, results, strict=True)
             ]
             rows.append(Row((Cell(contender.label, "reference" if reference else ""), *cells), reference))
@@ -163,6 +162,17 @@ class _Figures:
             caption=self._caption(metrics),
             notes=(*notes.lines(), *self._bounds(metrics)),
         )
+
+    def _cell(self, metric: MetricSpec, result: Result, contender: Contender, notes: fmt.Notes) -> Cell:
+        cell = _cell(metric, result, notes, best=contender.label in self.best.get(metric.name, ()))
+        if result.value is None:
+            return cell
+        lines = dict(result.bounds) | {
+            name: other.value
+            for name, named in (("floor", metric.floor), ("ceiling", metric.ceiling))
+            if named and (other := self.results.get((contender.label, named))) and other.value is not None
+        }
+        return replace(cell, span=Span(result.value, result.ci_low, result.ci_high, lines, good_side(metric)))
 
     def _caption(self, metrics: Sequence[MetricSpec]) -> str:
         counted: dict[str, list[Result]] = {}
@@ -262,6 +272,11 @@ def _width(metric: MetricSpec, name: str, cells: Sequence[Cell]) -> int:
     column = _column(metric, name)
     texts = [*column.lines, column.below, *(text for cell in cells for text in (cell.text, cell.below))]
     return max(map(len, texts)) + GAP
+
+
+def good_side(metric: MetricSpec) -> Literal["above", "below"] | None:
+    """On which side of a line figures of a metric are better; None where on neither."""
+    return {True: "above", False: "below", None: None}[metric.higher_is_better]
 
 
 def _is_reference(contender: Contender) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 WIDTH = 100
@@ -15,15 +16,34 @@ Mark = Literal["best", "better", "worse", "pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True)
+class Span:
+    """A figure with its interval and what it is held against, in numbers, for media that draw and sort.
+
+    Attributes:
+        value: the figure.
+        low, high: of its interval; None where there is none.
+        lines: what it is held against, by name: `floor`, `ceiling`, `limit`, `no difference`.
+        good: the side of those lines that is better; None where neither is.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    lines: Mapping[str, float] = field(default_factory=dict)
+    good: Literal["above", "below"] | None = None
+
+
+@dataclass(frozen=True)
 class Cell:
     """One entry; `below` is its second, fainter line, e.g. the interval of a figure.
 
-    A mark is always said by the text too, because a reader may have no colours.
+    A mark is always said by the text too, because a reader may have no colours; so is what a span draws.
     """
 
     text: str
     below: str = ""
     mark: Mark | None = None
+    span: Span | None = None
 
 
 @dataclass(frozen=True)

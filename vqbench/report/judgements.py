@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Literal
 
 from vqbench.report import format as fmt
-from vqbench.report.grid import Cell, Column, Grid, Row
+from vqbench.report.figures import good_side
+from vqbench.report.grid import Cell, Column, Grid, Row, Span
 from vqbench.results.compare import ComparisonTable
 from vqbench.results.record import Comparison, Finding, GateOutcome, GateReport, GateStatus, Inconclusive, MetricSpec
 from vqbench.stats.reductions import REDUCTIONS
@@ -99,6 +100,15 @@ def _comparison_row(comparison: Comparison, metric: MetricSpec, notes: fmt.Notes
             Cell(
                 fmt.number(comparison.delta, metric.decimals, signed=True),
                 fmt.interval(comparison.ci_low, comparison.ci_high, metric.decimals),
+                span=None
+                if comparison.delta is None
+                else Span(
+                    comparison.delta,
+                    comparison.ci_low,
+                    comparison.ci_high,
+                    {"no difference": 0.0},
+                    good_side(metric),
+                ),
             ),
             Cell(fmt.p_value(comparison.p_value), fmt.p_value(comparison.p_holm)),
             Cell(f"{comparison.n_pairs:,}", fmt.number(comparison.n_clusters, 0)),
@@ -179,7 +189,15 @@ def _outcome_row(outcome: GateOutcome, report: GateReport, metric: MetricSpec | 
             Cell(outcome.status, mark=report.verdict(outcome)),
             Cell(outcome.rule, outcome.reason),
             Cell(outcome.candidate),
-            Cell(fmt.figure(outcome.value, metric), fmt.figure(outcome.limit, metric)),
+            Cell(fmt.figure(outcome.value, metric), fmt.figure(outcome.limit, metric), span=_margin(outcome)),
             Cell(f"{outcome.n:,}"),
         )
     )
+
+
+def _margin(outcome: GateOutcome) -> Span | None:
+    """The figure's distance from the limit, whose interval decides; None where nothing could be held against it."""
+    if outcome.value is None or outcome.limit is None:
+        return None
+    good: Literal["above", "below"] = "below" if "<=" in outcome.rule else "above"
+    return Span(outcome.value - outcome.limit, outcome.ci_low, outcome.ci_high, {"limit": 0.0}, good)

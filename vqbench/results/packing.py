@@ -81,9 +81,14 @@ def _least_type(values: NDArray[Any]) -> str:
     return "float64"
 
 
-def _pack_array(values: NDArray[Any]) -> dict[str, str]:
+def narrowest(values: NDArray[Any]) -> tuple[str, bytes]:
+    """The name of the narrowest type that holds every value exactly, and the values in it, little-endian."""
     written = _least_type(values)
-    plain = values.astype(np.dtype(written).newbyteorder("<")).tobytes()
+    return written, values.astype(np.dtype(written).newbyteorder("<")).tobytes()
+
+
+def _pack_array(values: NDArray[Any]) -> dict[str, str]:
+    written, plain = narrowest(values)
     small = zlib.compress(plain, _LEVEL)
     key, stored = ("zlib", small) if len(small) <= _WORTH_IT * len(plain) else ("data", plain)
     return {"type": written, key: base64.b64encode(stored).decode("ascii")}

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vqbench.errors import ResultError
 from vqbench.files import write_text
+from vqbench.results.mapping import MappingError, from_plain
+from vqbench.results.record import Run
 
 TRANSCRIPTS_FILE = "transcripts.jsonl"
 
@@ -26,3 +29,35 @@ def save_transcripts(transcripts: Sequence[Transcript], folder: Path) -> None:
     """Writes `transcripts.jsonl`: one clip of one system a line."""
     lines = [json.dumps(asdict(transcript), ensure_ascii=False) for transcript in transcripts]
     write_text(folder / TRANSCRIPTS_FILE, "".join(f"{line}\n" for line in lines))
+
+
+def load_transcripts(folder: Path, run: Run) -> tuple[Transcript, ...]:
+    """Reads `transcripts.jsonl`; nothing where the run has none.
+
+    Raises:
+        ResultError: it is broken, or is not of this run.
+    """
+    file = folder / TRANSCRIPTS_FILE
+    try:
+        lines = file.read_bytes().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        raise ResultError(f"cannot be read: {error.strerror}", where=str(file)) from error
+    clips = {clip.id for clip in run.clips}
+    candidates = {candidate.name for candidate in run.candidates}
+    transcripts = []
+    for number, line in enumerate(lines, 1):
+        try:
+            transcript: Transcript = from_plain(Transcript, json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise ResultError(f"this is no JSON: {error}", where=f"{file}:{number}", fix=_ANEW) from error
+        except MappingError as error:
+            raise ResultError(error.problem, where=f"{file}:{number}", expected=error.expected, fix=_ANEW) from error
+        if transcript.clip not in clips or transcript.candidate not in candidates:
+            raise ResultError("is of another run than the result beside it", where=f"{file}:{number}", fix=_ANEW)
+        transcripts.append(transcript)
+    return tuple(transcripts)
+
+
+_ANEW = "run the suite again: what is cached is not measured anew"

@@ -167,6 +167,11 @@ def split_of(text: str, test_share: float = TEST_SHARE) -> Split:
     return "test" if fraction < test_share else "train"
 
 
+def pair_name(number: int) -> str:
+    """What the pair of a job is called in its folder."""
+    return f"{number:06d}"
+
+
 def held_out_sentences(sentences: Iterable[str], n: int, known: Iterable[str] = ()) -> list[str]:
     """The first `n` different sentences of the split `test` that are not among the known, or as many as there are."""
     found: dict[str, str] = {}
@@ -309,7 +314,7 @@ def _pairs(
             continue
         seen.add(tokens)
         kinds[job.split] += 1
-        name = f"{job.number:06d}"
+        name = pair_name(job.number)
         flac = encode_waveform(said.waveform, said.sample_rate_hz, f"pair {name}")
         pairs.append(
             Pair(

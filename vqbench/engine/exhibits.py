@@ -1,0 +1,347 @@
+"""What a run keeps to be heard and seen: a few clips of each set, as everybody gives them back.
+
+Everything was rendered or spoken before, to be judged; here it is done again for the few clips that are chosen once the
+figures are known. What is rendered is cached, so that an unchanged run only reads it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqbench.audio.io import encode_opus, encode_waveform, resample
+from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.config import shown
+from vqbench.data.manifest import Clip
+from vqbench.engine.agreement import AgreementData, Question
+from vqbench.engine.assignment import Assignment
+from vqbench.engine.cache import Cache, content_key
+from vqbench.engine.hearing import Target
+from vqbench.engine.speaking import Recorded, read_lines
+from vqbench.engine.systems import Candidate, Original, Recording, System, read_recording
+from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
+from vqbench.measuring import ExhibitsConfig
+from vqbench.metrics.relabelling import fit_relabelling
+from vqbench.progress import Progress
+from vqbench.results.choice import choose_clips
+from vqbench.results.exhibits import (
+    MEL_FLOOR_DB,
+    Exhibit,
+    Exhibits,
+    Mel,
+    PackedArray,
+    Relabelling,
+    Shown,
+    Take,
+    pack_whole,
+    sound_name,
+)
+from vqbench.results.mapping import from_plain, to_plain
+from vqbench.results.record import Run, Table
+from vqbench.stats.columns import Ragged
+from vqbench.tokenizer.protocol import SpeechTokenizer, encode
+
+EXHIBITS_VERSION = 1
+"""Raised whenever the same clip of the same system would be kept otherwise."""
+
+_CACHED = "exhibits"
+
+_SETS = ("speech", "downstream", "pairs", "natural")
+"""The sets of clips, in the order in which they are shown."""
+
+_GPT, _TRUE = "the GPT", "the true tokenizer"
+
+
+@dataclass(frozen=True)
+class Material:
+    """Whom and what a run has to show.
+
+    Attributes:
+        systems: who copies recordings, in the order of the run.
+        clips: the recordings of `data.speech`.
+        answer: what the teacher's GPT wrote; None where it was not asked.
+        assignment: the sentences that were spoken; None where none were.
+        spoken: of each who spoke, first of all the teacher as it is: where it lies, or why there is nothing.
+    """
+
+    systems: Sequence[System]
+    clips: Sequence[Clip]
+    answer: AgreementData | None
+    assignment: Assignment | None
+    spoken: Mapping[str, Path | DataError]
+
+    @property
+    def true_tokenizer(self) -> SpeechTokenizer | None:
+        """The teacher's own; None where it is not known."""
+        asked = self.answer or self.assignment
+        return asked.teacher.tokenizer if asked else None
+
+
+def check_named(
+    named: Iterable[str], clips: Sequence[Clip], question: Question | None, assignment: Assignment | None, where: str
+) -> None:
+    """Sees to it, before anything is measured, that the clips that a suite names are there.
+
+    Args:
+        named: their ids.
+        clips: the recordings of `data.speech`.
+        question: what the teacher's GPT is asked to write.
+        assignment: what is to be said.
+        where: the suite's file.
+
+    Raises:
+        ConfigError: some are no clips of the suite (several: ManyErrors).
+    """
+    known = {
+        *(clip.id for clip in clips),
+        *(question.clip_ids if question else ()),
+        *(line.id for line in (assignment.lines if assignment else ())),
+    }
+    expected = f"the id of a clip of this suite, e.g. {clips[0].id}"
+    raise_all(
+        [
+            ConfigError(
+                f"exhibits.clips: there is no clip {shown(name)}{did_you_mean(name, known)}",
+                where=where,
+                expected=expected,
+            )
+            for name in named
+            if name not in known
+        ]
+    )
+
+
+def keep_exhibits(
+    run: Run, material: Material, config: ExhibitsConfig, cache: Cache, progress: Progress
+) -> tuple[Exhibits, Mapping[str, bytes]]:
+    """Chooses clips and gathers how everybody gives them back.
+
+    A recording and what is spoken of its sentence are shown together, whichever of them was chosen.
+
+    Args:
+        run: with its figures, by which the worst clips are known.
+        material: who gives what back.
+        config: how many clips, and as which kind of files.
+        cache: where takes are kept.
+        progress: shows how far it is.
+
+    Returns:
+        What is shown, and the sound files by their names. A take that cannot be had is left out: the run's tables tell
+        why.
+    """
+    recordings = material.assignment.recordings if material.assignment else {}
+    beside = {line_id: (clip.id, line_id) for line_id, clip in recordings.items()}
+    beside |= {clips[0]: clips for clips in beside.values()}
+    chosen: dict[tuple[str, ...], list[str]] = {}
+    for clip_set in _SETS:
+        for one in choose_clips(run, clip_set, config.clips, config.drawn, config.worst, run.suite.seed):
+            chosen.setdefault(beside.get(one.clip, (one.clip,)), []).extend(one.why)
+    gallery = _Gallery(material, set(chain.from_iterable(chosen)), config.sound, cache)
+    exhibits = []
+    if chosen:
+        with progress.task("keeping what is heard", len(chosen)) as advance:
+            for clips, why in chosen.items():
+                together = tuple(clip for clip in map(gallery.show, clips) if clip.takes)
+                if together:
+                    exhibits.append(Exhibit(tuple(dict.fromkeys(why)), together))
+                advance()
+    relabellings = (_relabelling(table) for table in run.tables if table.group == "token_agreement")
+    return Exhibits(tuple(exhibits), tuple(one for one in relabellings if one is not None)), gallery.sounds
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """What is kept of a take: (N,) float32, what it looks like, and its tokens."""
+
+    waveform: Tensor
+    sample_rate_hz: int
+    mel: Mel
+    codes: Tensor | None = None
+
+
+class _Gallery:
+    """Shows clips, and collects their sounds.
+
+    Args:
+        material: who gives what back.
+        wanted: the ids of all clips that will be shown.
+        kind: of sound file.
+        cache: where takes are kept.
+    """
+
+    def __init__(self, material: Material, wanted: set[str], kind: Literal["flac", "opus"], cache: Cache) -> None:
+        self.sounds: dict[str, bytes] = {}
+        self._material, self._kind, self._cache = material, kind, cache
+        answer, lines = material.answer, material.assignment.lines if material.assignment else ()
+        self._clips = {clip.id: clip for clip in material.clips}
+        self._written = {target.clip.id: target for target in (answer.written if answer else ())}
+        self._natural = {target.clip.id: target for target in (answer.natural if answer else ())}
+        self._said: dict[str, dict[str, Recorded]] = {}
+        for name, folder in material.spoken.items():
+            if isinstance(folder, Path):
+                parts = chain.from_iterable(read_lines(folder, lines, wanted))
+                self._said[name] = {one.line.id: one for one in parts if one.line.id in wanted}
+
+    def show(self, clip_id: str) -> Shown:
+        """A clip as everybody gives it back."""
+        systems = self._material.systems
+        if target := self._written.get(clip_id):
+            others = [system for system in systems if not isinstance(system, Original)]
+            takes = [
+                self._copy("", Original(MelSpec()), target),
+                *(self._copy(s.record.name, s, target) for s in others),
+            ]
+            return _shown(clip_id, takes, pack_whole(target.sequence.codes), _GPT)
+        if target := self._natural.get(clip_id):
+            takes = [self._copy(system.record.name, system, target) for system in systems]
+            return _shown(clip_id, takes, pack_whole(target.sequence.codes), _TRUE)
+        if clip := self._clips.get(clip_id):
+            return _shown(clip_id, [self._copy(s.record.name, s, clip) for s in systems], self._true(clip), _TRUE)
+        return _shown(clip_id, self._spoken(clip_id))
+
+    def _spoken(self, line_id: str) -> Iterator[Take | None]:
+        """What is spoken of a sentence, after the recording of it."""
+        assignment = self._material.assignment
+        if assignment and (clip := assignment.recordings.get(line_id)):
+            for system in self._material.systems:
+                if not isinstance(system, Candidate):
+                    yield self._copy(system.record.name, system, clip)
+        for name, said in self._said.items():
+            if line_id in said:
+                yield self._recorded(name, said[line_id])
+
+    def _copy(self, name: str, system: System, source: Clip | Target) -> Take | None:
+        def make() -> _Sound:
+            front_end = MelFrontEnd(system.mel_spec)
+            (rendering,) = system.render([_read(source, front_end)])
+            if isinstance(rendering, DataError):
+                raise rendering
+            sound = rendering.waveform_hat
+            if rendering.mel_hat is not None and rendering.codes is not None:
+                mel = _picture(rendering.mel_hat, front_end, "decoder")
+            else:
+                mel = _picture(front_end(sound), front_end, "sound")
+            return _Sound(sound, system.mel_spec.sample_rate_hz, mel, rendering.codes)
+
+        return self._take(name, {"system": dict(system.identity), "clip": _content(source)}, make)
+
+    def _recorded(self, name: str, recorded: Recorded) -> Take | None:
+        spoken = recorded.spoken
+        if isinstance(spoken, str):
+            return None
+
+        def make() -> _Sound:
+            front_end = MelFrontEnd(MelSpec())
+            at_its_rate = resample(spoken.waveform, spoken.sample_rate_hz, front_end.spec.sample_rate_hz)
+            mel = _picture(front_end(at_its_rate), front_end, "sound")
+            return _Sound(spoken.waveform, spoken.sample_rate_hz, mel)
+
+        decides = {"recording": recorded.sha256, "sample_rate_hz": spoken.sample_rate_hz, "packages": _packages()}
+        return self._take(name, decides, make) if len(spoken.waveform) else None
+
+    def _take(self, name: str, decides: Mapping[str, object], make: Callable[[], _Sound]) -> Take | None:
+        """A take that was kept before, or is made now; None where it cannot be made."""
+        key = content_key({"version": EXHIBITS_VERSION, "kind": self._kind, **decides})
+        known = self._cache.get(_CACHED, key)
+        if known is None:
+            try:
+                with torch.inference_mode():
+                    sound = make()
+                content = self._encode(sound)
+            except DataError:
+                return None
+            take = Take(
+                "",
+                sound_name(content, self._kind),
+                len(sound.waveform) / sound.sample_rate_hz,
+                sound.mel,
+                None if sound.codes is None else pack_whole(sound.codes.numpy()),
+            )
+            known = {"take": to_plain(take), "sound": base64.b64encode(content).decode("ascii")}
+            self._cache.put(_CACHED, key, known)
+        kept: Take = from_plain(Take, known["take"])
+        self.sounds[kept.sound] = base64.b64decode(known["sound"])
+        return replace(kept, candidate=name)
+
+    def _encode(self, sound: _Sound) -> bytes:
+        encoded = encode_opus if self._kind == "opus" else encode_waveform
+        return encoded(sound.waveform, sound.sample_rate_hz, "a take")
+
+    def _true(self, clip: Clip) -> PackedArray | None:
+        """What the teacher's own tokenizer makes of a recording; None where it is not known, or cannot be read."""
+        true = self._material.true_tokenizer
+        if true is None:
+            return None
+        try:
+            recording = read_recording(clip, MelFrontEnd(true.mel_spec))
+        except DataError:
+            return None
+        (codes,) = encode(true, [recording.mel])
+        return pack_whole(codes.cpu().numpy())
+
+
+def _shown(
+    clip_id: str, takes: Iterable[Take | None], codes: PackedArray | None = None, codes_by: str | None = None
+) -> Shown:
+    found = tuple(take for take in takes if take is not None)
+    return Shown(clip_id, found, codes, None if codes is None else codes_by)
+
+
+def _content(source: Clip | Target) -> str:
+    return source.sha256 if isinstance(source, Clip) else source.clip.sha256
+
+
+def _read(source: Clip | Target, front_end: MelFrontEnd) -> Recording:
+    """A recording as a front end reads it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if isinstance(source, Clip):
+        return read_recording(source, front_end)
+    record = source.clip
+    clip = Clip(record.id, Path(), record.sha256, record.duration_s, record.text, record.speaker)
+    waveform = resample(source.waveform, MelSpec().sample_rate_hz, front_end.spec.sample_rate_hz)
+    return Recording(clip, waveform, front_end(waveform))
+
+
+def _picture(mel: Tensor, front_end: MelFrontEnd, of: Literal["decoder", "sound"]) -> Mel:
+    """A normalised log mel (n_mels, T) in whole dB."""
+    levels = (10 * front_end.power(mel).log10() - MEL_FLOOR_DB).round().clamp(0, 255).to(torch.uint8)
+    bands, frames = levels.shape
+    return Mel(bands, frames, front_end.spec.frame_rate_hz, of, pack_whole(levels.flatten().numpy()))
+
+
+def _relabelling(table: Table) -> Relabelling | None:
+    """The best relabelling on all tokens of a table of token agreement; None where there are none."""
+    own, target = table.columns.get("codes"), table.columns.get("gpt_codes")
+    if not isinstance(own, Ragged) or not isinstance(target, Ragged) or not len(own.values):
+        return None
+    size = round(table.constants["codebook_size"])
+    pairs, counts = np.unique(own.values.astype(np.int64) * size + target.values, return_counts=True)
+    codes, partners = np.divmod(pairs, size)
+    labels = fit_relabelling(counts, codes, partners, size)
+    agrees = labels[codes] == partners
+    order = np.argsort(-counts[agrees], kind="stable")
+    found = codes[agrees][order]
+    return Relabelling(
+        table.candidate,
+        codes=pack_whole(found),
+        labels=pack_whole(labels[found]),
+        matches=pack_whole(counts[agrees][order]),
+        counts=pack_whole(np.bincount(own.values, minlength=size)[found]),
+        tokens=len(own.values),
+    )
+
+
+def _packages() -> Mapping[str, str]:
+    return {name: metadata.version(name) for name in ("torch", "soundfile", "soxr")}

@@ -1,0 +1,78 @@
+"""Data for the page's script: JSON that no text in it can end, and arrays and long lists packed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqbench.report import format as fmt
+from vqbench.results.packing import narrowest
+
+_LEVEL = 6
+"""Of zlib: a page is written once and sent often."""
+
+
+def json_text(value: Any) -> str:
+    """JSON for a `<script type="application/json">`: without `<`, nothing in it can end the element.
+
+    >>> json_text({"id": "</script>"})
+    '{"id":"\\\\u003c/script>"}'
+    """
+    return json.dumps(cleaned(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
+        "<", "\\u003c"
+    )
+
+
+def cleaned(value: Any) -> Any:
+    """The same value, every text in it without what no page should carry; see `format.clean`."""
+    if isinstance(value, str):
+        return fmt.clean(value)
+    if isinstance(value, Mapping):
+        return {key: cleaned(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [cleaned(item) for item in value]
+    return value
+
+
+def pack_json(value: Any) -> dict[str, str]:
+    """A long list, compressed: `{"zlib": base64 of JSON}`."""
+    text = json.dumps(cleaned(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return {"zlib": _base64(zlib.compress(text.encode("utf-8", "replace"), _LEVEL))}
+
+
+def pack_figures(values: NDArray[np.float64], decimals: int) -> dict[str, Any]:
+    """Figures with one decimal more than is shown, as whole numbers: `{"scale", "missing", "values"}`.
+
+    Args:
+        values: (n,) NaN or infinite where there is none.
+        decimals: of the metric.
+    """
+    scale = 10 ** (decimals + 1)
+    scaled = np.rint(values * scale)
+    there = np.isfinite(scaled) & (np.abs(scaled) < 2**31 - 1)
+    whole = np.where(there, scaled, 0).astype(np.int64)
+    missing = int(whole.max(initial=0)) + 1
+    return {"scale": scale, "missing": missing, "values": pack_array(np.where(there, whole, missing))}
+
+
+def pack_array(values: NDArray[np.int64]) -> dict[str, Any]:
+    """Whole numbers: `{"type", "data"}`, or `{"type", "zlib"}` where that is shorter."""
+    written, plain = narrowest(values)
+    small = zlib.compress(plain, _LEVEL)
+    key, stored = ("zlib", small) if len(small) < len(plain) else ("data", plain)
+    return {"type": written, key: _base64(stored)}
+
+
+def repack(packed: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What `vqbench.results.exhibits` keeps packed, as the script reads it."""
+    return None if packed is None else packed["values"]
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
