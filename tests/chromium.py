@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,27 @@ def opened(browser: Browser, document: Path, assets: Path | None = None, **optio
         assert not complaints, "\n".join([f"{document.name} did what no page of ours may do:", *complaints])
     finally:
         context.close()
+
+
+def until(page: Page, condition: str, most_s: float = 20.0) -> Any:
+    """What a JavaScript expression gives as soon as that is not nothing; looked at before each frame is drawn.
+
+    Playwright's own `wait_for_function` evaluates a text inside the page, which the policy of our pages forbids.
+
+    Raises:
+        playwright.sync_api.Error: it is nothing after `most_s`.
+    """
+    return page.evaluate(
+        f"""async (end) => {{
+            for (;;) {{
+                const found = {condition};
+                if (found) return found;
+                if (Date.now() > end) throw new Error("this never came true");
+                await new Promise(requestAnimationFrame);
+            }}
+        }}""",
+        1000 * (time.time() + most_s),
+    )
 
 
 def _watch(context: BrowserContext, is_ours: Callable[[str], bool], complaints: list[str]) -> None:

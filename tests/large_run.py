@@ -39,7 +39,7 @@ TOKENS = 100
 SAMPLE_RATE_HZ, HOP_LENGTH, BANDS = 22_050, 256, 80
 """Of the sounds, and of their mels."""
 
-VOCABULARY = tuple(f"{begin}{end}" for begin in ["ba", "du", "fi", "go", "ke", "lu", "mo", "ni"] for end in ["r", "st", "n", "lm", "ck", "ve"])
+VOCABULARY = tuple(f"{one}{other}" for one in "bdfgkmns" for other in ("ar", "elm", "ick", "on", "ust", "ave"))
 
 GATE = (
     "reconstruction.mel_l1 <= baseline * 1.02",

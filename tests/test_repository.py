@@ -42,6 +42,10 @@ def test_ci_runs_the_very_test_command_of_the_readme() -> None:
     assert commands()[1] in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
 
 
+def test_in_ci_no_page_goes_unseen_for_want_of_a_browser() -> None:
+    assert re.search(r"^export CI=true ", (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_constraints_pin_everything() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert "torch==2.13.0" in lines

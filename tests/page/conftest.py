@@ -1,54 +1,35 @@
-"""A browser for the tests of pages, and pages that are watched while they are open."""
+"""What tests of pages start from: a browser, and the page of a run with something to hear and to see."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from pathlib import Path
 
-import chromium
 import pytest
-from playwright.sync_api import Browser, Page
+from browser_fixtures import browser, open_page, pytest_collection_finish  # noqa: F401
+from exhibited import exhibited_run, save_exhibited
 
-CHOICE = pytest.StashKey[chromium.Choice]()
-
-OpenPage = Callable[..., Page]
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Brings the browser if a test will need it: here, since inside a test the timeout would run."""
-    if session.config.option.collectonly:
-        return
-    if not any("browser" in getattr(item, "fixturenames", ()) for item in session.items):
-        return
-    choice = chromium.find(may_install=True)
-    if choice.act == "install":
-        session.config.get_terminal_writer().line(f"\n{choice.what}")
-        problem = chromium.install()
-        choice = chromium.find(may_install=False)
-        if problem and choice.act != "use":
-            choice = chromium.Choice(choice.act, f"{choice.what}; it could not be installed: {problem}")
-    session.config.stash[CHOICE] = choice
+from vqbench.report.page.document import run_page, write_page
+from vqbench.results.evidence import Evidence
+from vqbench.results.gate import gate
+from vqbench.results.record import Run
+from vqbench.results.selection import Selection
 
 
-# A module, not a session: while Playwright runs, its event loop is the running one, and asyncio.run would fail in every
-# test that comes after.
-@pytest.fixture(scope="module")
-def browser(pytestconfig: pytest.Config) -> Iterator[Browser]:
-    """Chromium without a window."""
-    choice = pytestconfig.stash[CHOICE]
-    if choice.act == "skip":
-        pytest.skip(choice.what)
-    if choice.act == "fail":
-        pytest.fail(choice.what, pytrace=False)
-    with chromium.launched(choice.what) as browser:
-        yield browser
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """A run with rules, references, and the tokens of a GPT."""
+    return exhibited_run(gate=["speech.wer <= 0.2", "speech.wer <= baseline + 0.02"])
 
 
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """`open_page(document, assets=None, **options)` is a page that must behave to the end of the test.
+@pytest.fixture(scope="session")
+def evidence(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """The run in its folder, with what was heard, and two clips to listen to."""
+    return save_exhibited(run, tmp_path_factory.mktemp("runs") / "this")
 
-    See `chromium.opened` for what it takes and what no page may do.
-    """
-    with ExitStack() as stack:
-        yield lambda *arguments, **options: stack.enter_context(chromium.opened(browser, *arguments, **options))
+
+@pytest.fixture(scope="session")
+def document(run: Run, evidence: Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its page."""
+    file = tmp_path_factory.mktemp("page") / "page.html"
+    write_page(run_page(evidence, gate(run, Selection("main", run))), file, None)
+    return file

@@ -12,6 +12,7 @@ import chromium
 import pytest
 from chromium import MISSING, Choice
 from playwright.sync_api import Browser
+from playwright.sync_api import Error as BrowserError
 
 pytest_plugins = ["pytester"]
 
@@ -117,6 +118,16 @@ def test_what_a_page_may_do(good: str, browser: Browser, tmp_path: Path) -> None
         assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
 
 
+def test_a_condition_is_waited_for_whatever_the_policy(browser: Browser, tmp_path: Path) -> None:
+    document = tmp_path / "page.html"
+    document.write_text(f"{STRICT}<title>t</title>")
+    with chromium.opened(browser, document) as page:
+        page.evaluate("() => { setTimeout(() => { document.title = 'later'; }, 50); }")
+        assert chromium.until(page, "document.title !== 't' && document.title") == "later"
+        with pytest.raises(BrowserError, match="never came true"):
+            chromium.until(page, "document.title === 't'", 0.05)
+
+
 def test_a_page_without_scripts_is_watched_too(browser: Browser, tmp_path: Path) -> None:
     document = tmp_path / "page.html"
     document.write_text("<p><noscript>none</noscript><script>console.error('bad')</script>")
@@ -175,10 +186,9 @@ def test_asyncio(): asyncio.run(asyncio.sleep(0))
 
 
 def run_fixtures(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, does: str = "log") -> pytest.RunResult:
-    here = Path(__file__).parent
-    pytester.makeconftest((here / "conftest.py").read_text(encoding="utf-8"))
+    pytester.makeconftest("from browser_fixtures import browser, open_page, pytest_collection_finish")
     pytester.makepyfile(test_1=TESTS.replace("{0}", does), test_2=AFTERWARDS)
-    monkeypatch.setenv("PYTHONPATH", str(here.parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(chromium.__file__).parent))
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error", "-rs")
 
 

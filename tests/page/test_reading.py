@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from builders import without_clips
-from exhibited import exhibited_run, save_exhibited
 
 from vqbench.report.page.document import comparison_page, run_page, write_page
 from vqbench.results.compare import compare_runs
@@ -20,23 +18,6 @@ from vqbench.results.selection import Selection
 HOSTILE = (
     "</script><script>window.hit=1</script><img src=x onerror=window.hit=1><svg onload=window.hit=1>\"'&`${1}{{7}}"
 )
-
-
-@pytest.fixture(scope="module")
-def run() -> Run:
-    return exhibited_run(gate=["speech.wer <= 0.2", "speech.wer <= baseline + 0.02"])
-
-
-@pytest.fixture(scope="module")
-def evidence(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    return save_exhibited(run, tmp_path_factory.mktemp("runs") / "this")
-
-
-@pytest.fixture(scope="module")
-def document(run: Run, evidence: Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("page") / "page.html"
-    write_page(run_page(evidence, gate(run, Selection("main", run))), file, None)
-    return file
 
 
 def names(page, table: str = "#figures table") -> list[str]:

@@ -258,6 +258,9 @@ def _notes(workload: Workload, stages: Sequence[Stage]) -> Iterator[str]:
         yield "where the GPT repeats itself or is silent, fewer tokens are heard"
     if len(workload.tuned) > 1:
         yield "a GPT that its tuning confuses may not stop by itself: speaking, and listening to it, then take longer"
+    kept = workload.ready.suite.exhibits
+    if kept.clips or kept.drawn or kept.worst:
+        yield "rendering some clips again, to be heard, is not counted: a second or so a clip"
     for stage in stages:
         if stage.seconds is None:
             yield f"{stage.name}: not rehearsed, so its {stage.units:,} units are not counted"

@@ -87,7 +87,7 @@ class Shown:
 
     Attributes:
         clip: its id in the run.
-        takes: in the order of the run's candidates; who failed is left out.
+        takes: the references' first, then the candidates', each in the order of the run; who failed is left out.
         codes: the tokens that should be there: what the GPT wrote, or the true tokenizer on a recording; None where
             neither is known.
         codes_by: who wrote these.

@@ -18,6 +18,7 @@ Sound = Callable[[Evidence, str], Mapping[str, str]]
 _SHOWN = {
     "speech": "Copies of the recording",
     "downstream": "The same sentence, said by TorToiSe after fine-tuning",
+    "natural": "Human speech, and copies of it",
     "pairs": "What the GPT wrote, as it was rendered, and copies of it",
 }
 """Set of clips → what is heard of one of them."""
@@ -65,10 +66,15 @@ class Showing:
         }
 
     def block(self, cast: Cast, sound: Sound) -> dict[str, Any]:
-        """All that is heard and seen of it."""
-        return {"mel_floor_db": MEL_FLOOR_DB, "shown": [self._shown(cast, place, sound) for place in self.places]}
+        """All that is heard and seen of it; a sound that several takes have is there once."""
+        sounds = {take.sound: part.evidence for part in self.parts for take in part.takes}
+        return {
+            "mel_floor_db": MEL_FLOOR_DB,
+            "sounds": {name: sound(evidence, name) for name, evidence in sounds.items()},
+            "shown": [self._shown(cast, place) for place in self.places],
+        }
 
-    def _shown(self, cast: Cast, place: int, sound: Sound) -> dict[str, Any]:
+    def _shown(self, cast: Cast, place: int) -> dict[str, Any]:
         parts = [part for part in self.parts if part.place == place]
         clip_set = cast.clips[place].clip_set
         first = next((part for part in parts if part.codes is not None), parts[0])
@@ -77,7 +83,7 @@ class Showing:
             "label": _SHOWN.get(clip_set, clip_set),
             "tokens": repack(first.codes),
             "tokens_by": first.codes_by,
-            "takes": [_take(cast, part.evidence, take, sound) for part in parts for take in part.takes],
+            "takes": [_take(cast, part.evidence, take) for part in parts for take in part.takes],
         }
 
 
@@ -120,12 +126,12 @@ def sound_files(shown: Sequence[Showing]) -> Iterator[tuple[str, bytes]]:
                     yield take.sound, read_sound(part.evidence.folder, take.sound)
 
 
-def _take(cast: Cast, evidence: Evidence, take: Take, sound: Sound) -> dict[str, Any]:
+def _take(cast: Cast, evidence: Evidence, take: Take) -> dict[str, Any]:
     place = cast.contender(evidence.run, take.candidate)
     return {
         "contender": None if place < 0 else place,
         "label": _RENDERED if place < 0 else cast.contenders[place].label,
-        "audio": sound(evidence, take.sound),
+        "audio": take.sound,
         "seconds": take.duration_s,
         "mel": None if take.mel is None else _mel(take.mel),
         "tokens": repack(take.codes),

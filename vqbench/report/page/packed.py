@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqbench.report import format as fmt
+from vqbench.results.exhibits import unpack_whole
 from vqbench.results.packing import narrowest
 
 _LEVEL = 6
@@ -71,7 +72,7 @@ def pack_array(values: NDArray[np.int64]) -> dict[str, Any]:
 
 def repack(packed: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """What `vqbench.results.exhibits` keeps packed, as the script reads it."""
-    return None if packed is None else packed["values"]
+    return None if packed is None else pack_array(unpack_whole(packed, "the page"))
 
 
 def _base64(content: bytes) -> str:

@@ -46,7 +46,9 @@ function clipRow(columns, row, place) {
 
 function clipCell(column, row, place) {
   const text = column.texts(row);
-  if (column.key === "ids") return make("th", { scope: "row", class: "ids" }, clipLink(place), " ", listenButton(place));
+  if (column.key === "ids") {
+    return make("th", { scope: "row", class: "ids" }, clipLink(place), " ", listenButton(place));
+  }
   if (!column.shows) return make("td", { class: column.key === "seconds" ? "figure" : column.key }, text);
   const value = column.values[row];
   if (!Number.isNaN(value)) return make("td", { class: `figure ${changeClass(column, value)}`.trim() }, text);

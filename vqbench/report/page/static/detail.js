@@ -118,7 +118,7 @@ async function figuresPart(place) {
     figureHead(figure),
     ...ordered.map((column) => figureCell({ ...column, figure }, values, place, reasons)),
   ]);
-  const head = ["figure", ...ordered.map((column) => page.columnLabel(column))];
+  const head = ["figure", ...ordered.map((column) => breakable(page.columnLabel(column)))];
   const table = makeTable("Figures of this clip", head, rows);
   table.classList.add("of-clip");
   const list = make("ol", { class: "reasons" }, ...reasons.map((reason) => make("li", {}, reason)));

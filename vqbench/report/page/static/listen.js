@@ -62,6 +62,7 @@ function exhibitWords({ title, speaker, why }) {
 /** Unpacks an exhibit: `{shown, facts, text}` of each of its clips. */
 async function readExhibit(k) {
   const block = readBlock(`exhibit-${k}`);
+  for (const shown of block?.shown ?? []) for (const take of shown.takes) take.audio = block.sounds[take.audio];
   const { texts } = await page.clips();
   const read = async (shown) => {
     const wanted = shown.tokens && (await unpackArray(shown.tokens));
