@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 
 import pytest
+from chromium import until
 from exhibited import SPEAKERS
 
 from vqbench.report.page.document import run_page, write_page
@@ -19,14 +19,6 @@ def page(open_page, document):
     page = open_page(document)
     page.wait_for_selector(f"{GROUP} .lane[data-take='2']")
     return page
-
-
-def until(page, condition: str, seconds: float = 20.0) -> None:
-    """Waits for a condition; the page's policy keeps Playwright's own waiting from evaluating a text."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(condition):
-        assert time.monotonic() < end, f"it never came true: {condition}"
-        page.wait_for_timeout(10)
 
 
 def heard(page) -> str | None:

@@ -83,8 +83,20 @@ class Showing:
             "label": _SHOWN.get(clip_set, clip_set),
             "tokens": repack(first.codes),
             "tokens_by": first.codes_by,
-            "takes": [_take(cast, part.evidence, take) for part in parts for take in part.takes],
+            "takes": [_take(cast, part.evidence, take) for part, take in _each_once(cast, parts)],
         }
+
+
+def _each_once(cast: Cast, parts: Sequence[_Part]) -> Iterator[tuple[_Part, Take]]:
+    """All takes; of several runs a reference that sounds the same in both, as the recording does, is there once."""
+    known: set[tuple[str, str]] = set()
+    for part in parts:
+        for take in part.takes:
+            place = cast.contender(part.evidence.run, take.candidate)
+            is_reference = place < 0 or cast.contenders[place].record.role == "reference"
+            if not (is_reference and (take.candidate, take.sound) in known):
+                known.add((take.candidate, take.sound))
+                yield part, take
 
 
 def showings(cast: Cast) -> list[Showing]:

@@ -18,6 +18,9 @@ from vqbench.results.packing import narrowest
 _LEVEL = 6
 """Of zlib: a page is written once and sent often."""
 
+_ROUNDING = 1e-6
+"""So near to a tie a figure is one."""
+
 
 def json_text(value: Any) -> str:
     """JSON for a `<script type="application/json">`: without `<`, nothing in it can end the element.
@@ -55,9 +58,13 @@ def pack_figures(values: NDArray[np.float64], decimals: int) -> dict[str, Any]:
         decimals: of the metric.
     """
     scale = 10 ** (decimals + 1)
-    scaled = np.rint(values * scale)
-    there = np.isfinite(scaled) & (np.abs(scaled) < 2**31 - 1)
-    whole = np.where(there, scaled, 0).astype(np.int64)
+    scaled = values * scale
+    there = np.isfinite(scaled) & (np.abs(scaled) < 2**31 - 2)
+    scaled = np.where(there, scaled, 0)
+    whole = np.rint(scaled)
+    # Rounded again for show, a last digit that became a 5 must go the way that the figure itself would.
+    whole += np.where((whole % 10 == 5) & (np.abs(scaled - whole) > _ROUNDING), np.sign(scaled - whole), 0)
+    whole = whole.astype(np.int64)
     missing = int(whole.max(initial=0)) + 1
     return {"scale": scale, "missing": missing, "values": pack_array(np.where(there, whole, missing))}
 
