@@ -286,6 +286,54 @@ class TestReport:
     def test_no_line_is_wider_than_100_columns(self, vqbench):
         assert max(map(len, vqbench("report", "runs/quick").stdout.splitlines())) <= 100
 
+    def test_several_runs_make_a_page_of_what_differs(self, vqbench, tmp_path):
+        assert vqbench("report", "runs/quick", "runs/worse", "-o", "page.html").exit_code == 0
+        page = (tmp_path / "page.html").read_text()
+        assert "<h1>worse against quick</h1>" in page
+        assert "Differences</h2>" in page
+
+    @pytest.mark.parametrize(
+        ("arguments", "problem"),
+        [
+            (["runs/quick", "runs/worse"], "several runs make a page"),
+            (["runs/quick", "runs/worse", "-o", "r.md"], "several runs make a page"),
+            (["runs/quick", "runs/worse", "-o", "r.html", "--baseline", "main"], "not gated"),
+            (["runs/quick", "-o", "r.md", "--assets", "sounds"], "--assets belongs to a page"),
+            (["runs/quick", "-f", "html", "--assets", "sounds"], "--assets belongs to a page"),
+            (["runs/quikc", "-o", "r.html"], "runs/quikc"),
+        ],
+    )
+    def test_what_does_not_go_together_is_said(self, vqbench, tmp_path, arguments, problem):
+        done = vqbench("report", *arguments)
+        assert done.exit_code == 2
+        assert problem in done.stderr
+        assert not list(tmp_path.glob("r.*"))
+
+    @pytest.mark.parametrize(
+        ("name", "content", "problem"),
+        [
+            ("exhibits.json", "{", "no JSON"),
+            ("exhibits.json", '{"schema": 7}', "another version"),
+            ("exhibits.json", '{"schema": 1, "exhibits": [{"why": [], "shown": 3}]}', "exhibits[0].shown"),
+            ("transcripts.jsonl", "[]", "transcripts.jsonl:1"),
+            (
+                "transcripts.jsonl",
+                '{"candidate": "nobody", "clip": "clip000", "reference": "a", "hypothesis": "b"}',
+                "another run",
+            ),
+        ],
+    )
+    def test_what_is_damaged_beside_a_run_is_named_and_nothing_is_written(
+        self, vqbench, tmp_path, name, content, problem
+    ):
+        (tmp_path / "runs/quick" / name).write_text(content)
+        done = vqbench("report", "runs/quick", "-o", "page.html")
+        assert done.exit_code == 2
+        assert problem in done.stderr
+        assert not (tmp_path / "page.html").exists()
+        # Tables need but the figures.
+        assert vqbench("report", "runs/quick").exit_code == 0
+
 
 class TestBaseline:
     def test_a_saved_run_can_be_listed_and_shown(self, vqbench):
