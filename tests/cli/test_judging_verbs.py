@@ -300,6 +300,8 @@ class TestReport:
             (["runs/quick", "runs/worse", "-o", "r.html", "--baseline", "main"], "not gated"),
             (["runs/quick", "-o", "r.md", "--assets", "sounds"], "--assets belongs to a page"),
             (["runs/quick", "-f", "html", "--assets", "sounds"], "--assets belongs to a page"),
+            (["runs/quick", "-o", "r.html", "--assets", "./r.html"], "--assets names the page itself"),
+            (["runs/quick", "-o", "r.html", "--assets", "baselines/main.json"], "baselines/main.json"),
             (["runs/quikc", "-o", "r.html"], "runs/quikc"),
         ],
     )

@@ -4,13 +4,17 @@ import base64
 import hashlib
 import json
 import re
+import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from builders import make_run, replace_table, table_of, without_clips
 
+from vqbench.report.page import document
 from vqbench.report.page.document import comparison_page, run_page
+from vqbench.report.page.packed import pack_figures
 from vqbench.results.compare import compare_runs
 from vqbench.results.evidence import Evidence, selections
 from vqbench.results.gate import gate
@@ -57,6 +61,10 @@ class Page(HTMLParser):
     def block(self, name: str):
         (text,) = (text for attributes, text in self.scripts if attributes.get("id") == name)
         return json.loads(text)
+
+
+def unpacked(block):
+    return json.loads(zlib.decompress(base64.b64decode(block["zlib"])))
 
 
 def page_of(run: Run, report: GateReport | None = None, **beside) -> Page:
@@ -129,7 +137,7 @@ def test_unscored_clips_are_listed_with_their_reasons(run):
     page = page_of(replace_table(run, lost))
     assert "fair, speech: 8 clips" in page.texts
     assert sum(text.startswith("too short: clip00") for text in page.texts) == 8
-    unscored = page.block("unscored")
+    unscored = unpacked(page.block("unscored"))
     assert len(unscored["rows"]) == 8
     assert [unscored["reasons"][reason] for *_, reason in unscored["rows"]] == list(lost.unscored.values())
 
@@ -187,6 +195,58 @@ def test_what_was_heard_is_in_the_page(run):
     assert (block["contender"], block["set"]) == (0, "speech")
 
 
+def test_two_runs_with_other_clips_say_which_clip_is_in_which(run):
+    renamed = {clip.id: f"other{place}" for place, clip in enumerate(run.clips)}
+    other = replace(
+        run,
+        clips=tuple(replace(clip, id=renamed[clip.id]) for clip in run.clips),
+        tables=tuple(replace(t, row_ids=tuple(renamed.get(row, row) for row in t.row_ids)) for t in run.tables),
+    )
+    lost = without_clips(table_of(other, "fair", "speech"), {"other3": "cut off"})
+    runs = [Evidence("a", run), Evidence("b", replace_table(other, lost))]
+    page = Page(comparison_page(runs, compare_runs(selections(runs))).html)
+    clips = unpacked(page.block("clips"))
+    assert len(clips["ids"]) == 2 * len(run.clips)
+    assert clips["runs"] == [[0]] * len(run.clips) + [[1]] * len(run.clips)
+    assert {one["label"]: one["run"] for one in page.block("index")["contenders"]}["b:fair"] == 1
+    assert "b:fair, speech: 1 clip" in page.texts
+
+
+def test_a_page_keeps_to_its_budget_and_says_what_it_left_out(run, monkeypatch):
+    many = make_run(n_clips=400)
+    for name in ("good", "fair"):
+        for group in ("speech", "reconstruction"):
+            table = table_of(many, name, group)
+            reasons = {
+                clip: hashlib.sha512(f"{name} {group} {clip}".encode()).hexdigest() for clip in table.row_ids[1:]
+            }
+            many = replace_table(many, without_clips(table, reasons))
+    whole = len(page_of(many).source)
+    assert "unscored" in page_ids(page_of(many))
+    monkeypatch.setattr(document, "BUDGET_BYTES", whole - 30_000)
+    page = page_of(many)
+    assert len(page.source.encode()) <= whole - 30_000
+    assert "unscored" not in page_ids(page)
+    assert any("why clips were not scored" in text for text in page.texts)
+    assert page.block("index")["notes"] == ["why clips were not scored"]
+
+
+def page_ids(page: Page) -> list[str | None]:
+    return [attributes.get("id") for attributes, _ in page.scripts]
+
+
+@pytest.mark.parametrize("decimals", [0, 3, 9])
+@pytest.mark.parametrize("value", [0.0, -1.5, 0.05514999, 0.05515001, 123456.789, 4e9])
+def test_figures_are_packed_so_that_they_round_as_they_would(value, decimals):
+    packed = pack_figures(np.array([value, np.nan]), decimals)
+    values = packed["values"]
+    plain = base64.b64decode(values["data"]) if "data" in values else zlib.decompress(base64.b64decode(values["zlib"]))
+    whole, missing = np.frombuffer(plain, np.dtype(values["type"]).newbyteorder("<")).tolist()
+    assert values["type"] != "int64"
+    assert missing == packed["missing"] != whole
+    assert round(whole / packed["scale"], decimals) == pytest.approx(round(value, decimals), abs=1e-12, rel=1e-15)
+
+
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_hostile_texts_are_shown_as_text(run, hostile):
     def renamed(name: str) -> str:
@@ -229,5 +289,5 @@ def test_hostile_texts_are_shown_as_text(run, hostile):
     shown = re.sub("[\x1b\ud800\u202e]", "\ufffd", hostile)
     assert page.texts.count(shown) > 10
     assert page.block("index")["contenders"][1]["label"] == shown
-    assert page.block("unscored")["reasons"] == [shown]
+    assert unpacked(page.block("unscored"))["reasons"] == [shown]
     assert "49" not in page.texts

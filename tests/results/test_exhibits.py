@@ -24,6 +24,7 @@ from vqbench.results.exhibits import (
     sound_name,
     unpack_whole,
 )
+from vqbench.results.packing import pack
 
 RUN = make_run(n_clips=4)
 SOUNDS = {sound_name(content, kind): content for content, kind in ((b"one", "flac"), (b"other", "opus"))}
@@ -129,6 +130,11 @@ DAMAGE = {
     "another kind of mel": ((*TAKE, "mel", "of"), "nobody", "mel.of"),
     "a mel of no bands": ((*TAKE, "mel", "bands"), 0, "is of 0 bands and 5 frames"),
     "a mel of another shape": ((*TAKE, "mel", "frames"), 6, "has other levels than its shape says"),
+    "codes that fill the memory": (
+        (*TAKE, "codes"),
+        {"lengths": pack(np.array([3e9])), "values": pack(np.zeros(9))},
+        "says that it holds 3,000,000,000 values",
+    ),
     "a mel that fills the memory": ((*TAKE, "mel", "frames"), 1 << 40, "is of 3 bands and 1099511627776 frames"),
     "a level below the floor": ((*TAKE, "mel", "levels", "values", "type"), "int8", "other levels than its shape says"),
     "columns of two lengths": (

@@ -75,6 +75,10 @@ def report(
     chosen = written_as or _SUFFIXES.get(output.suffix.lower() if output else "", Format.table)
     if assets is not None and (chosen is not Format.html or output is None):
         raise ConfigError("--assets belongs to a page that is written to a file", fix="add -o page.html")
+    if assets is not None and output is not None:
+        if assets.resolve() == output.resolve():
+            raise ConfigError("--assets names the page itself", where=str(assets), expected="a folder")
+        require_writable(assets / "sound")
     if len(runs) > 1 and (chosen is not Format.html or baseline is not None):
         raise ConfigError(
             "several runs make a page of what differs, which is not gated",

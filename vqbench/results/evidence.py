@@ -64,6 +64,9 @@ def distinct_labels(evidence: Sequence[Evidence]) -> list[str]:
     """
     labels: list[str] = []
     for one in evidence:
-        count = sum(label.partition(" (")[0] == one.label for label in labels)
-        labels.append(f"{one.label} ({count + 1})" if count else one.label)
+        label, number = one.label, 1
+        while label in labels:
+            number += 1
+            label = f"{one.label} ({number})"
+        labels.append(label)
     return labels

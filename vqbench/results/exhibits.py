@@ -38,7 +38,8 @@ MIME_TYPES = {"flac": "audio/flac", "opus": "audio/ogg"}
 
 _SOUND_NAME = re.compile(r"[0-9a-f]{16}\.(flac|opus)")
 _MOST_SOUND_BYTES = 64 << 20
-_MOST_FRAMES = 1 << 20
+_MOST_FRAMES = 1 << 18
+_MOST_NUMBERS = 1 << 20
 
 PackedArray = Mapping[str, Any]
 """Whole numbers as `vqbench.results.packing` packs them: `{"lengths": …, "values": …}` of one row."""
@@ -164,13 +165,18 @@ def pack_whole(values: NDArray[Any]) -> PackedArray:
     return pack(Ragged(np.asarray(values), np.array([len(values)], dtype=np.int64)))
 
 
-def unpack_whole(packed: PackedArray, place: str) -> NDArray[Any]:
+def unpack_whole(packed: PackedArray, place: str, most: int = _MOST_NUMBERS) -> NDArray[Any]:
     """The whole numbers of `pack_whole`.
 
+    Args:
+        packed: as it was read.
+        place: where it stands, for messages.
+        most: of them; a file that says more is not unpacked, so that a small one cannot fill the memory.
+
     Raises:
-        MappingError: it is no such row.
+        MappingError: it is no such row, or a longer one.
     """
-    row = unpack(packed, "codes", 1, place)
+    row = unpack(packed, "codes", 1, place, most)
     assert isinstance(row, Ragged)
     return row.values
 
@@ -297,8 +303,8 @@ def _check_take(take: Take, candidates: set[str], place: str) -> None:
     mel = take.mel
     if mel is None:
         return
-    if not (0 < mel.bands <= 1024 and 0 < mel.frames <= _MOST_FRAMES and 0 < mel.frames_per_s < math.inf):
+    if not (0 < mel.bands <= 256 and 0 < mel.frames <= _MOST_FRAMES and 0 < mel.frames_per_s < math.inf):
         raise MappingError(f"is of {mel.bands} bands and {mel.frames} frames", f"{place}, mel", None)
-    levels = unpack_whole(mel.levels, f"{place}, mel")
+    levels = unpack_whole(mel.levels, f"{place}, mel", mel.bands * mel.frames)
     if len(levels) != mel.bands * mel.frames or levels.min() < 0 or levels.max() > 255:
         raise MappingError("has other levels than its shape says", f"{place}, mel", "whole dB from 0 to 255")

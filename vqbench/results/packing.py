@@ -51,8 +51,15 @@ def pack(column: Column) -> dict[str, Any]:
     return _pack_array(column)
 
 
-def unpack(packed: Any, kind: Kind, n_rows: int, place: str) -> Column:
+def unpack(packed: Any, kind: Kind, n_rows: int, place: str, most: int | None = None) -> Column:
     """The column of `n_rows` rows that `pack` made a plain value of.
+
+    Args:
+        packed: the plain value.
+        kind: what it holds.
+        n_rows: how many rows.
+        place: where it stands, for messages.
+        most: values of all rows together, where there may be several a row; None bounds them by nothing but the file.
 
     Raises:
         MappingError: it is no such column.
@@ -64,6 +71,8 @@ def unpack(packed: Any, kind: Kind, n_rows: int, place: str) -> Column:
     lengths = _unpack_array(packed["lengths"], _WHOLE, n_rows, f"{place}, lengths").astype(np.int64)
     if n_rows and lengths.min() < 0:
         raise MappingError("has a row of a negative length", place, None)
+    if most is not None and lengths.sum() > most:
+        raise MappingError(f"says that it holds {lengths.sum():,} values", place, f"at most {most:,}")
     values = _unpack_array(packed["values"], _WHOLE if kind == "codes" else _TYPES, int(lengths.sum()), place)
     return Ragged(values if kind == "codes" else values.astype(np.float64), lengths)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vqbench.errors import ResultError
-from vqbench.files import write_text
+from vqbench.errors import DataError, ResultError
+from vqbench.files import require_file, write_text
 from vqbench.results.mapping import MappingError, from_plain
 from vqbench.results.record import Run
 
@@ -38,10 +39,13 @@ def load_transcripts(folder: Path, run: Run) -> tuple[Transcript, ...]:
         ResultError: it is broken, or is not of this run.
     """
     file = folder / TRANSCRIPTS_FILE
-    try:
-        lines = file.read_bytes().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
+    if not os.path.lexists(file):
         return ()
+    try:
+        require_file(file)
+        lines = file.read_bytes().splitlines()
+    except DataError as error:
+        raise ResultError(error.problem, where=error.where, fix=_ANEW) from error
     except OSError as error:
         raise ResultError(f"cannot be read: {error.strerror}", where=str(file)) from error
     clips = {clip.id for clip in run.clips}

@@ -62,10 +62,22 @@ class Cast:
         """Where a run's clip stands among the clips of the page."""
         return self._clip_places[id(run)][clip]
 
+    def run_number(self, run: Run) -> int:
+        """Which of the page's runs it is."""
+        return next(number for number, one in enumerate(self.evidence) if one.run is run)
+
     def contender(self, run: Run, name: str) -> int:
         """Where a candidate of a run stands among the contenders; -1 for nobody of that name."""
         found = [place for place, one in enumerate(self.contenders) if one.run is run and one.name == name]
         return found[0] if found else -1
+
+    def runs_of_clips(self) -> list[list[int]]:
+        """Of each clip the places of the runs that it is in."""
+        runs: list[list[int]] = [[] for _ in self.clips]
+        for number, one in enumerate(self.evidence):
+            for place in self._clip_places[id(one.run)].values():
+                runs[place].append(number)
+        return runs
 
     def set_places(self, clip_set: str) -> dict[int, int]:
         """Place of a clip of a set → its place within the set."""
@@ -86,7 +98,9 @@ def index_block(
     """
     sets = dict.fromkeys(clip.clip_set for clip in cast.clips)
     return {
-        "contenders": [{"label": one.label, "role": one.record.role} for one in cast.contenders],
+        "contenders": [
+            {"label": one.label, "role": one.record.role, "run": cast.run_number(one.run)} for one in cast.contenders
+        ],
         "sets": {name: CLIP_NOUNS.get(name, name) for name in sets},
         "figures": [
             {
@@ -109,9 +123,11 @@ def index_block(
 
 
 def clips_block(cast: Cast) -> dict[str, str]:
-    """Every clip, packed."""
+    """Every clip, packed; of several runs with those that it is in."""
+    several = {"runs": cast.runs_of_clips()} if len(cast.evidence) > 1 else {}
     return pack_json(
         {
+            **several,
             "ids": [clip.id for clip in cast.clips],
             "sets": [clip.clip_set for clip in cast.clips],
             "texts": [clip.text for clip in cast.clips],
@@ -128,7 +144,8 @@ def column_blocks(cast: Cast) -> Iterator[tuple[MetricSpec, list[dict[str, Any]]
         columns: list[dict[str, Any]] = []
         for place, contender in enumerate(cast.contenders):
             table, spec = contender.table(metric.group), contender.metric(metric.name)
-            values = None if table is None or spec is None else clip_values(spec, table)
+            measured = table is not None and spec is not None and spec.clip_set == metric.clip_set
+            values = clip_values(spec, table) if measured and spec and table else None
             if table is not None and values is not None:
                 filled = places.fill(contender.run, metric.clip_set, table.row_ids, values)
                 columns.append(_column(place, None, filled, metric))
@@ -177,8 +194,8 @@ def heard_blocks(cast: Cast) -> Iterator[dict[str, Any]]:
             yield {"contender": cast.contender(one.run, name), "set": clip_set, "texts": pack_json(rows)}
 
 
-def unscored_block(cast: Cast) -> dict[str, Any]:
-    """Clips without a figure, each with whose, in which group of metrics, and why."""
+def unscored_block(cast: Cast) -> dict[str, str]:
+    """Clips without a figure, each with whose, in which group of metrics, and why; packed."""
     reasons: dict[str, int] = {}
     groups: dict[str, int] = {}
     rows = [
@@ -192,7 +209,7 @@ def unscored_block(cast: Cast) -> dict[str, Any]:
         for table in _tables(contender)
         for clip, reason in table.unscored.items()
     ]
-    return {"reasons": list(reasons), "groups": list(groups), "rows": rows}
+    return pack_json({"reasons": list(reasons), "groups": list(groups), "rows": rows})
 
 
 def codebook_block(cast: Cast) -> dict[str, Any]:

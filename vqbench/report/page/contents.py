@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,11 +38,26 @@ class Block:
     json: str
 
 
-def fill(room: int, cast: Cast, shown: Sequence[Showing], assets: str | None) -> tuple[list[Block], list[str]]:
+@dataclass(frozen=True)
+class Contents:
+    """The data of a page.
+
+    Attributes:
+        blocks: as the script reads them.
+        shown: what is heard and seen of it.
+        left_out: what found no room, in words.
+    """
+
+    blocks: tuple[Block, ...] = ()
+    shown: tuple[Showing, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def fill(room: int, cast: Cast, shown: Sequence[Showing], assets: str | None) -> Contents:
     """The data of a page, as much of it as there is room for.
 
-    Clips, their headline figures, exhibits, what was heard, and the other figures are put in, in this order; the clips
-    in any case, so that only a page of several hundred thousand of them can weigh more.
+    Clips, why some were not scored, their headline figures, exhibits, what was heard, and the other figures are put in,
+    in this order; the clips in any case, so that only a page of several hundred thousand of them can weigh more.
 
     Args:
         room: bytes that the data may take.
@@ -49,21 +65,16 @@ def fill(room: int, cast: Cast, shown: Sequence[Showing], assets: str | None) ->
         shown: what is heard and seen.
         assets: the folder that holds the sounds, as the page names it; None where they are in the page.
 
-    Returns:
-        The blocks, and what was left out, in words.
     """
     entries = [showing.entry(cast) for showing in shown]
-    always = [
-        Block("clips", json_text(clips_block(cast))),
-        Block("unscored", json_text(unscored_block(cast))),
-        Block("codebook", json_text(codebook_block(cast))),
-    ]
+    always = [Block("clips", json_text(clips_block(cast))), Block("codebook", json_text(codebook_block(cast)))]
     index = json_text(index_block(cast, cast.metrics, entries, []))
     left = _Room(room - _NOTES_BYTES - len(index.encode()) - sum(len(block.json.encode()) for block in always))
 
     def sound(evidence: Evidence, name: str) -> Mapping[str, str]:
-        return embedded(evidence, name) if assets is None else {"url": f"{quote(assets)}/{name}"}
+        return embedded(evidence, name) if assets is None else {"url": f"{quote(os.fsencode(assets))}/{name}"}
 
+    unscored = left.take(unscored_block(cast))
     figures = _Figures(left)
     columns = [(metric, found) for metric, found in column_blocks(cast) if found]
     for metric, found in columns:
@@ -76,13 +87,15 @@ def fill(room: int, cast: Cast, shown: Sequence[Showing], assets: str | None) ->
             figures.add(metric, found)
     notes = [
         *_left_out(sum(text is None for _, text in exhibits), len(exhibits), assets),
+        *(["why clips were not scored"] if unscored is None else []),
         *(["what the ASR heard of some candidates"] if None in heard else []),
-        *([f"the figures of each clip for {', '.join(figures.refused)}"] if figures.refused else []),
+        *([f"the figures of each clip for {figures.refused} of {len(columns)} metrics"] if figures.refused else []),
     ]
     kept = [entry for entry, text in exhibits if text is not None]
     blocks = [
         Block("index", json_text(index_block(cast, figures.metrics, kept, notes))),
         *always,
+        *([Block("unscored", unscored)] if unscored is not None else []),
         Block("columns", _list(figures.texts)),
         Block("heard", _list([text for text in heard if text is not None])),
         *(
@@ -90,7 +103,8 @@ def fill(room: int, cast: Cast, shown: Sequence[Showing], assets: str | None) ->
             for number, text in enumerate(text for _, text in exhibits if text is not None)
         ),
     ]
-    return blocks, notes
+    heard_of = (showing for showing, (_, text) in zip(shown, exhibits, strict=True) if text is not None)
+    return Contents(tuple(blocks), tuple(heard_of), tuple(notes))
 
 
 class _Room:
@@ -116,13 +130,13 @@ class _Figures:
         self._room = room
         self.metrics: list[MetricSpec] = []
         self.texts: list[str] = []
-        self.refused: list[str] = []
+        self.refused = 0
 
     def add(self, metric: MetricSpec, columns: Sequence[Mapping[str, Any]]) -> None:
         """Takes all columns of a metric, or none."""
         text = self._room.take([{"figure": len(self.metrics), **column} for column in columns])
         if text is None:
-            self.refused.append(metric.name)
+            self.refused += 1
         else:
             self.metrics.append(metric)
             self.texts.append(text[1:-1])

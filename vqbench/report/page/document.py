@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from vqbench.report.judgements import comparison_grid, gate_grid, gate_sentence
 from vqbench.report.page.bars import Bar, grid_bars
 from vqbench.report.page.blocks import Cast
 from vqbench.report.page.codes import confusion_tables, relabelling_tables
-from vqbench.report.page.contents import BUDGET_BYTES, Block, fill
+from vqbench.report.page.contents import BUDGET_BYTES, Contents, fill
 from vqbench.report.page.exhibits import showings, sound_files
 from vqbench.report.page.provenance import provenance_of
 from vqbench.report.template import render_template
@@ -85,7 +85,8 @@ def run_page(evidence: Evidence, gate: GateReport | None = None, assets: str | N
     run = evidence.run
     verdict = None if gate is None else gate_grid(gate, run.metrics)
     headline = run_grids(run, headline=True, width=_ENDLESS)
-    everything = [grid for grid in run_grids(run, width=_ENDLESS) if grid not in headline]
+    others = [grid for grid in run_grids(run, width=_ENDLESS) if grid not in headline]
+    usage = [grid for grid in others if grid.title == "codebook"]
     return _page(
         Cast.of([evidence]),
         assets,
@@ -95,8 +96,8 @@ def run_page(evidence: Evidence, gate: GateReport | None = None, assets: str | N
         verdict=None if verdict is None else (verdict, grid_bars(verdict, each=True)),
         differences=None,
         headline=_with_bars(headline),
-        everything=_with_bars(everything),
-        usage=_with_bars([grid for grid in everything if grid.title == "codebook"]),
+        everything=_with_bars([grid for grid in others if grid not in usage]),
+        usage=_with_bars(usage),
         unscored=unscored(run),
     )
 
@@ -126,12 +127,16 @@ def comparison_page(evidence: Sequence[Evidence], table: ComparisonTable, assets
         headline=_with_bars(contender_grids(table, width=_ENDLESS)),
         everything=[],
         usage=[],
-        unscored=[entry for one in evidence for entry in unscored(one.run)],
+        unscored=[
+            replace(entry, candidate=f"{label}:{entry.candidate}")
+            for label, one in zip(distinct_labels(evidence), evidence, strict=True)
+            for entry in unscored(one.run)
+        ],
     )
 
 
 def _with_bars(grids: Sequence[Grid]) -> list[tuple[Grid, list[list[Bar | None]]]]:
-    return [(grid, grid_bars(grid)) for grid in grids]
+    return [(grid, grid_bars(grid)) for grid in grids if grid.rows]
 
 
 def _page(cast: Cast, assets: str | None, **parts: Any) -> Page:
@@ -139,32 +144,30 @@ def _page(cast: Cast, assets: str | None, **parts: Any) -> Page:
     script = _script()
     groups = {table.group for one in cast.evidence for table in one.run.tables}
 
-    def page(blocks: Sequence[Block], notes: Sequence[str]) -> str:
-        return render_template(
-            "page/page.html",
-            **parts,
-            cast=cast,
-            legend=legend(cast.evidence[0].run.interval),
-            listens=bool(shown),
-            has_codes=not groups.isdisjoint(("codebook", "token_agreement")),
-            confusions=confusion_tables(cast),
-            relabellings=relabelling_tables(cast),
-            provenance=[
-                (label, provenance_of(one.run))
-                for label, one in zip(distinct_labels(cast.evidence), cast.evidence, strict=True)
-            ],
-            unscored_shown=_UNSCORED_SHOWN,
-            budget=f"{BUDGET_BYTES // 1_000_000} MB",
-            numbered=_numbered,
-            style="".join(_static(f"{name}.css") for name in _STYLES),
-            script=script,
-            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-            blocks=blocks,
-            notes=notes,
-        )
-
-    blocks, notes = fill(BUDGET_BYTES - len(page([], []).encode()), cast, shown, assets)
-    return Page(page(blocks, notes), {} if assets is None else dict(sound_files(shown)))
+    values = {
+        **parts,
+        "cast": cast,
+        "legend": legend(cast.evidence[0].run.interval),
+        "has_codes": not groups.isdisjoint(("codebook", "token_agreement")),
+        "confusions": confusion_tables(cast),
+        "relabellings": relabelling_tables(cast),
+        "provenance": [
+            (label, provenance_of(one.run))
+            for label, one in zip(distinct_labels(cast.evidence), cast.evidence, strict=True)
+        ],
+        "unscored_shown": _UNSCORED_SHOWN,
+        "budget": f"{BUDGET_BYTES // 1_000_000} MB",
+        "numbered": _numbered,
+        "listens": bool(shown),
+        "sounds_from": "data:" if assets is None else "data: file: 'self'",
+        "style": "".join(_static(f"{name}.css") for name in _STYLES),
+        "script": script,
+        "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    }
+    empty = render_template("page/page.html", **values, contents=Contents())
+    contents = fill(BUDGET_BYTES - len(empty.encode()), cast, shown, assets)
+    html = render_template("page/page.html", **values, contents=contents)
+    return Page(html, {} if assets is None else dict(sound_files(contents.shown)))
 
 
 def _numbered(rows: Sequence[Row]) -> list[tuple[bool, list[tuple[int, Row]]]]:

@@ -156,5 +156,5 @@ def _mel(mel: Mel) -> dict[str, Any]:
         "frames": mel.frames,
         "frames_per_s": mel.frames_per_s,
         "of": mel.of,
-        "levels": repack(mel.levels),
+        "levels": repack(mel.levels, mel.bands * mel.frames),
     }

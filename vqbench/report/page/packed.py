@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,7 @@ def cleaned(value: Any) -> Any:
     if isinstance(value, str):
         return fmt.clean(value)
     if isinstance(value, Mapping):
-        return {key: cleaned(item) for key, item in value.items()}
+        return {cleaned(key): cleaned(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [cleaned(item) for item in value]
     return value
@@ -57,10 +58,12 @@ def pack_figures(values: NDArray[np.float64], decimals: int) -> dict[str, Any]:
         values: (n,) NaN or infinite where there is none.
         decimals: of the metric.
     """
-    scale = 10 ** (decimals + 1)
+    there = np.isfinite(values)
+    values = np.where(there, values, 0)
+    # As whole numbers they shall be exact; figures so large have no such decimals.
+    digits = min(decimals + 1, math.floor(15 - math.log10(np.abs(values).max(initial=1))))
+    scale = 10.0**digits
     scaled = values * scale
-    there = np.isfinite(scaled) & (np.abs(scaled) < 2**31 - 2)
-    scaled = np.where(there, scaled, 0)
     whole = np.rint(scaled)
     # Rounded again for show, a last digit that became a 5 must go the way that the figure itself would.
     whole += np.where((whole % 10 == 5) & (np.abs(scaled - whole) > _ROUNDING), np.sign(scaled - whole), 0)
@@ -72,14 +75,18 @@ def pack_figures(values: NDArray[np.float64], decimals: int) -> dict[str, Any]:
 def pack_array(values: NDArray[np.int64]) -> dict[str, Any]:
     """Whole numbers: `{"type", "data"}`, or `{"type", "zlib"}` where that is shorter."""
     written, plain = narrowest(values)
+    if written == "int64":  # of which a script has another kind of number
+        written, plain = "float64", values.astype("<f8").tobytes()
     small = zlib.compress(plain, _LEVEL)
     key, stored = ("zlib", small) if len(small) < len(plain) else ("data", plain)
     return {"type": written, key: _base64(stored)}
 
 
-def repack(packed: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """What `vqbench.results.exhibits` keeps packed, as the script reads it."""
-    return None if packed is None else pack_array(unpack_whole(packed, "the page"))
+def repack(packed: Mapping[str, Any] | None, n: int | None = None) -> Mapping[str, Any] | None:
+    """What `vqbench.results.exhibits` keeps packed, `n` numbers where that is known, as the script reads it."""
+    if packed is None:
+        return None
+    return pack_array(unpack_whole(packed, "exhibits") if n is None else unpack_whole(packed, "exhibits", n))
 
 
 def _base64(content: bytes) -> str:

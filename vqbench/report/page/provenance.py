@@ -9,9 +9,6 @@ from typing import Any
 from vqbench.report import format as fmt
 from vqbench.results.record import Run
 
-_OWN_PLACE = ("command", "commit")
-"""Facts that the way to repeat a run is made of."""
-
 
 @dataclass(frozen=True)
 class Provenance:
@@ -30,7 +27,7 @@ class Provenance:
 
 def provenance_of(run: Run) -> Provenance:
     """Gathers the origin of a run's figures."""
-    command, commit = (run.provenance.get(name) for name in _OWN_PLACE)
+    command, commit = (run.provenance.get(name) for name in ("command", "commit"))
     suite = f"{run.suite.name}, seed {run.suite.seed}, digest {run.suite.digest}"
     return Provenance(
         (*([f"git checkout {shlex.quote(str(commit))}"] if commit else []), *_typed(command)),

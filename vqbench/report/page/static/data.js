@@ -129,12 +129,16 @@ const indexBlock = remembered(() => readBlock("index"));
 const columnsBlock = remembered(() => readBlock("columns") ?? []);
 const heardBlock = remembered(() => readBlock("heard"));
 
+/** Whose figures of a clip are missing, and why; only after `clips` has answered. */
 const unscoredReasons = remembered(() => {
-  const { rows = [], groups = [], reasons = [] } = readBlock("unscored") ?? {};
+  const { rows, groups, reasons } = unscoredRead;
   return new Map(rows.map(([place, who, group, why]) => [`${place}/${who}/${groups[group]}`, reasons[why]]));
 });
 
 function unscoredReason(place, contender, group) {
+  if (clipsRead.runs && !clipsRead.runs[place].includes(page.index.contenders[contender].run)) {
+    return "this clip is not in that run";
+  }
   return unscoredReasons().get(`${place}/${contender}/${group}`) ?? null;
 }
 
@@ -146,16 +150,19 @@ const readColumn = remembered(async (figure, contender, reference) => {
 });
 
 let clipsRead = null;
+let unscoredRead = { rows: [], groups: [], reasons: [] };
 
 /**
- * The clips; `places`: set → places of its clips, `within`: place → place in its set, `links`: place → `#clip=…`.
+ * The clips; `runs`, where there are several: the runs that each is in; `places`: set → places of its clips, `within`: place → place in its set, `links`: place → `#clip=…`.
  *
  * In a page of two runs an id may name two clips; the second one's link says so.
  */
 async function readClips() {
   const packed = readBlock("clips");
   const clips = packed ? await unpackJson(packed) : { ids: [], sets: [], texts: [], speakers: [], seconds: [] };
-  const places = {};
+  const missing = readBlock("unscored");
+  if (missing) unscoredRead = await unpackJson(missing);
+  const places = Object.create(null);
   const within = clips.sets.map((set, place) => (places[set] ??= []).push(place) - 1);
   const seen = new Map();
   const links = clips.ids.map((id) => {

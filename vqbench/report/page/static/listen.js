@@ -78,7 +78,7 @@ let exhibition = null;
 async function showListening(root) {
   if (!root) return;
   if (!page.index.exhibits.length) {
-    root.replaceChildren(make("p", { class: "faint" }, "This run kept no sounds."));
+    root.replaceChildren(make("p", { class: "faint" }, "There are no sounds in this page."));
     return;
   }
   exhibition = new Exhibition(root);
