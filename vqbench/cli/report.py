@@ -40,7 +40,7 @@ _SUFFIXES = {
 def report(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN ...", help="A run's folder, its result.json, or a baseline."),
+        typer.Argument(metavar="RUN", help="A run's folder, its result.json, or a baseline."),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; else to stdout.")
