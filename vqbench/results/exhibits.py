@@ -24,6 +24,7 @@ from vqbench.files import remove, require_file, write_text, write_whole
 from vqbench.results.mapping import MappingError, from_plain, to_plain
 from vqbench.results.packing import pack, unpack
 from vqbench.results.record import Run
+from vqbench.results.transcripts import ANEW
 from vqbench.stats.columns import Ragged
 
 EXHIBITS_FILE = "exhibits.json"
@@ -222,23 +223,22 @@ def load_exhibits(folder: Path, run: Run) -> Exhibits:
     try:
         plain = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ResultError(f"this is no JSON: {error}", where=str(file), fix=_ANEW) from error
+        raise ResultError(f"this is no JSON: {error}", where=str(file), fix=ANEW) from error
     if isinstance(plain, dict) and plain.get("schema") != SCHEMA_VERSION:
         raise ResultError(
             f"comes from another version of vqbench: schema {str(plain.get('schema'))[:20]!r}",
             where=str(file),
             expected=f"schema {SCHEMA_VERSION}",
-            fix=_ANEW,
+            fix=ANEW,
         )
     try:
         exhibits: Exhibits = from_plain(Exhibits, plain)
         _check(exhibits, run)
     except MappingError as error:
-        raise ResultError(error.problem, where=f"{file}: {error.place}", expected=error.expected, fix=_ANEW) from error
+        raise ResultError(
+            error.problem, where=f"{file}: {error.place}", expected=error.expected, fix=ANEW
+        ) from error
     return exhibits
-
-
-_ANEW = "run the suite again: what is cached is not measured anew"
 
 
 def read_sound(folder: Path, name: str) -> bytes:
@@ -250,7 +250,7 @@ def read_sound(folder: Path, name: str) -> bytes:
     file = folder / SOUND_FOLDER / name
     content = _read(file, _MOST_SOUND_BYTES + 1)
     if sound_name(content, name.rpartition(".")[2]) != name:
-        raise ResultError("has changed since the run wrote it", where=str(file), fix=_ANEW)
+        raise ResultError("has changed since the run wrote it", where=str(file), fix=ANEW)
     return content
 
 
@@ -265,9 +265,9 @@ def _read(file: Path, most_bytes: int = -1) -> bytes:
         with file.open("rb") as stream:
             return stream.read(most_bytes)
     except DataError as error:
-        raise ResultError(error.problem, where=str(file), fix=_ANEW) from error
+        raise ResultError(error.problem, where=str(file), fix=ANEW) from error
     except OSError as error:
-        raise ResultError(f"cannot be read: {error.strerror}", where=str(file), fix=_ANEW) from error
+        raise ResultError(f"cannot be read: {error.strerror}", where=str(file), fix=ANEW) from error
 
 
 def _check(exhibits: Exhibits, run: Run) -> None:

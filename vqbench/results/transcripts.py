@@ -15,6 +15,9 @@ from vqbench.results.record import Run
 
 TRANSCRIPTS_FILE = "transcripts.jsonl"
 
+ANEW = "run the suite again: what is cached is not measured anew"
+"""What to do where something beside a run's figures is damaged."""
+
 
 @dataclass(frozen=True)
 class Transcript:
@@ -45,7 +48,7 @@ def load_transcripts(folder: Path, run: Run) -> tuple[Transcript, ...]:
         require_file(file)
         lines = file.read_bytes().splitlines()
     except DataError as error:
-        raise ResultError(error.problem, where=error.where, fix=_ANEW) from error
+        raise ResultError(error.problem, where=error.where, fix=ANEW) from error
     except OSError as error:
         raise ResultError(f"cannot be read: {error.strerror}", where=str(file)) from error
     clips = {clip.id for clip in run.clips}
@@ -55,13 +58,12 @@ def load_transcripts(folder: Path, run: Run) -> tuple[Transcript, ...]:
         try:
             transcript: Transcript = from_plain(Transcript, json.loads(line))
         except (ValueError, RecursionError) as error:
-            raise ResultError(f"this is no JSON: {error}", where=f"{file}:{number}", fix=_ANEW) from error
+            raise ResultError(f"this is no JSON: {error}", where=f"{file}:{number}", fix=ANEW) from error
         except MappingError as error:
-            raise ResultError(error.problem, where=f"{file}:{number}", expected=error.expected, fix=_ANEW) from error
+            raise ResultError(
+                error.problem, where=f"{file}:{number}", expected=error.expected, fix=ANEW
+            ) from error
         if transcript.clip not in clips or transcript.candidate not in candidates:
-            raise ResultError("is of another run than the result beside it", where=f"{file}:{number}", fix=_ANEW)
+            raise ResultError("is of another run than the result beside it", where=f"{file}:{number}", fix=ANEW)
         transcripts.append(transcript)
     return tuple(transcripts)
-
-
-_ANEW = "run the suite again: what is cached is not measured anew"

@@ -144,9 +144,11 @@ def column_blocks(cast: Cast) -> Iterator[tuple[MetricSpec, list[dict[str, Any]]
         columns: list[dict[str, Any]] = []
         for place, contender in enumerate(cast.contenders):
             table, spec = contender.table(metric.group), contender.metric(metric.name)
-            measured = table is not None and spec is not None and spec.clip_set == metric.clip_set
-            values = clip_values(spec, table) if measured and spec and table else None
-            if table is not None and values is not None:
+            # Of several runs one may know a metric of that name on another set.
+            if table is None or spec is None or spec.clip_set != metric.clip_set:
+                continue
+            values = clip_values(spec, table)
+            if values is not None:
                 filled = places.fill(contender.run, metric.clip_set, table.row_ids, values)
                 columns.append(_column(place, None, filled, metric))
         for reference, contender in cast.pairings:
