@@ -235,9 +235,7 @@ def load_exhibits(folder: Path, run: Run) -> Exhibits:
         exhibits: Exhibits = from_plain(Exhibits, plain)
         _check(exhibits, run)
     except MappingError as error:
-        raise ResultError(
-            error.problem, where=f"{file}: {error.place}", expected=error.expected, fix=ANEW
-        ) from error
+        raise ResultError(error.problem, where=f"{file}: {error.place}", expected=error.expected, fix=ANEW) from error
     return exhibits
 
 

@@ -60,9 +60,7 @@ def load_transcripts(folder: Path, run: Run) -> tuple[Transcript, ...]:
         except (ValueError, RecursionError) as error:
             raise ResultError(f"this is no JSON: {error}", where=f"{file}:{number}", fix=ANEW) from error
         except MappingError as error:
-            raise ResultError(
-                error.problem, where=f"{file}:{number}", expected=error.expected, fix=ANEW
-            ) from error
+            raise ResultError(error.problem, where=f"{file}:{number}", expected=error.expected, fix=ANEW) from error
         if transcript.clip not in clips or transcript.candidate not in candidates:
             raise ResultError("is of another run than the result beside it", where=f"{file}:{number}", fix=ANEW)
         transcripts.append(transcript)
