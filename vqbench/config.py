@@ -111,8 +111,11 @@ class ConfigFile(ConfigModel):
 
     @property
     def digest(self) -> str:
-        """Sixteen hex digits of what the file says, whatever its comments, order of keys and place on the disk."""
-        content = self.model_dump(mode="json", context=self._folder)
+        """Sixteen hex digits of what the file says, whatever its comments, order of keys and place on the disk.
+
+        Settings at their defaults are left out, so that one which is new to vqbench changes no older file's digest.
+        """
+        content = self.model_dump(mode="json", context=self._folder, exclude_defaults=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
 

@@ -45,7 +45,7 @@ def digest(path: Path) -> str:
 def test_every_key_is_kept(folder):
     line = {
         "id": "a/1", "path": "sub/c.wav", "sha256": digest(folder / "sub" / "c.wav").upper(), "duration_s": 2,
-        "text": "¿Sí?", "speaker": "anna", "split": "test", "text_origin": "by hand",
+        "text": "¿Sí?", "speaker": "anna", "split": "test", "text_origin": "by hand", "language": "es",
     }  # fmt: skip
     (clip,) = read_manifest(manifest(folder, line))
     assert clip == Clip(
@@ -57,6 +57,7 @@ def test_every_key_is_kept(folder):
         speaker="anna",
         split="test",
         text_origin="by hand",
+        language="es",
     )
 
 

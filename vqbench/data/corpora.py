@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def load_clips(source: DataSource) -> list[Clip]:
         clips = read_manifest(source.manifest, split=source.split, limit=source.limit)
     else:
         raise DataError("the data source names neither a corpus nor a manifest")
+    if source.language is not None:
+        clips = [clip if clip.language else replace(clip, language=source.language) for clip in clips]
     if source.speakers is None:
         return clips
     found = {clip.speaker or "" for clip in clips}

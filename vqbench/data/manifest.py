@@ -1,6 +1,6 @@
 """Clips, and the JSONL manifests that list them, one JSON object a line.
 
-    {"id": "a/1", "path": "wavs/a1.flac", "text": "Hello there.", "speaker": "a", "split": "test"}
+    {"id": "a/1", "path": "wavs/a1.flac", "text": "Hello there.", "speaker": "a", "split": "test", "language": "en"}
 
 `id` and `path` are needed. `path` is relative to the manifest and stays inside its folder, unless written absolute.
 `sha256` is compared with the file, so that a changed recording cannot pass for the old one.
@@ -39,6 +39,8 @@ class Clip:
         duration_s: as the manifest says, else as the recording's header says.
         text: what is said, as published or transcribed.
         text_origin: who wrote the text, e.g. which ASR transcribed it.
+        language: in which it is said, an ISO 639 code; None where nobody says.
+        columns: further columns of the manifest, name and text, in the order of their names.
     """
 
     id: str
@@ -49,6 +51,8 @@ class Clip:
     speaker: str | None = None
     split: str | None = None
     text_origin: str | None = None
+    language: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 def read_manifest(
@@ -133,6 +137,7 @@ def write_manifest(path: Path, clips: Sequence[Clip]) -> None:
         values = {field.name: getattr(clip, field.name) for field in fields(Clip)}
         place = clip.path.resolve()
         values["path"] = place.relative_to(folder).as_posix() if place.is_relative_to(folder) else str(place)
+        values |= dict(values.pop("columns"))
         written = {key: value for key, value in values.items() if value is not None}
         lines.append(json.dumps(written, ensure_ascii=False) + "\n")
     # Lone surrogates pass here, so that reading the bytes back finds them, with all other faults.
@@ -254,6 +259,13 @@ def _name(value: Any) -> str:
     return text
 
 
+def _language(value: Any) -> str:
+    text = _text(value).lower()
+    if not re.fullmatch("[a-z]{2,3}", text):
+        raise DataError(f"{_shown(value)} is no language", expected="an ISO 639 code, e.g. en, vi or yue")
+    return text
+
+
 def _sha256(value: Any) -> str:
     text = _text(value).lower()
     if not re.fullmatch("[0-9a-f]{64}", text):
@@ -281,4 +293,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "speaker": _name,
     "split": _name,
     "text_origin": _text,
+    "language": _language,
 }

@@ -80,6 +80,9 @@ class DataSource(ConfigModel):
     speakers: Several[str] | None = Field(default=None, min_length=1)
     """Of these, only the clips of these speakers; all of them where it is left out."""
 
+    language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] | None = Field(default=None, title="language")
+    """Language of the clips that name none: an ISO 639 code, e.g. `en`, `vi` or `yue`."""
+
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
         """Exactly one of corpus and manifest."""

@@ -188,7 +188,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
                     system.record.name, system.tokenizer, waveforms, ready.load, device, progress
                 )
     interval = suite.interval.record(suite.seed)
-    recordings = (*(ClipRecord(c.id, c.sha256, c.duration_s, c.text or "", c.speaker) for c in clips), *written)
+    recordings = (*map(_record, clips), *written)
     run = Run(
         suite=SuiteRecord(
             name=suite.name,
@@ -212,6 +212,18 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
     material = Material(systems, clips, answer, assignment, spoken)
     exhibits, sounds = keep_exhibits(run, material, suite.exhibits, cache, progress)
     return Outcome(run, tuple(transcripts), exhibits, sounds)
+
+
+def _record(clip: Clip) -> ClipRecord:
+    return ClipRecord(
+        clip.id,
+        clip.sha256,
+        clip.duration_s,
+        clip.text or "",
+        clip.speaker,
+        language=clip.language,
+        columns=dict(clip.columns),
+    )
 
 
 def _prepare_candidates(

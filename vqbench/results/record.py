@@ -57,7 +57,12 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """One recording of the suite, by content; every metric is measured on all clips of one set."""
+    """One recording of the suite, by content; every metric is measured on all clips of one set.
+
+    Attributes:
+        language: ISO 639 code; None where nobody says.
+        columns: further columns of its manifest, by name.
+    """
 
     id: str
     sha256: str
@@ -65,6 +70,8 @@ class ClipRecord:
     text: str
     speaker: str | None = None
     clip_set: str = "speech"
+    language: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
