@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from vqbench.results.layout import encoded, write_layout
 from vqbench.results.record import (
     CandidateRecord,
     ClipRecord,
@@ -182,6 +186,15 @@ METRICS: tuple[MetricSpec, ...] = (
         decimals=0,
     ),
 )
+
+
+def edit_result(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes a result file's JSON, and gives it the checksum of what it then holds."""
+    plain = json.loads(file.read_text())
+    change(plain)
+    del plain["checksum"]
+    statistics = plain.pop("statistics")
+    file.write_bytes(encoded(write_layout(plain, statistics)))
 
 
 def make_clips(n_clips: int = 24, n_speakers: int = 8) -> tuple[ClipRecord, ...]:

@@ -15,7 +15,8 @@ from vqbench.audio.io import encode_waveform, resample
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.quantizer import kmeans
-from vqbench.tortoise.pairs import Header, Pair, shard_path, write_shard
+from vqbench.tortoise.pairs import shard_path
+from vqbench.tortoise.shards import Header, Pair, write_shard
 
 N_TRUE_CODES = 10
 

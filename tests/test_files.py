@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
 from vqbench.errors import DataError
-from vqbench.files import require_writable, write_text
+from vqbench.files import has_sum, require_writable, seal, unseal, write_sum, write_text
 
 
 @pytest.fixture
@@ -61,3 +62,30 @@ def test_a_folder_without_permission(place: Path) -> None:
 @pytest.mark.parametrize("name", ["pipe", "/dev/null"])
 def test_pipes_and_devices_can_be_written(place: Path, name: str) -> None:
     require_writable(Path(name))
+
+
+def test_what_was_sealed_comes_back_or_is_refused() -> None:
+    sealed = seal(b"some\ncontent")
+    assert unseal(sealed) == b"some\ncontent"
+    for place in range(len(sealed)):
+        damaged = bytearray(sealed)
+        damaged[place] ^= 1
+        with pytest.raises(DataError, match="checksum"):
+            unseal(bytes(damaged))
+    for cut in (b"", b"x", sealed[:-1], b"some\ncontent"):
+        with pytest.raises(DataError, match="checksum"):
+            unseal(cut)
+
+
+def test_a_file_has_its_sum_only_while_it_is_the_one_that_was_finished(tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+    assert not has_sum(path)
+    path.write_bytes(b"weights")
+    assert not has_sum(path)
+    write_sum(path)
+    assert has_sum(path)
+    assert (tmp_path / "weights.bin.sha256").read_text() == f"{hashlib.sha256(b'weights').hexdigest()}  weights.bin\n"
+    path.write_bytes(b"weightz")
+    assert not has_sum(path)
+    path.unlink()
+    assert not has_sum(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import secrets
 import tempfile
@@ -39,6 +40,23 @@ def require_file(path: Path) -> None:
             raise DataError("this is not a regular file", where=where, expected="a file")
     except (OSError, ValueError) as error:  # ValueError: a NUL byte, or text that no file system can encode
         raise DataError(f"the file cannot be reached: {error}", where=where) from error
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file's bytes, 64 hex digits, without holding the file in memory.
+
+    Raises:
+        DataError: no regular file, or it cannot be read.
+    """
+    require_file(path)
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
+    return digest.hexdigest()
 
 
 def require_writable(path: Path) -> None:
@@ -91,6 +109,44 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text as UTF-8, atomically; a lone surrogate, which JSON may carry but UTF-8 has not, becomes `?`."""
     write_whole(path, text.encode("utf-8", errors="replace"))
+
+
+def seal(content: bytes) -> bytes:
+    """Puts a line with a checksum in front of a file's content, by which `unseal` tells damage."""
+    return _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+
+
+def unseal(sealed: bytes) -> bytes:
+    """The content that `seal` was given.
+
+    Raises:
+        DataError: it is not what was sealed.
+    """
+    head, _, content = sealed.partition(b"\n")
+    if head != _SEAL + hashlib.sha256(content).hexdigest().encode():
+        raise DataError("its checksum does not agree with its content", expected="the file as vqbench wrote it")
+    return content
+
+
+_SEAL = b"vqbench sha256 "
+
+
+def write_sum(path: Path) -> None:
+    """Writes the checksum of a finished file beside it, `NAME.sha256`, as sha256sum does."""
+    write_whole(_sum_of(path), f"{file_digest(path)}  {path.name}\n".encode())
+
+
+def has_sum(path: Path) -> bool:
+    """Whether a file is there, and is the one whose checksum was written beside it."""
+    try:
+        written = _sum_of(path).read_bytes()[:64]
+        return written.decode("ascii") == file_digest(path)
+    except (DataError, OSError, UnicodeDecodeError):
+        return False
+
+
+def _sum_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def remove(path: Path) -> None:

@@ -36,7 +36,9 @@ def test_no_cache_writes_but_does_not_read(tmp_path: Path) -> None:
     assert Cache(tmp_path).get("rows", "ab12") == {"x": 1}
 
 
-@pytest.mark.parametrize("content", [b"", b'{"x": 1', b"[1]", b"\xff\xfe", b"null"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"x": 1', b"[1]", b"\xff\xfe", b"null", b"{}", b'{"value": {}}', b"[" * 100_000]
+)
 def test_a_damaged_entry_counts_as_absent(content: bytes, tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     cache.put("rows", "ab12", {"x": 1})
@@ -45,6 +47,39 @@ def test_a_damaged_entry_counts_as_absent(content: bytes, tmp_path: Path) -> Non
     assert cache.get("rows", "ab12") is None
     cache.put("rows", "ab12", {"x": 2})
     assert cache.get("rows", "ab12") == {"x": 2}
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.json"))
+
+
+def test_an_entry_that_is_damaged_and_still_json_counts_as_absent(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("rows", "ab12", {"errors": 12.5, "texts": {"a": "b"}, "codes": [1, 2]})
+    (path,) = entries(tmp_path)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in (1, 2):
+            damaged = bytearray(whole)
+            damaged[place] ^= bit
+            path.write_bytes(damaged)
+            assert cache.get("rows", "ab12") in (None, {"errors": 12.5, "texts": {"a": "b"}, "codes": [1, 2]})
+    path.write_bytes(whole.replace(b"12.5", b"13.5"))
+    assert cache.get("rows", "ab12") is None
+    path.write_bytes(whole)
+    assert cache.get("rows", "ab12") is not None
+
+
+def test_entries_that_changed_places_count_as_absent(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("rows", "ab12", {"x": 1})
+    cache.put("rows", "cd34", {"x": 2})
+    one, other = entries(tmp_path)
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+    assert cache.get("rows", "ab12") is None
+    assert cache.get("rows", "cd34") is None
 
 
 def test_writers_and_readers_at_once_see_whole_entries(tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from builders import make_run
+from builders import edit_result, make_run
 
 from vqbench.errors import ResultError
 from vqbench.results.families import FamilyResult, summarise_families
@@ -119,10 +119,12 @@ def test_all_seeds_without_a_figure_are_named(run: Run) -> None:
 def test_families_survive_the_store_and_runs_from_before_them_load(run: Run, tmp_path) -> None:
     path = save_run(run, tmp_path)
     assert load_run(path) == run
-    plain = json.loads(path.read_text())
-    for candidate in plain["candidates"]:
-        del candidate["family"]
-    path.write_text(json.dumps(plain))
+
+    def as_before_families(plain: dict[str, Any]) -> None:
+        for candidate in plain["candidates"]:
+            del candidate["family"]
+
+    edit_result(path, as_before_families)
     before = load_run(path)
     assert {candidate.family for candidate in before.candidates} == {None}
     assert before.results == run.results

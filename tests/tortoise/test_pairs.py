@@ -21,11 +21,12 @@ from vqbench.audio.io import encode_waveform
 from vqbench.data.sentences import sentences
 from vqbench.errors import ConfigError, DataError, VqbenchError
 from vqbench.progress import Silent
-from vqbench.tortoise import pairs as shards
+from vqbench.tortoise import shards
 from vqbench.tortoise.pair_filter import filter_pairs
 from vqbench.tortoise.pair_generation import Generated, generate_pairs, read_sentences, split_of
-from vqbench.tortoise.pairs import Header, Pair, read_pairs, shard_path, write_shard
+from vqbench.tortoise.pairs import read_pairs, shard_path
 from vqbench.tortoise.sampling import Sampling
+from vqbench.tortoise.shards import Header, Pair, write_shard
 from vqbench.tortoise.teacher import Teacher
 from vqbench.tortoise.utterance import Utterance
 
@@ -192,6 +193,33 @@ def test_a_folder_that_is_no_whole_is_refused(
     with pytest.raises(DataError, match=says) as caught:
         list(read_pairs(tmp_path))
     assert caught.value.where == str(tmp_path / where)
+
+
+def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, [pair(0), pair(1, clvp=math.nan)])
+    with pytest.raises(DataError, match="a CLVP score is no number"):
+        list(read_pairs(tmp_path, waveforms=False))
+    with pytest.raises(DataError, match="a CLVP score is no number"):
+        filter_pairs(tmp_path, tmp_path / "best", keep=0.5)
+
+
+def test_a_repeated_id_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, [pair(n) for n in (0, 1, 2, 3, 1)], per_shard=2)
+    with pytest.raises(DataError, match="'000001' is there twice") as caught:
+        list(read_pairs(tmp_path, waveforms=False))
+    assert caught.value.where == str(shard_path(tmp_path, 2))
+
+
+def test_a_waveform_in_the_place_of_another_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is well with the parquet file itself: its sums are of other waveforms."""
+    sums = iter([*[shards._digest(pair(n).flac) for n in (0, 2, 1)]])
+    original = shards._digest
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "_digest", lambda content: next(sums) if len(content) > 500 else original(content))
+        write(tmp_path, [pair(n) for n in range(3)])
+    with pytest.raises(DataError, match="not the one whose sha256 was written"):
+        list(read_pairs(tmp_path))
+    assert len(list(read_pairs(tmp_path, waveforms=False))) == 3
 
 
 def test_a_later_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -500,7 +528,7 @@ def test_a_file_of_sentences(tmp_path: Path) -> None:
 def scored(folder: Path) -> Path:
     """Ten finished training pairs of rising score, three that are not fit, and two test pairs of bad scores."""
     pairs = [pair(number) for number in range(10)]
-    pairs += [pair(10, clvp=99.0, finished=False), pair(11, clvp=math.nan), pair(12, finished=False)]
+    pairs += [pair(10, clvp=99.0, finished=False), pair(11, finished=False), pair(12, finished=False)]
     pairs += [pair(13, split="test", clvp=-5.0), pair(14, split="test", finished=False)]
     random.Random(0).shuffle(pairs)
     return write(folder, pairs, seed=0)

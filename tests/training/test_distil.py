@@ -25,7 +25,8 @@ from vqbench.progress import Silent
 from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
 from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tortoise.pairs import Pair, shard_path
+from vqbench.tortoise.pairs import shard_path
+from vqbench.tortoise.shards import Pair
 from vqbench.tortoise.teacher import Teacher
 from vqbench.training.distil import Distillation
 from vqbench.training.held_out import HeldOutPairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import struct
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from vqbench.errors import TrainingError
+from vqbench.files import seal, unseal
 from vqbench.progress import Progress, Silent
 from vqbench.training.log import write_log
 from vqbench.training.loop import PhaseEnd, Term, learning_rate_share, optimize
@@ -125,7 +127,7 @@ def test_divergence_is_named_before_it_is_saved(where: str, says: str, at: int, 
     with pytest.raises(TrainingError, match=rf"{says}.* at step {at}") as caught:
         run(objective, tmp_path)
     assert "learning_rate (now 0.01)" in str(caught.value)
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state = torch.load(io.BytesIO(unseal((tmp_path / "state.pt").read_bytes())), weights_only=True)
     assert state["step"] == at // 3 * 3
     for tensors in (state["model"].values(), objective.module.state_dict().values()):
         assert all(tensor.isfinite().all() for tensor in tensors)
@@ -140,6 +142,29 @@ def test_a_state_of_another_module_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="saved state cannot be read"):
         run(other, tmp_path)
     assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_a_damaged_state_is_refused_whichever_byte_it_is(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Line(), tmp_path, progress=Interrupting("line", 4))
+    whole = (tmp_path / "state.pt").read_bytes()
+    for place in range(0, len(whole), len(whole) // 40):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        (tmp_path / "state.pt").write_bytes(damaged)
+        with pytest.raises(TrainingError, match="saved state cannot be read"):
+            run(Line(), tmp_path)
+
+
+def test_a_state_past_the_end_is_no_finished_training(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Line(), tmp_path, progress=Interrupting("line", 4))
+    state = torch.load(io.BytesIO(unseal((tmp_path / "state.pt").read_bytes())), weights_only=True)
+    content = io.BytesIO()
+    torch.save({**state, "step": 999}, content)
+    (tmp_path / "state.pt").write_bytes(seal(content.getvalue()))
+    with pytest.raises(TrainingError, match="it is at step 999 of"):
+        run(Line(), tmp_path)
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

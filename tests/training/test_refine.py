@@ -16,7 +16,8 @@ from small_trainings import equal, log_of, run, weights
 from vqbench.audio.mel import MelSpec
 from vqbench.errors import DataError
 from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tortoise.pairs import Pair, read_pairs
+from vqbench.tortoise.pairs import read_pairs
+from vqbench.tortoise.shards import Pair
 from vqbench.training.recipe import Recipe
 
 MODEL = {"hidden_dim": 16, "codebook_size": 24, "codebook_dim": 8, "num_resnet_blocks": 1}

@@ -22,8 +22,9 @@ from vqbench.audio.io import encode_waveform, resample
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.errors import ConfigError, DataError, TrainingError
 from vqbench.progress import Silent
-from vqbench.tortoise import pairs as shards
-from vqbench.tortoise.pairs import Header, Pair, Shard, read_pairs, shard_path, write_shard
+from vqbench.tortoise import shards
+from vqbench.tortoise.pairs import read_pairs, shard_path
+from vqbench.tortoise.shards import Header, Pair, Shard, write_shard
 from vqbench.training import stream
 from vqbench.training.stream import MelTokens, PairStream, pairs_digest
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import zlib
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vqbench.errors import DataError
+from vqbench.files import file_digest as file_digest
 from vqbench.files import require_file, write_whole
 
 OVERDRIVE = 2.0
@@ -201,23 +201,6 @@ def _ogg_checksum(page: bytes | bytearray) -> bytes:
     """zlib's polynomial, but from the other end of every byte, and inverted neither before nor after."""
     inverted = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return inverted.to_bytes(4, "big").translate(_MIRRORED)
-
-
-def file_digest(path: Path) -> str:
-    """The sha256 of a file's bytes, 64 hex digits, without holding the file in memory.
-
-    Raises:
-        DataError: no regular file, or it cannot be read.
-    """
-    require_file(path)
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
-    return digest.hexdigest()
 
 
 def header_duration_s(path: Path) -> float:

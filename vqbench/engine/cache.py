@@ -1,8 +1,9 @@
 """Content-addressed results of expensive work: the same question is answered once, whichever run asked it.
 
 An entry's key is the digest of everything that decides its value. Entries are small JSON files, written under a
-temporary name and renamed, so that runs, processes and machines can share one folder; a damaged entry counts as absent
-and is written anew.
+temporary name and renamed, so that runs, processes and machines can share one folder. An entry names its own kind and
+key and carries a checksum of its value: one that is damaged, or lies in the place of another, counts as absent and is
+written anew.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from vqbench.errors import DataError
 from vqbench.files import require_writable, write_whole
 
 CACHE_VARIABLE = "VQBENCH_CACHE"
+
+MAX_ENTRY_BYTES = 256 << 20
+"""No entry is larger: the vectors of an hour of speech take some 10 MB."""
 
 
 def default_cache_folder() -> Path:
@@ -40,6 +44,16 @@ def content_key(parts: Mapping[str, object]) -> str:
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def _entry(kind: str, key: str, value: Mapping[str, object]) -> dict[str, object]:
+    """A value as it is kept: with the question that it answers, and a checksum over both."""
+    return {
+        "kind": kind,
+        "key": key,
+        "checksum": content_key({"kind": kind, "key": key, "value": value}),
+        "value": value,
+    }
 
 
 class Cache:
@@ -67,14 +81,19 @@ class Cache:
         if not self.read:
             return None
         try:
-            value = json.loads(self._path(kind, key).read_bytes())
-        except (OSError, ValueError):
+            with self._path(kind, key).open("rb") as stream:
+                content = stream.read(MAX_ENTRY_BYTES + 1)
+            entry = json.loads(content) if len(content) <= MAX_ENTRY_BYTES else None
+        except (OSError, ValueError, RecursionError):
             return None
-        return value if isinstance(value, dict) else None
+        if not isinstance(entry, dict) or not isinstance(value := entry.get("value"), dict):
+            return None
+        return value if entry == _entry(kind, key, value) else None
 
     def put(self, kind: str, key: str, value: Mapping[str, object]) -> None:
         """Keeps a JSON value; the last writer wins, and all writers write the same."""
-        write_whole(self._path(kind, key), json.dumps(value, allow_nan=False).encode())
+        plain = json.loads(json.dumps(value, allow_nan=False))
+        write_whole(self._path(kind, key), json.dumps(_entry(kind, key, plain)).encode())
 
     def pairs_folder(self, key: str) -> Path:
         """Where the answer to this question to a teacher lies, or grows."""

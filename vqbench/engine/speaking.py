@@ -16,7 +16,8 @@ from vqbench.errors import CheckpointError, DataError
 from vqbench.metrics.spoken.base import Spoken
 from vqbench.progress import Progress
 from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
-from vqbench.tortoise.pairs import Header, Pair, Shard, shard_path, write_shard
+from vqbench.tortoise.pairs import shard_path
+from vqbench.tortoise.shards import Header, Pair, Shard, write_shard
 from vqbench.tortoise.teacher import Teacher
 from vqbench.tortoise.utterance import Utterance, Voice
 

@@ -1,18 +1,21 @@
 """How a result file is laid out: JSON, one record a line so that a committed baseline diffs, packed columns at the end.
 
 A file in this very layout is read as far as the statistics; of those only the places of the lines are noted, and a line
-is read when its column is asked for. Any other JSON of the same content is read whole.
+is read when its column is asked for. Any other JSON of the same content is read whole. The second line is a checksum of
+all the others.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import mmap
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, NoReturn, TypeAlias
 
 from vqbench.errors import ResultError
 from vqbench.results.mapping import MappingError, from_plain
@@ -22,12 +25,33 @@ from vqbench.results.record import SCHEMA_VERSION
 Packed: TypeAlias = Mapping[str, Any]
 """Index of a table and name of a column, with a dot between → the packed column."""
 
-_STATISTICS = b'"statistics": {\n'
-_END = [b"}\n", b"}\n"]
+_STATISTICS = b'\n"statistics": {\n'
+_END = b"\n}\n}\n"
+_CHECKSUM = b'{\n"checksum": "'
+_SUM_LENGTH = 64
+
+MAX_CONTAINERS = 4_000_000
+"""Objects and lists that are read at once: a run of a million clips has fewer, and each takes some 100 bytes."""
+
+
+class Layout(NamedTuple):
+    """A result as it was found.
+
+    Attributes:
+        plain: all but its statistics, in today's schema.
+        packed: these, each read when it is asked for.
+        checksum: what was written as the checksum of the content; None in a schema that has none.
+        intact: whether the bytes are those that were written with this checksum.
+    """
+
+    plain: dict[str, Any]
+    packed: Packed
+    checksum: str | None
+    intact: bool
 
 
 def write_layout(plain: Mapping[str, Any], packed: Packed) -> str:
-    """The text of a result file.
+    """The text of a result file, its checksum in the second line.
 
     Args:
         plain: plain JSON values, lists of records among them.
@@ -46,11 +70,27 @@ def write_layout(plain: Mapping[str, Any], packed: Packed) -> str:
         parts.append(f'"{name}": {lines}')
     columns = ",\n".join(f"{dumps(key)}: {dumps(column)}" for key, column in packed.items())
     parts.append(f'"statistics": {{\n{columns}\n}}')
-    return "{\n" + ",\n".join(parts) + "\n}\n"
+    body = ",\n".join(parts) + "\n}\n"
+    return f'{_CHECKSUM.decode()}{checksum_of(encoded(body))}",\n{body}'
 
 
-def read_layout(file: Path) -> tuple[dict[str, Any], Packed]:
-    """The whole result but its statistics, in today's schema; and these, each read when it is asked for.
+def encoded(text: str) -> bytes:
+    """The text of a result file as bytes; a lone surrogate, which JSON may carry and UTF-8 has not, is escaped."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def checksum_of(body: bytes | memoryview) -> str:
+    """The checksum of a result file: of all that follows its line."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def written_checksum(text: str) -> str:
+    """The checksum that a text by `write_layout` carries."""
+    return text[len(_CHECKSUM) : len(_CHECKSUM) + _SUM_LENGTH]
+
+
+def read_layout(file: Path) -> Layout:
+    """A result; of a file in our own layout the statistics are not read yet.
 
     Raises:
         ResultError: it cannot be read, is no JSON, or no result of a schema that is known.
@@ -59,49 +99,74 @@ def read_layout(file: Path) -> tuple[dict[str, Any], Packed]:
     where = str(file)
     try:
         with file.open("rb") as stream:
-            head = b"".join(_until(stream, _STATISTICS))
-            lines = _lines(stream) if head.endswith(b",\n") else None
-            if lines is not None:
-                plain = _parse(head[: -len(b",\n")] + b"\n}", where)
-                if _schema(plain, where) == SCHEMA_VERSION:
-                    return plain, _Lines(file, lines, _identity(stream))
-            # Of an earlier version, or not written by us: by a pretty-printer, say.
-            stream.seek(0)
-            plain = _parse(stream.read(), where)
-    except OSError as error:
-        raise ResultError(f"cannot be read: {error.strerror}", where=where) from error
-    whole = migrate(plain, _schema(plain, where))
+            if not os.fstat(stream.fileno()).st_size:
+                raise ResultError("is empty", where=where, expected="a result of vqbench, in JSON")
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return _read(content, file, _identity(stream))
+    except (OSError, ValueError) as error:  # ValueError: something that cannot be mapped
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ResultError(f"cannot be read: {reason}", where=where) from error
+
+
+def _read(content: mmap.mmap, file: Path, identity: tuple[int, ...]) -> Layout:
+    where = str(file)
+    head_end = content.find(_STATISTICS)
+    spans = _spans(content, head_end + len(_STATISTICS)) if head_end > 0 else None
+    if spans is not None:
+        plain = _parse(content[:head_end].removesuffix(b",") + b"\n}", where)
+        if _schema(plain, where) == SCHEMA_VERSION:
+            checksum = _checksum(plain, where)
+            return Layout(plain, _Lines(file, spans, identity), checksum, _is_intact(content, checksum))
+    # Of an earlier version, or not written by us: by a pretty-printer, say.
+    plain = _parse(content[:], where)
+    schema = _schema(plain, where)
+    checksum = _checksum(plain, where) if schema == SCHEMA_VERSION else None
+    whole = migrate(plain, schema)
     statistics = whole.pop("statistics", None)
-    return whole, from_plain(dict[str, Any], statistics, "statistics")
+    return Layout(whole, from_plain(dict[str, Any], statistics, "statistics"), checksum, intact=False)
 
 
-def _until(stream: BinaryIO, last: bytes) -> Iterator[bytes]:
-    for line in stream:
-        if line == last:
-            return
-        yield line
+def _checksum(plain: dict[str, Any], where: str) -> str:
+    checksum = plain.pop("checksum", None)
+    if not isinstance(checksum, str):
+        raise ResultError("has no checksum", where=where, fix="run the suite again")
+    return checksum
+
+
+def _is_intact(content: mmap.mmap, checksum: str) -> bool:
+    start = len(_CHECKSUM) + _SUM_LENGTH + len(b'",\n')
+    expected = _CHECKSUM + checksum.encode("utf-8", "backslashreplace") + b'",\n'
+    with memoryview(content) as whole, whole[start:] as body:
+        return content[:start] == expected and checksum_of(body) == checksum
 
 
 _Spans: TypeAlias = dict[str, tuple[int, int]]
 """Key of a column → where its value begins in the file, and how long it is."""
 
 
-def _lines(stream: BinaryIO) -> _Spans | None:
-    """The places of `"key": value,` from here to the end of the file; None where it ends otherwise."""
+def _spans(content: mmap.mmap, place: int) -> _Spans | None:
+    """The places of `"key": value,` from here to the end of the file; None where it is laid out otherwise."""
     spans: _Spans = {}
-    place = stream.tell()
-    ending: list[bytes] = []
-    for line in stream:
-        if line in _END:
-            ending.append(line)
-        elif line != b"\n":
-            key_end = line.find(b'": ') + 1
-            try:
-                spans[json.loads(line[:key_end])] = (place + key_end + 2, len(line) - key_end - 2)
-            except ValueError:
-                return None
-        place += len(line)
-    return spans if ending == _END else None
+    last = len(content) - len(_END)
+    if content[last:] != _END:
+        return None
+    while place < last:
+        line_end = content.find(b"\n", place, last)
+        line_end = last if line_end < 0 else line_end
+        key_end = content.find(b'": ', place, min(line_end, place + _MAX_KEY)) + 1
+        try:
+            key = json.loads(content[place:key_end])
+        except ValueError:
+            return None
+        if not isinstance(key, str) or key in spans:
+            return None
+        spans[key] = (key_end + 2, line_end - key_end - 2)
+        place = line_end + 1
+    return spans
+
+
+_MAX_KEY = 4096
+"""The key of a column is the number of its table and a name."""
 
 
 class _Lines(Mapping[str, Any]):
@@ -140,6 +205,9 @@ def _identity(stream: BinaryIO) -> tuple[int, ...]:
 
 
 def _parse(content: bytes, where: str) -> Any:
+    if content.count(b"[") + content.count(b"{") > MAX_CONTAINERS:
+        problem = f"holds more than {MAX_CONTAINERS:,} lists and objects"
+        raise ResultError(problem, where=where, expected="a result of vqbench, in JSON")
     try:
         return json.loads(
             content, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_each_key_once

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from vqbench.stats.columns import Column, same
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from vqbench.errors import DataError, ResultError, VqbenchError, did_you_mean
+from vqbench.errors import DataError, ResultError, VqbenchError, did_you_mean, raise_all
 from vqbench.files import require_file, write_whole
 from vqbench.results.check import check_run, check_structure
-from vqbench.results.layout import Packed, read_layout, write_layout
+from vqbench.results.contradictions import contradictions
+from vqbench.results.layout import Packed, encoded, read_layout, write_layout, written_checksum
 from vqbench.results.mapping import MappingError, from_plain, to_plain
 from vqbench.results.packing import Kind, kind_of, pack, unpack
 from vqbench.results.record import ClipRecord, MetricSpec, Run, Table
@@ -49,7 +50,7 @@ def load_run(path: Path) -> Run:
             fix="vqbench run writes one; a run that was interrupted has none yet",
         ) from error
     try:
-        plain, packed = read_layout(file)
+        plain, packed, checksum, intact = read_layout(file)
         stored = from_plain(tuple[_StoredTable, ...], plain.pop("tables", None), "tables")
         _know(packed, stored)
         run: Run = from_plain(Run, {**plain, "tables": []})
@@ -71,7 +72,25 @@ def load_run(path: Path) -> Run:
         check_structure(run)
     except VqbenchError as error:
         raise ResultError(f"does not agree with itself\n{error}", where=str(file)) from error
+    if not intact:
+        _require_its_own_figures(run, checksum, file)
     return run
+
+
+def _require_its_own_figures(run: Run, checksum: str | None, file: Path) -> None:
+    """Sees to it that a file whose bytes say nothing of it holds what was written, or at least what its rows say."""
+    if checksum is not None and checksum == written_checksum(_to_json(run)):
+        return  # laid out by somebody else, and the same
+    try:
+        raise_all(list(contradictions(run)))
+    except VqbenchError as error:
+        raise ResultError(f"has figures that its rows contradict\n{error}", where=str(file)) from error
+    if checksum is not None:
+        raise ResultError(
+            "was changed after it was written: its checksum is of another content",
+            where=str(file),
+            fix="restore the file, or run the suite again",
+        )
 
 
 def save_baseline(run: Run, name: str, folder: Path = BASELINES, *, replace: bool = False) -> Path:
@@ -122,7 +141,7 @@ def _write(run: Run, file: Path) -> Path:
     except ValueError as error:
         raise ResultError(f"holds a number that is not finite: {error}", where=str(file)) from error
     try:
-        write_whole(file, text.encode("utf-8", "backslashreplace"))
+        write_whole(file, encoded(text))
     except DataError as error:
         raise ResultError(error.problem, where=error.where) from error
     return file

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from vqbench.errors import ConfigError, DataError
 from vqbench.files import require_writable
-from vqbench.tortoise.pairs import ROW_GROUP, Header, Pair, Shard, read_pairs, shard_path, write_shard
+from vqbench.tortoise.pairs import read_pairs, shard_path
+from vqbench.tortoise.shards import ROW_GROUP, Header, Pair, Shard, write_shard
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def filter_pairs(source: Path, target: Path, *, keep: float | None = None, top: 
     for pair in read_pairs(source, waveforms=False):
         if pair.split == "test":
             n_test += 1
-        elif not pair.finished or math.isnan(pair.clvp):
+        elif not pair.finished:
             n_unfinished += 1
         else:
             scores[pair.id] = pair.clvp

@@ -20,17 +20,9 @@ from vqbench.audio.io import encode_waveform
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
 from vqbench.files import require_file, require_writable
 from vqbench.progress import Progress
-from vqbench.tortoise.pairs import (
-    Header,
-    Pair,
-    Shard,
-    Split,
-    find_shards,
-    require_same_settings,
-    shard_path,
-    write_shard,
-)
+from vqbench.tortoise.pairs import find_shards, require_same_settings, shard_path
 from vqbench.tortoise.sampling import Sampling
+from vqbench.tortoise.shards import Header, Pair, Shard, Split, write_shard
 from vqbench.tortoise.teacher import Teacher
 from vqbench.tortoise.utterance import Utterance, Voice
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from vqbench.audio.io import file_digest
 from vqbench.data.manifest import Clip
 from vqbench.errors import CheckpointError, DataError, raise_all
-from vqbench.files import write_whole
+from vqbench.files import has_sum, write_sum, write_whole
 from vqbench.progress import Progress
 from vqbench.tokenizer.protocol import SpeechTokenizer
 from vqbench.tokenizer.state_dict import misfits, read_torch
@@ -67,7 +67,7 @@ def finetune_gpt(
         TrainingError: the loss diverged.
     """
     path, device = folder / GPT_WEIGHTS, teacher.device
-    if path.exists():
+    if has_sum(path):
         return path
     require_writable_codes(tokenizer.codebook_size, teacher)
     with teacher.gpt.loaded() as taught:
@@ -87,6 +87,7 @@ def finetune_gpt(
     optimize(gpt.train(), objective, config, seed, folder, device, progress, "finetune", save)
     if rank() == 0:
         save(path)
+        write_sum(path)  # without it, what was saved counts as absent
         (folder / "state.pt").unlink(missing_ok=True)
     all_processes_together(device)
     return path

@@ -20,8 +20,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from vqbench.errors import TrainingError
-from vqbench.files import write_whole
+from vqbench.errors import DataError, TrainingError
+from vqbench.files import seal, unseal, write_whole
 from vqbench.progress import Progress
 from vqbench.training.health import Health
 from vqbench.training.log import Log
@@ -258,6 +258,10 @@ def learning_rate_share(config: OptimizationConfig, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
+def _problem(error: Exception) -> str:
+    return error.problem if isinstance(error, DataError) else str(error)
+
+
 class _Run:
     """Where a training stands: all of it is saved together, and read together."""
 
@@ -286,17 +290,22 @@ class _Run:
         if not path.exists():
             return
         try:
-            state = torch.load(path, map_location=device, weights_only=True)
+            content = io.BytesIO(unseal(path.read_bytes()))
+            state = torch.load(content, map_location=device, weights_only=True)
             self.module.load_state_dict(state["model"], strict=True)
             self.optimizer.load_state_dict(state["optimizer"])
             for ours, theirs in zip(self._average, state["average"], strict=True):
                 ours.copy_(theirs)
             self.step, self.ended, self.best = int(state["step"]), state["ended"], dict(state["best"])
+            if not 0 <= self.step <= self.config.steps:
+                raise ValueError(f"it is at step {self.step} of {self.config.steps}")
             self.rows.extend(state["log"])
             self.health.update(state["health"])
         except Exception as error:
             raise TrainingError(
-                f"the saved state cannot be read ({error})", where=str(path), fix="remove the folder to train anew"
+                f"the saved state cannot be read: {_problem(error)}",
+                where=str(path),
+                fix="remove the folder to train anew",
             ) from error
 
     def save_state(self) -> None:
@@ -316,7 +325,7 @@ class _Run:
                 },
                 content,
             )
-            write_whole(self.folder / "state.pt", content.getvalue())
+            write_whole(self.folder / "state.pt", seal(content.getvalue()))
         self.fabric.barrier()
 
     @torch.no_grad()

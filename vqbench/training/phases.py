@@ -12,6 +12,7 @@ import torch
 
 from vqbench.audio.mel import MelSpec
 from vqbench.errors import CheckpointError, DataError, TrainingError
+from vqbench.files import has_sum, write_sum
 from vqbench.progress import Progress
 from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
 from vqbench.tokenizer.dvae import DVAE
@@ -262,6 +263,7 @@ class Phases:
         self.dvae.requires_grad_(True)
         if rank() == 0:
             save(folder / WEIGHTS)
+            write_sum(folder / WEIGHTS)  # without it, what was saved counts as absent
             (folder / "state.pt").unlink(missing_ok=True)
         all_processes_together(self.device)
 
@@ -271,7 +273,7 @@ class Phases:
     def _is_done(self, phase: str) -> bool:
         """Whether a phase was carried out before; what it handed on is then in the VQVAE."""
         weights = self.folder / phase / WEIGHTS
-        if not weights.exists():
+        if not has_sum(weights):
             return False
         self.dvae.load_state_dict(load_tokenizer(weights, device=self.device).dvae.state_dict(), strict=True)
         return True

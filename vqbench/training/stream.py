@@ -23,7 +23,9 @@ from vqbench.audio.io import resample
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.errors import ConfigError, TrainingError
 from vqbench.progress import Progress
-from vqbench.tortoise.pairs import Location, Pair, Shard, find_shards, open_shards
+from vqbench.tortoise.locations import Location
+from vqbench.tortoise.pairs import find_shards, open_shards, require_new_ids
+from vqbench.tortoise.shards import Pair, Shard
 from vqbench.tortoise.tokens import aligned
 
 LANES = 32
@@ -70,11 +72,12 @@ def pairs_digest(folder: Location, limit: int | None, progress: Progress) -> str
     Raises:
         DataError: a shard cannot be read.
     """
-    digest, n_used = hashlib.sha256(), 0
+    digest, n_used, seen = hashlib.sha256(), 0, set[str]()
     for shard in _shards(folder, progress):
         waveforms = iter(shard.waveform_digests())
         for pairs in shard.row_groups(waveforms=False):
             before = n_used
+            require_new_ids(pairs, seen, shard.path)
             for pair in pairs:
                 waveform = next(waveforms)
                 if pair.split == "train" and n_used != limit:

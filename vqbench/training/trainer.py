@@ -15,7 +15,7 @@ from vqbench.audio.mel import MelSpec
 from vqbench.data.corpora import load_clips
 from vqbench.data.source import POCKET
 from vqbench.errors import CheckpointError, ConfigError, TrainingError
-from vqbench.files import require_writable, write_whole
+from vqbench.files import has_sum, require_writable, write_sum, write_whole
 from vqbench.progress import Progress
 from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
 from vqbench.tokenizer.dvae import DVAE, Dimensions
@@ -131,7 +131,7 @@ def train(recipe: Recipe, sources: Sources, folder: Path, device: torch.device |
     if rank() == 0:
         _require_own(folder, digest)
     all_processes_together(device)
-    if finished.exists() and (recipe.finetune is None or (folder / "finetune" / GPT_WEIGHTS).exists()):
+    if has_sum(finished) and (recipe.finetune is None or has_sum(folder / "finetune" / GPT_WEIGHTS)):
         return finished
 
     if sources.start is not None:
@@ -166,6 +166,7 @@ def train(recipe: Recipe, sources: Sources, folder: Path, device: torch.device |
             "seed": recipe.seed,
         }
         save_checkpoint(finished, dvae, spec, provenance)
+        write_sum(finished)
     if recipe.finetune is not None:
         phases.finetune(sources.clips["finetune"])
     all_processes_together(device)
