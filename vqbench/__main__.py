@@ -1,6 +1,6 @@
 """`python -m vqbench` is `vqbench`."""
 
-from vqbench.cli import main
+from vqbench.entry import main
 
 if __name__ == "__main__":
     main()

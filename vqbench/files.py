@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import platform
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -95,7 +98,7 @@ def write_whole(path: Path, content: bytes) -> None:
             path.write_bytes(content)
             return
         # In the same folder, because a rename is atomic only within one file system.
-        unfinished = path.with_name(f".{secrets.token_hex(8)}.partial")
+        unfinished = path.with_name(f".{_process()}-{secrets.token_hex(4)}.partial")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             unfinished.write_bytes(content)
@@ -104,6 +107,69 @@ def write_whole(path: Path, content: bytes) -> None:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"the file cannot be written: {error.strerror}", where=str(path)) from error
+
+
+def _process() -> str:
+    """This machine and process, as a part of a file's name."""
+    return f"{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-{os.getpid()}"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what processes of this machine that were killed left half-written in a folder, and below it."""
+    host, _ = _process().split("-")
+    for path in folder.rglob(f".{host}-*.partial"):
+        process = path.name.split("-")[1]
+        if process.isdecimal() and not _is_alive(int(process)):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Makes a folder, and keeps other processes that ask for the same from writing there until the block ends.
+
+    What is still empty then is taken away again.
+
+    Raises:
+        DataError: another process is at work there, or the folder cannot be made.
+    """
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(f"the folder cannot be made: {error.strerror}", where=str(folder)) from error
+    try:
+        with suppress(ImportError):  # where there is no such lock, there is none
+            import fcntl
+
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DataError(
+                    "another process is at work in this folder",
+                    where=str(folder),
+                    fix="wait, or choose another with -o",
+                ) from error
+            except OSError:  # a file system without locks
+                pass
+        remove_leftovers(folder)
+        yield
+    finally:
+        os.close(handle)
+        with suppress(OSError):  # what is not empty is kept
+            for one in made:
+                one.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

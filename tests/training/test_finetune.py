@@ -177,7 +177,7 @@ def test_what_is_saved_is_a_gpt_under_the_keys_of_its_teacher(clips: list[Clip],
     # The teacher itself is as it was, and goes on speaking as before.
     assert all(torch.equal(tensor, before[key]) for key, tensor in taught().items())
     left = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("events.out.tfevents.")}
-    assert left == {"autoregressive.pth", "best.pth", "last.pth", "log.csv"}
+    assert left == {"autoregressive.pth", "autoregressive.pth.sha256", "best.pth", "last.pth", "log.csv"}
 
 
 def test_the_loss_of_held_out_sentences_falls(clips: list[Clip], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import random
 import threading
 from collections import Counter
@@ -421,9 +422,9 @@ def without_sums(folder: Path, target: Path) -> None:
     """Writes the shards as they were written before they had sums."""
     for path in folder.iterdir():
         table = pq.read_table(path)
-        said = table.schema.metadata[b"vqbench"]
-        start, end = said.index(b', "waveforms"'), said.rindex(b"]") + 1
-        plain = table.replace_schema_metadata({b"vqbench": said[:start] + said[end:]})
+        said = json.loads(table.schema.metadata[b"vqbench"])
+        del said["waveforms"], said["sha256"]
+        plain = table.replace_schema_metadata({b"vqbench": json.dumps(said, sort_keys=True)})
         pq.write_table(plain, target / path.name, row_group_size=shards.ROW_GROUP)
 
 

@@ -60,6 +60,7 @@ def test_the_loss_falls_and_the_log_says_so(corpus: Path, tmp_path: Path) -> Non
     assert load_tokenizer(path).codebook_size == 32
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "checkpoint.safetensors",
+        "checkpoint.safetensors.sha256",
         "reconstruct",
         "training.json",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from typing import Annotated, Any
@@ -10,16 +11,26 @@ import typer
 from typer.core import TyperGroup
 
 from vqbench.cli import baseline, card, compare, data, doctor, gate, history, pairs, pocket, report, run, schema, train
-from vqbench.errors import ManyErrors, VqbenchError
+from vqbench.cli.streams import forgive
+from vqbench.entry import Ended, end_by_signals
+from vqbench.errors import ConfigError, ManyErrors, VqbenchError
 from vqbench.extras import missing_extra
 
 BAD_INPUT = 2
-INTERRUPTED = 130
 BUG = 70
 
 
 class _Verbs(TyperGroup):
     """Turns the user's mistakes into messages and exit codes; a bug keeps its traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for place, argument in enumerate(args):
+            if argument == "" or (argument.startswith("--") and argument.endswith("=")):
+                # As a path it would mean the folder one stands in.
+                after = f" after {args[place - 1]}" if place and not argument else ""
+                _complain(ConfigError(f"an argument is empty{after}", where=argument or None, fix="leave it out"))
+                raise typer.Exit(BAD_INPUT)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -34,9 +45,10 @@ class _Verbs(TyperGroup):
                 raise
             _complain(missing)
             raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as ended:
             print("interrupted: what is finished is kept, the same command resumes", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
+            number = ended.signal if isinstance(ended, Ended) else signal.SIGINT
+            raise typer.Exit(128 + number) from None
 
 
 def _complain(error: VqbenchError) -> None:
@@ -92,10 +104,12 @@ app.command("schema")(schema.schema)
 
 
 def main() -> None:
-    """Runs the command line; characters that the terminal cannot show are replaced, not fatal."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    """Runs the command line.
+
+    Characters that the terminal cannot show are replaced, and who no longer listens (`| head`) ends nothing.
+    """
+    end_by_signals()
+    sys.stdout, sys.stderr = forgive(sys.stdout), forgive(sys.stderr)
     try:
         app()
     except Exception:

@@ -47,7 +47,9 @@ def list_() -> None:
 
     names = list_baselines()
     if names:
-        console.answer(*names)
+        from vqbench.report.format import one_line
+
+        console.answer(*map(one_line, names))
     else:
         console.note(f"no baselines in {BASELINES}/; vqbench baseline save RUN NAME keeps a run as one")
 

@@ -41,15 +41,29 @@ def width() -> int:
 
 
 def answer(*parts: str | RenderableType) -> None:
-    """Writes an answer to stdout: texts as they are, tables drawn."""
+    """Writes an answer to stdout: texts as they are, tables drawn.
+
+    Raises:
+        DataError: it cannot be written there, since the disk is full, say.
+    """
     from rich.console import Console
 
     drawn = Console(file=sys.stdout, width=width(), highlight=False)
-    for part in parts:
-        if isinstance(part, str):
-            sys.stdout.write(_ended(part))
-        else:
-            drawn.print(part)
+    try:
+        for part in parts:
+            if isinstance(part, str):
+                sys.stdout.write(_ended(part))
+            else:
+                drawn.print(part)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from vqbench.errors import DataError
+
+        # What is left of it would be tried again, in vain, as the program ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise DataError(f"the answer cannot be written to standard output: {error.strerror}") from error
 
 
 def plain(*parts: str | RenderableType) -> str:

@@ -51,7 +51,7 @@ def run(
     """
     from vqbench.engine.cache import Cache, default_cache_folder
     from vqbench.errors import ConfigError
-    from vqbench.files import require_writable
+    from vqbench.files import require_writable, sole_writer
     from vqbench.report import documents, terminal
     from vqbench.report.page.document import PAGE_FILE, run_page, write_page
     from vqbench.results.evidence import Evidence
@@ -79,11 +79,12 @@ def run(
     console.note(f"suite {wanted.name}, candidates: {len(wanted.candidates)}; loading torch …", quiet=quiet)
     from vqbench.engine.runner import run_suite
 
-    outcome = run_suite(wanted, cache, console.progress(quiet), ["vqbench", *sys.argv[1:]])
-    write_outcome(outcome, folder)
-    verdict = gate_if_possible(outcome.run, against)
-    evidence = Evidence(folder.resolve().name, outcome.run, outcome.exhibits, outcome.transcripts, folder)
-    write_page(run_page(evidence, verdict), folder / PAGE_FILE, None)
+    with sole_writer(folder):
+        outcome = run_suite(wanted, cache, console.progress(quiet), ["vqbench", *sys.argv[1:]])
+        write_outcome(outcome, folder)
+        verdict = gate_if_possible(outcome.run, against)
+        evidence = Evidence(folder.resolve().name, outcome.run, outcome.exhibits, outcome.transcripts, folder)
+        write_page(run_page(evidence, verdict), folder / PAGE_FILE, None)
     if as_json:
         console.answer(documents.run_json(outcome.run, verdict))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ def train(
 
     Example: vqbench train recipes/brief.yaml
     """
+    from vqbench.files import sole_writer
     from vqbench.training.recipe import load_recipe
 
     quiet = quiet or not console.is_first_process()
@@ -43,6 +45,7 @@ def train(
     from vqbench.training.trainer import write_half
 
     chosen, progress = own_device(choose_device(device, "--device")), console.progress(quiet)
-    checkpoint = train_recipe(wanted, SourceFinder(chosen, progress)(wanted), folder, chosen, progress)
-    if console.is_first_process():
-        console.answer(str(write_half(checkpoint) if half else checkpoint))
+    with sole_writer(folder) if console.is_first_process() else nullcontext():
+        checkpoint = train_recipe(wanted, SourceFinder(chosen, progress)(wanted), folder, chosen, progress)
+        if console.is_first_process():
+            console.answer(str(write_half(checkpoint) if half else checkpoint))

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from vqbench.report.format import clean
 from vqbench.report.judgements import verdict
 from vqbench.results.compare import ComparisonTable
 from vqbench.results.families import summarise_families
@@ -97,11 +98,22 @@ def _comparisons(table: ComparisonTable) -> Iterable[dict[str, Any]]:
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Writes rows of the same keys under a head of them; true and false in words, None as nothing."""
-    words = {True: "true", False: "false"}
-    listed = [{key: words[cell] if isinstance(cell, bool) else cell for key, cell in row.items()} for row in rows]
+    """Writes rows of the same keys under a head of them; true and false in words, None as nothing.
+
+    Texts are cleaned, and those that a spreadsheet would take for a formula get an apostrophe before them.
+    """
+    listed = [{key: _cell(cell) for key, cell in row.items()} for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(listed[0]) if listed else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(listed)
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        return value
+    text = clean(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -99,7 +99,7 @@ def save_baseline(run: Run, name: str, folder: Path = BASELINES, *, replace: boo
     Raises:
         ResultError: the name is no plain file name, or is taken and `replace` is not set.
     """
-    if not name or name.startswith(".") or name != Path(name).name or "\\" in name or "\0" in name:
+    if not name.isprintable() or not name or name.startswith(".") or name != Path(name).name or "\\" in name:
         raise ResultError(f"{name!r} cannot be the name of a baseline", expected="a plain name, e.g. quick")
     file = folder / f"{name.removesuffix('.json')}.json"
     if file.exists() and not replace:
