@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from vqbench.errors import ResultError, did_you_mean, raise_all
-from vqbench.results.record import MetricSpec, Run, Table
+from vqbench.results.record import MetricSpec, Result, Run, Table
 from vqbench.stats.columns import Column, Ragged
 from vqbench.stats.reductions import REDUCTIONS
 
@@ -89,10 +89,21 @@ def _faults_of_structure(run: Run) -> Iterator[ResultError]:
     for result in run.results:
         yield from _unknown("candidate", result.candidate, candidates, "results")
         yield from _unknown("metric", result.metric, metrics, f"results of {result.candidate}")
+        yield from _faults_of_figure(result)
     for spec in run.metrics:
         for table in run.tables:
             if table.group == spec.group:
                 yield from _faults_of_names(spec, table)
+
+
+def _faults_of_figure(result: Result) -> Iterator[ResultError]:
+    where = f"{result.candidate}, {result.metric}"
+    if result.n < 0:
+        yield ResultError(f"has n = {result.n}", where=where, expected="0 or more")
+    if (result.ci_low is None) != (result.ci_high is None):
+        yield ResultError("has half an interval", where=where, expected="both ends, or none")
+    elif result.ci_low is not None and result.ci_high is not None and result.ci_low > result.ci_high:
+        yield ResultError(f"has the interval {result.ci_low:g} to {result.ci_high:g}", where=where)
 
 
 def _faults_of_settings(run: Run) -> Iterator[ResultError]:
@@ -189,6 +200,20 @@ def _faults_of_columns(spec: MetricSpec, table: Table) -> Iterator[ResultError]:
     """What is wrong within columns that are all there."""
     for name in spec.columns:
         yield from _faults_of_column(table, name, REDUCTIONS[spec.reduction].cell)
+    if spec.reduction in _COUNTED:
+        name = spec.columns[-1]
+        column = table.columns[name]
+        bad = [] if isinstance(column, Ragged) else np.flatnonzero(column < 0)
+        if len(bad):
+            where = f"{_place(table)}, column {name}"
+            yield ResultError(f"row {table.row_ids[bad[0]]} holds {column[bad[0]]}", where=where, expected="0 or more")
+
+
+_COUNTED = ("ratio", "root_ratio")
+"""Reductions that divide by how much there is of something, by their last column."""
+
+MAX_NUMBER = 1e15
+"""No sum of a clip is larger, and the square of one can still be added up."""
 
 
 def _faults_of_column(table: Table, name: str, cell: str) -> Iterator[ResultError]:
@@ -229,7 +254,7 @@ def _faults_of_numbers(table: Table, column: Column, where: str) -> Iterator[Res
         came = "a list"
         row = 0
     else:
-        bad = np.flatnonzero(~np.isfinite(column))
+        bad = np.flatnonzero(~(np.abs(column) <= MAX_NUMBER))
         if not len(bad):
             return
         row = int(bad[0])
@@ -237,13 +262,13 @@ def _faults_of_numbers(table: Table, column: Column, where: str) -> Iterator[Res
     yield ResultError(
         f"row {table.row_ids[row]} holds {came}",
         where=where,
-        expected="a finite number",
+        expected=f"a finite number, at most {MAX_NUMBER:.0e} in size",
         fix="a clip that cannot be scored belongs into `unscored`, with its reason",
     )
 
 
 def _faults_of_scores(table: Table, column: Ragged, where: str) -> Iterator[ResultError]:
-    bad = np.flatnonzero(~np.isfinite(column.values))
+    bad = np.flatnonzero(~(np.abs(column.values) <= MAX_NUMBER))
     if len(bad):
         yield ResultError(
             f"row {table.row_ids[column.row_of[bad[0]]]} holds {column.values[bad[0]]}",

@@ -23,6 +23,9 @@ from vqbench.stats.columns import Column
 RESULT_FILE = "result.json"
 BASELINES = Path("baselines")
 
+MAX_VALUES = 1 << 25
+"""Values that a column may hold: some 400 hours of tokens."""
+
 
 def save_run(run: Run, folder: Path) -> Path:
     """Writes `folder/result.json`, whole or not at all, and returns its path.
@@ -206,7 +209,8 @@ class _StoredColumns(Mapping[str, Column]):
         if name not in self._decoded:
             kind, place = self._kinds[name], f"{self._place}, column {name}"
             try:
-                self._decoded[name] = unpack(self._packed[f"{self._index}.{name}"], kind, self._n_rows, place)
+                packed = self._packed[f"{self._index}.{name}"]
+                self._decoded[name] = unpack(packed, kind, self._n_rows, place, MAX_VALUES)
             except MappingError as error:
                 raise ResultError(error.problem, where=error.place, expected=error.expected) from error
         return self._decoded[name]
