@@ -269,7 +269,7 @@ def test_a_training_of_unknown_recipe_is_neither_resumed_nor_overwritten(
     assert (tmp_path / "out" / name).read_bytes() == b"somebody's"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 100_000])
 def test_a_damaged_marker_is_named(content: bytes, corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "training.json").write_bytes(content)
     with pytest.raises(TrainingError, match=r"training\.json"):
@@ -285,6 +285,15 @@ def test_a_damaged_state_is_named_and_kept(corpus: Path, tmp_path: Path) -> None
     with pytest.raises(TrainingError, match="saved state cannot be read"):
         run(recipe, tmp_path / "out")
     assert state.exists()
+
+
+def test_finished_weights_that_were_damaged_are_made_again(corpus: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(corpus))
+    path = run(recipe, tmp_path / "out")
+    whole = path.read_bytes()
+    for file in (path, tmp_path / "out/reconstruct/weights.safetensors"):
+        file.write_bytes(b"x")
+    assert run(recipe, tmp_path / "out").read_bytes() == whole
 
 
 def test_half_precision_is_a_candidate_of_its_own(corpus: Path, tmp_path: Path) -> None:

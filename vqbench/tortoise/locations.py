@@ -21,7 +21,11 @@ def is_url(location: Location) -> bool:
 
 def faults_of(location: Location) -> tuple[type[Exception], ...]:
     """What reading can raise; the file systems that fsspec knows have errors of their own."""
-    return (Exception,) if is_url(location) else (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
+    return (
+        (Exception,)
+        if is_url(location)
+        else (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError)
+    )
 
 
 def reach(location: Location) -> tuple[Any, str]:

@@ -253,7 +253,7 @@ def _read_marker(folder: Path) -> str | None:
         return None
     try:
         return str(json.loads(marker.read_text(encoding="utf-8"))["digest"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TrainingError(
             "the folder's training.json cannot be read", where=str(marker), fix="choose another folder"
         ) from error
