@@ -203,8 +203,7 @@ def _faults_of_columns(spec: MetricSpec, table: Table) -> Iterator[ResultError]:
     if spec.reduction in _COUNTED:
         name = spec.columns[-1]
         column = table.columns[name]
-        bad = [] if isinstance(column, Ragged) else np.flatnonzero(column < 0)
-        if len(bad):
+        if not isinstance(column, Ragged) and len(bad := np.flatnonzero(column < 0)):
             where = f"{_place(table)}, column {name}"
             yield ResultError(f"row {table.row_ids[bad[0]]} holds {column[bad[0]]}", where=where, expected="0 or more")
 

@@ -115,8 +115,8 @@ def _read(content: mmap.mmap, file: Path, identity: tuple[int, ...]) -> Layout:
     if spans is not None:
         plain = _parse(content[:head_end].removesuffix(b",") + b"\n}", where)
         if _schema(plain, where) == SCHEMA_VERSION:
-            checksum = _checksum(plain, where)
-            return Layout(plain, _Lines(file, spans, identity), checksum, _is_intact(content, checksum))
+            own = _checksum(plain, where)
+            return Layout(plain, _Lines(file, spans, identity), own, _is_intact(content, own))
     # Of an earlier version, or not written by us: by a pretty-printer, say.
     plain = _parse(content[:], where)
     schema = _schema(plain, where)
