@@ -9,7 +9,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqbench.cli import baseline, card, compare, data, doctor, gate, history, pairs, pocket, report, run, schema, train
+from vqbench.cli import (
+    baseline,
+    card,
+    compare,
+    data,
+    doctor,
+    export,
+    gate,
+    history,
+    pairs,
+    pocket,
+    report,
+    run,
+    schema,
+    train,
+)
 from vqbench.errors import ManyErrors, VqbenchError
 from vqbench.extras import missing_extra
 
@@ -84,6 +99,7 @@ app.command("report")(report.report)
 app.command("card")(card.card)
 app.add_typer(baseline.app, name="baseline")
 app.command("train")(train.train)
+app.command("export")(export.export)
 app.add_typer(data.app, name="data")
 app.add_typer(pairs.app, name="pairs")
 app.add_typer(pocket.app, name="pocket")
