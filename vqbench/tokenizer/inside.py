@@ -8,7 +8,7 @@ held against the network strictly.
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -136,9 +136,10 @@ def _left_aside(tables: list[tuple[tuple[str, ...], dict[str, Tensor]]], place: 
     }
     for wrappers, table in tables:
         if table is not place.table:
-            shared = len(os.path.commonprefix([wrappers, place.wrappers]))
-            outermost = wrappers[: shared + 1]
-            names |= {_WRAPPER.join(map(_plain, outermost))} if len(outermost) > shared else set(map(_plain, table))
+            pairs = zip(wrappers, place.wrappers, strict=False)
+            shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+            apart = wrappers[: shared + 1] if len(wrappers) > shared else ()
+            names |= {_WRAPPER.join(map(_plain, apart))} if apart else set(map(_plain, table))
     return ", ".join(listed(sorted(names)).split("; "))
 
 
