@@ -70,7 +70,7 @@ def test_a_start_may_name_its_norms(project: Path) -> None:
     assert recipe_of(project, f"name: on\n{start}\n{joint}\n").mel_norms == project / "suites/mel_stats.pth"
     for none in ("", "start: pocket\n"):
         with pytest.raises(ConfigError, match="mel norms belong to the checkpoint in `start`"):
-            recipe_of(project, f"name: on\n{none}mel_norms: tortoise\n{joint}\n")
+            recipe_of(project, f"name: on\n{none}mel_norms: tortoise\n")
 
 
 @pytest.mark.parametrize("written", ["learned", "gpt", "teacher", "../candidates/trained.safetensors"])
