@@ -115,6 +115,14 @@ def _compressed(dvae: DVAE, path: Path) -> None:
             archive.writestr(name, content)
 
 
+def _before_an_archive(dvae: DVAE, path: Path) -> None:
+    """To zipfile it is an archive, to torch a pickle."""
+    torch.save(dvae.state_dict(), path)
+    archive = path.read_bytes()
+    torch.save([[] for _ in range(1_000_000)], path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes() + archive)
+
+
 BROKEN: dict[str, tuple[str, Callable[[DVAE, Path], object], str]] = {
     "missing": ("a.pth", lambda d, p: None, "no such checkpoint"),
     "folder": ("a.pth", lambda d, p: p.mkdir(), "no such checkpoint"),
@@ -199,6 +207,11 @@ BROKEN: dict[str, tuple[str, Callable[[DVAE, Path], object], str]] = {
     "the same in an old file": (
         "a.pth",
         lambda d, p: torch.save([[] for _ in range(1_000_000)], p, _use_new_zipfile_serialization=False),
+        "more objects than a checkpoint has",
+    ),
+    "the same before an archive": (
+        "a.pth",
+        lambda d, p: _before_an_archive(d, p),
         "more objects than a checkpoint has",
     ),
     "an archive that was compressed": ("a.pth", lambda d, p: _compressed(d, p), "compressed archive"),

@@ -32,6 +32,8 @@ _METADATA_KEY = "vqbench"
 _MAX_HEADER = 1 << 20
 """Characters of our header; it has some 3,000."""
 
+_MAX_NOTE = 1000
+
 START = "start"
 """In a checkpoint's provenance: the VQVAE that its training began with, where that was not vqbench's own."""
 
@@ -95,7 +97,9 @@ def load_tokenizer(path: Path, mel_norms: Path | None = None, device: torch.devi
             )
         dvae = _build(read.state, read.dimensions)
     notes = [*read.notes, *([f"mel norms: {source}"] if source else [])]
-    return DVAETokenizer(dvae, spec, device, f"{path.name} ({'; '.join(notes)})" if notes else None)
+    # Names in it come from the file.
+    loaded = "".join(c if c.isprintable() else "?" for c in f"{path.name} ({'; '.join(notes)})"[:_MAX_NOTE])
+    return DVAETokenizer(dvae, spec, device, loaded if notes else None)
 
 
 def load_codebook(path: Path) -> Tensor:

@@ -27,6 +27,7 @@ EMA_BUFFERS = ("codebook.cluster_size", "codebook.embed_avg")
 """Sums by which the codebook moves in training; neither codes nor mels depend on them."""
 
 _WRAPPER = " → "
+_MAX_WRAPPERS = 8
 _MAX_NAME = 40
 
 
@@ -36,8 +37,7 @@ class Found:
 
     Attributes:
         state: its tensors under their official names, without the loss's buffers, with EMA sums.
-        notes: what was done to have it: where it stood, what was left aside, what was made. Plain text, without
-            control characters.
+        notes: what was done to have it: where it stood, what was left aside, what was made.
     """
 
     state: dict[str, Tensor]
@@ -51,7 +51,7 @@ class _Place:
     table: Mapping[str, Tensor]
 
     def __str__(self) -> str:
-        return _WRAPPER.join(map(_plain, (*self.wrappers, *([f"{self.prefix}*"] if self.prefix else []))))
+        return _WRAPPER.join(map(_short, (*self.wrappers, *([f"{self.prefix}*"] if self.prefix else []))))
 
 
 def find_vqvae(content: object) -> Found:
@@ -124,12 +124,13 @@ def _tables(content: object) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor
         table = {name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
         if table:
             yield wrappers, table
-        left += [((*wrappers, str(name)), item) for name, item in value.items() if isinstance(item, Mapping)]
+        if len(wrappers) < _MAX_WRAPPERS:
+            left += [((*wrappers, str(name)), item) for name, item in value.items() if isinstance(item, Mapping)]
 
 
 def _left_aside(tables: list[tuple[tuple[str, ...], dict[str, Tensor]]], place: _Place) -> str:
     names = {
-        _plain(f"{first}.*" if dot else first)
+        _short(f"{first}.*" if dot else first)
         for name in place.table
         if not name.startswith(place.prefix)
         for first, dot, _ in [name.partition(".")]
@@ -139,10 +140,9 @@ def _left_aside(tables: list[tuple[tuple[str, ...], dict[str, Tensor]]], place: 
             pairs = zip(wrappers, place.wrappers, strict=False)
             shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
             apart = wrappers[: shared + 1] if len(wrappers) > shared else ()
-            names |= {_WRAPPER.join(map(_plain, apart))} if apart else set(map(_plain, table))
+            names |= {_WRAPPER.join(map(_short, apart))} if apart else set(map(_short, table))
     return ", ".join(listed(sorted(names)).split("; "))
 
 
-def _plain(name: str) -> str:
-    name = "".join(c if c.isprintable() else "?" for c in name)
+def _short(name: str) -> str:
     return name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…"

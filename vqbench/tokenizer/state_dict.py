@@ -88,7 +88,7 @@ def read_torch(path: Path, *, mapped: bool = False) -> object:
     """
     size = f"the file of {path.stat().st_size:,} bytes"
     try:
-        archive = zipfile.is_zipfile(path)
+        archive = _is_archive(path)
         _check_archive(path) if archive else _check_legacy(path)
         with torch.serialization.safe_globals(_READ_OVER):  # type: ignore[arg-type] # it takes pairs
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and archive)
@@ -108,6 +108,12 @@ def read_torch(path: Path, *, mapped: bool = False) -> object:
         raise CheckpointError(
             f"{size} is truncated or no torch file and no safetensors file ({_first_line(error)})", where=str(path)
         ) from error
+
+
+def _is_archive(path: Path) -> bool:
+    """As torch tells it: by the beginning. By its end, as zipfile tells it, a pickle may be an archive, too."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _check_archive(path: Path) -> None:
