@@ -67,6 +67,7 @@ FILES: dict[str, tuple[Any, str | None]] = {
     "EMA sums missing": (lambda: without("codebook.cluster_size", "codebook.embed_avg"), "EMA sums"),
     "one EMA sum missing": (lambda: without("codebook.embed_avg"), "EMA sums"),
     "a loss's buffers": (lambda: state(**LOSS), "buffers of a loss"),
+    "float64": (lambda: {key: tensor.double() for key, tensor in state().items()}, "float64 rounded to float32"),
     "one state under two names": (lambda: (lambda s: {"model": s, "state_dict": s})(state()), "weights below"),
 }
 

@@ -162,14 +162,16 @@ def _read(path: Path) -> _Read:
     if faults := not_plain(found.state):
         raise CheckpointError(f"the checkpoint does not fit the VQVAE: {faults}")
     dimensions = Dimensions.of_state_dict(found.state)
+    doubles = any(tensor.dtype == torch.float64 for tensor in found.state.values())
+    notes = (*found.notes, *(["float64 rounded to float32"] if doubles else []))
     if _METADATA_KEY not in texts:
-        return _Read(found.state, dimensions, None, found.notes)
+        return _Read(found.state, dimensions, None, notes)
     header = _parse(texts[_METADATA_KEY])
     if Dimensions(**header["dimensions"]) != dimensions:
         raise CheckpointError("the sizes in the header disagree with the tensors", expected=str(dimensions))
     spec = MelSpec(**{**header["front_end"], "norms": tuple(header["front_end"]["norms"])})
     start = header.get("provenance", {}).get(START)
-    return _Read(found.state, dimensions, spec, (*found.notes, *([f"trained on from {start}"] if start else [])))
+    return _Read(found.state, dimensions, spec, (*notes, *([f"trained on from {start}"] if start else [])))
 
 
 def _parse(text: str) -> dict[str, Any]:
