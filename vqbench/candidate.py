@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, PrivateAttr
 
 from vqbench.config import ConfigModel, ExistingFile, Fault, FileName, Several, exactly_one, items, repeated, section
-from vqbench.data.source import Checkpoint
+from vqbench.data.source import Checkpoint, MelNorms
 
 _SEEDS = 2**32
 """Seeds are below this, as in a recipe."""
@@ -22,8 +22,8 @@ class Candidate(ConfigModel):
     """Name in tables and of folders: lower-case letters, digits, `.`, `_` and `-`, from a letter or digit on."""
 
     checkpoint: Checkpoint | None = None
-    """A file with weights, relative to the suite: vqbench's own, TorToiSe's `dvae.pth` or XTTS's. Or `pocket`: the very
-    VQVAE of the pocket TorToiSe."""
+    """A file with weights, relative to the suite: vqbench's own, TorToiSe's `dvae.pth`, XTTS's, or a trainer's around
+    it; or a folder with `dvae.pth`. Or `pocket`: the very VQVAE of the pocket TorToiSe."""
 
     recipe: ExistingFile | None = None
     """A training recipe, relative to the suite."""
@@ -36,8 +36,9 @@ class Candidate(ConfigModel):
     """Seeds in place of the recipe's. There is a candidate for each, `NAME-s1`, `NAME-s2` and so on; where a gate rule
     or `--candidate` says NAME, it means all of them."""
 
-    mel_norms: ExistingFile | None = None
-    """A file with the mel norms, where the checkpoint needs others than TorToiSe's (XTTS: `mel_stats.pth`)."""
+    mel_norms: MelNorms | None = None
+    """A file with the mel norms that the checkpoint was trained on, or `tortoise`. Where it is left out: those in the
+    checkpoint, else `mel_stats.pth` beside it, else TorToiSe's; XTTS's 1,024 codes are refused then."""
 
     _family: str | None = PrivateAttr(default=None)
 

@@ -182,12 +182,12 @@ def _changed(data: Mapping[str, Any], change: Mapping[str, Any], faults: list[Fa
 # ---- kinds of fields
 
 
-def path_in_file(written: str, info: ValidationInfo) -> Path:
+def path_in_file(written: str, info: ValidationInfo, *, follow_links: bool = False) -> Path:
     """Resolves a path that a file holds, by the rule of `vqbench.paths`; one given in code is taken as it is."""
     if not isinstance(info.context, Folder):
         return Path(written)
     try:
-        return resolve_inside(info.context.path, written, info.context.root)
+        return resolve_inside(info.context.path, written, info.context.root, follow_links=follow_links)
     except ConfigError as error:
         raise reject(Fault((), error.problem, error.expected, error.fix)) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from vqbench.errors import ConfigError
@@ -21,7 +22,7 @@ def project_root(folder: Path) -> Path:
     return folder.parent
 
 
-def resolve_inside(base: Path, written: str, root: Path) -> Path:
+def resolve_inside(base: Path, written: str, root: Path, *, follow_links: bool = False) -> Path:
     """Resolves a path that stands in a file, symbolic links included.
 
     A relative path is relative to `base` and must stay inside `root`: a suite or manifest from somebody else must not
@@ -31,6 +32,8 @@ def resolve_inside(base: Path, written: str, root: Path) -> Path:
         base: folder of the file that the path stands in.
         written: the path as written.
         root: the folder that may not be left, as `project_root` finds it.
+        follow_links: a link inside `root` may lead anywhere, and is left in the path: what is called by its hash in a
+            cache is known by the link's name, and by what lies beside the link. `..` still may not leave `root`.
 
     Returns:
         an absolute path; whether anything is there is the caller's question.
@@ -42,7 +45,7 @@ def resolve_inside(base: Path, written: str, root: Path) -> Path:
         raise ConfigError("the path is empty")
     try:
         asked = Path(written).expanduser()
-        resolved = (base / asked).resolve()
+        resolved = Path(os.path.normpath(base.resolve() / asked)) if follow_links else (base / asked).resolve()
         root = root.resolve()
     except (OSError, RuntimeError, ValueError) as error:
         # An unknown ~user, a loop of links, a NUL byte, text that no file system can encode.

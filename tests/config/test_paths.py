@@ -64,6 +64,19 @@ def test_what_cannot_be_a_path(suites: Path, tmp_path: Path, written: str) -> No
         resolve_inside(suites, written, tmp_path / "root")
 
 
+@pytest.mark.parametrize("written", ["to_outside", "to_folder_outside/outside.pth", "to_inside", "a/../to_outside"])
+def test_where_links_are_followed_they_keep_their_names(suites: Path, tmp_path: Path, written: str) -> None:
+    found = resolve_inside(suites, written, tmp_path / "root", follow_links=True)
+    assert found == suites / written.removeprefix("a/../")
+    assert found.is_file()
+
+
+@pytest.mark.parametrize("written", ["../../outside.pth", "../..", "to_folder_outside/../../../outside.pth"])
+def test_where_links_are_followed_dots_still_may_not_lead_out(suites: Path, tmp_path: Path, written: str) -> None:
+    with pytest.raises(ConfigError, match="leads out of"):
+        resolve_inside(suites, written, tmp_path / "root", follow_links=True)
+
+
 def test_a_loop_of_links_leads_nowhere(suites: Path, tmp_path: Path) -> None:
     with contextlib.suppress(ConfigError):  # newer Pythons give the link back
         assert not resolve_inside(suites, "loop", tmp_path / "root").is_file()

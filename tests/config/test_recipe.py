@@ -8,7 +8,7 @@ import pytest
 from config_examples import RECIPE, WHOLE_RECIPE, Edit, the_error
 
 from vqbench.data.source import DataSource
-from vqbench.errors import ManyErrors
+from vqbench.errors import ConfigError, ManyErrors
 from vqbench.training.recipe import ModelConfig, Recipe, load_recipe
 from vqbench.training.settings import (
     DistilConfig,
@@ -62,6 +62,15 @@ def test_a_recipe_may_begin_with_a_checkpoint(project: Path, written: str) -> No
     recipe = recipe_of(project, f"name: on\nstart: {written}\n{joint}\n")
     assert recipe.start == (Path("pocket") if written == "pocket" else project / "candidates/trained.safetensors")
     assert f'"{written}"' in recipe.model_dump_json(context=recipe._folder)
+
+
+def test_a_start_may_name_its_norms(project: Path) -> None:
+    joint = "joint: {data: [{corpus: tortoise-voices}], guard: {kind: none}}"
+    start = "start: ../candidates/trained.safetensors\nmel_norms: ../suites/mel_stats.pth"
+    assert recipe_of(project, f"name: on\n{start}\n{joint}\n").mel_norms == project / "suites/mel_stats.pth"
+    for none in ("", "start: pocket\n"):
+        with pytest.raises(ConfigError, match="mel norms belong to the checkpoint in `start`"):
+            recipe_of(project, f"name: on\n{none}mel_norms: tortoise\n")
 
 
 @pytest.mark.parametrize("written", ["learned", "gpt", "teacher", "../candidates/trained.safetensors"])

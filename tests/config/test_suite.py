@@ -48,6 +48,14 @@ def test_everything_written_is_read(project: Path) -> None:
     ]
 
 
+def test_a_folder_is_its_dvae_and_norms_may_be_tortoises(project: Path) -> None:
+    file = suite_of(project, SHORT_SUITE.replace("dvae.pth", "../suites/dvae.pth, mel_norms: tortoise"))
+    folder = suite_of(project, SHORT_SUITE.replace("dvae.pth", "../suites/, mel_norms: tortoise"))
+    assert folder.candidates[0].checkpoint == file.candidates[0].checkpoint == project / "suites/dvae.pth"
+    assert folder.candidates[0].mel_norms == Path("tortoise")
+    assert folder.digest == file.digest
+
+
 def test_defaults_are_those_of_the_documented_suite(project: Path) -> None:
     written, short = load_suite(project / "suites/quick.yaml"), suite_of(project, SHORT_SUITE)
     for name in ("seed", "references", "metrics", "asr", "throughput", "vocoder", "interval", "min_clips", "device"):

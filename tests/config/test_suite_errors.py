@@ -135,6 +135,12 @@ BROKEN_SUITES: dict[str, Edit] = {
         20,
         "exhibits.clips[2]: 'a' is here for the second time",
     ),
+    "folder without a checkpoint": (
+        "dvae.pth",
+        "../candidates",
+        8,
+        "candidates[1].checkpoint: '../candidates' is a folder without a dvae.pth",
+    ),
     "missing norms": ("mel_stats.pth", "norms.pth", 9, "candidates[1].mel_norms: there is no file 'norms.pth'"),
     "missing recipe": ("brief.yaml", "long.yaml", 10, "candidates[2].recipe: there is no file '../recipes/long.yaml'"),
     "missing manifest": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,23 @@ def _header(**changes: object) -> dict[str, str]:
     return {"vqbench": json.dumps(header)}
 
 
+def _compressed(dvae: DVAE, path: Path) -> None:
+    torch.save(dvae.state_dict(), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename: archive.read(member) for member in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def _before_an_archive(dvae: DVAE, path: Path) -> None:
+    """To zipfile it is an archive, to torch a pickle."""
+    torch.save(dvae.state_dict(), path)
+    archive = path.read_bytes()
+    torch.save([[] for _ in range(1_000_000)], path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes() + archive)
+
+
 BROKEN: dict[str, tuple[str, Callable[[DVAE, Path], object], str]] = {
     "missing": ("a.pth", lambda d, p: None, "no such checkpoint"),
     "folder": ("a.pth", lambda d, p: p.mkdir(), "no such checkpoint"),
@@ -128,7 +146,7 @@ BROKEN: dict[str, tuple[str, Callable[[DVAE, Path], object], str]] = {
         "never run",
     ),
     "a list": ("a.pth", lambda d, p: torch.save([1, 2], p), "not a state_dict"),
-    "a whole training state": ("a.pth", lambda d, p: torch.save({"model": d.state_dict()}, p), "not a state_dict"),
+    "a training state without weights": ("a.pth", lambda d, p: torch.save({"model": {}}, p), "not a state_dict"),
     "another network": ("a.pth", lambda d, p: torch.save({"weight": torch.ones(2)}, p), "no VQVAE checkpoint"),
     "no codebook": ("a.pth", lambda d, p: torch.save(_state(d, codebook__embed=None), p), "codebook.embed"),
     "a missing key": (
@@ -155,6 +173,68 @@ BROKEN: dict[str, tuple[str, Callable[[DVAE, Path], object], str]] = {
         "a.pth",
         lambda d, p: torch.save(_state(d, decoder__0__bias=torch.ones(24, dtype=torch.int64)), p),
         "wanted floats",
+    ),
+    "eight bits": (
+        "a.pth",
+        lambda d, p: torch.save(_state(d, decoder__0__bias=torch.ones(24).to(torch.float8_e4m3fn)), p),
+        "decoder.0.bias is torch.float8_e4m3fn, wanted floats",
+    ),
+    "eight bits in safetensors": (
+        "a.safetensors",
+        lambda d, p: save_file(_state(d, decoder__0__bias=torch.ones(24).to(torch.float8_e4m3fn)), p),
+        "decoder.0.bias is torch.float8_e4m3fn, wanted floats",
+    ),
+    "a sparse tensor": (
+        "a.pth",
+        lambda d, p: torch.save(_state(d, codebook__embed=d.codebook.embed.to_sparse()), p),
+        "codebook.embed is a sparse_coo tensor",
+    ),
+    "a tensor without content": (
+        "a.pth",
+        lambda d, p: torch.save(_state(d, codebook__embed=torch.ones(8, 40, device="meta")), p),
+        "codebook.embed has no content",
+    ),
+    "one value shown as a terabyte": (
+        "a.pth",
+        lambda d, p: torch.save(_state(d, codebook__embed=torch.ones(1, 1).expand(8, 1 << 36)), p),
+        "but not so many values",
+    ),
+    "more objects than any checkpoint has": (
+        "a.pth",
+        lambda d, p: torch.save({**d.state_dict(), "more": [[] for _ in range(1_000_000)]}, p),
+        "more objects than a checkpoint has",
+    ),
+    "the same in an old file": (
+        "a.pth",
+        lambda d, p: torch.save([[] for _ in range(1_000_000)], p, _use_new_zipfile_serialization=False),
+        "more objects than a checkpoint has",
+    ),
+    "the same before an archive": (
+        "a.pth",
+        lambda d, p: _before_an_archive(d, p),
+        "more objects than a checkpoint has",
+    ),
+    "an archive that was compressed": ("a.pth", lambda d, p: _compressed(d, p), "compressed archive"),
+    "a Git LFS pointer": (
+        "a.pth",
+        lambda d, p: p.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
+        "Git LFS pointer",
+    ),
+    "TorchScript": ("a.pth", lambda d, p: torch.jit.script(torch.nn.Linear(2, 2)).save(p), "TorchScript archive"),
+    "a header of a gigabyte": (
+        "a.safetensors",
+        lambda d, p: p.write_bytes((1 << 30).to_bytes(8, "little") + b"{" + bytes(100)),
+        "no safetensors",
+    ),
+    "a header of brackets": (
+        "a.safetensors",
+        lambda d, p: save_file(d.state_dict(), p, {"vqbench": "[" * 100_000}),
+        "header",
+    ),
+    "a window of a gigabyte": (
+        "a.safetensors",
+        lambda d, p: save_file(d.state_dict(), p, _header(front_end={**vars(MelSpec()), "n_fft": 1 << 31})),
+        "sizes are impossible",
     ),
     "NaN": (
         "a.pth",
@@ -205,6 +285,7 @@ def test_broken_checkpoints_are_refused_by_name(case: str, dvae: DVAE, tmp_path:
         load_tokenizer(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
+    assert "weights_only" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
 
 
@@ -216,6 +297,9 @@ def test_broken_checkpoints_are_refused_by_name(case: str, dvae: DVAE, tmp_path:
         (torch.zeros(80), "mel norms do not fit"),
         (torch.full((80,), torch.nan), "mel norms do not fit"),
         (torch.ones(8, 10), "not a row"),
+        (torch.ones(80).to(torch.float8_e4m3fn), "not a row"),
+        (torch.ones(80).to_sparse(), "not a row"),
+        (torch.ones(300_000), "cannot be mel norms"),
         ({"a": torch.ones(80)}, "not a row"),
     ],
 )

@@ -24,6 +24,10 @@ LOG_FLOOR = 1e-5
 """Mel powers below this are clamped before the logarithm."""
 
 
+MAX_SIZE = 1_000_000
+"""No sample rate and no window is larger; a header that says so would only fill the memory."""
+
+
 @functools.cache
 def tortoise_mel_norms() -> tuple[float, ...]:
     """The 80 divisors that TorToiSe ships as `mel_norms.pth` (all negative, -9.48 to -1.60)."""
@@ -54,12 +58,12 @@ class MelSpec:
             )
         sizes = (self.sample_rate_hz, self.n_fft, self.hop_length)
         # A checkpoint's header is JSON, where nothing else would stop half a sample.
-        if not all(isinstance(size, int) and size > 0 for size in sizes) or not (
+        if not all(isinstance(size, int) and 0 < size <= MAX_SIZE for size in sizes) or not (
             0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2
         ):
             raise CheckpointError(
                 "the front end's sizes are impossible",
-                expected="positive whole numbers and 0 <= f_min_hz < f_max_hz <= sample_rate_hz / 2",
+                expected=f"whole numbers from 1 to {MAX_SIZE:,}, and 0 <= f_min_hz < f_max_hz <= sample_rate_hz / 2",
             )
 
     @property

@@ -10,7 +10,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vqbench.cli import baseline, card, compare, data, doctor, gate, history, pairs, pocket, report, run, schema, train
+from vqbench.cli import (
+    baseline,
+    card,
+    compare,
+    data,
+    doctor,
+    export,
+    gate,
+    history,
+    pairs,
+    pocket,
+    report,
+    run,
+    schema,
+    train,
+)
 from vqbench.cli.streams import forgive
 from vqbench.entry import Ended, end_by_signals
 from vqbench.errors import ConfigError, ManyErrors, VqbenchError
@@ -96,6 +111,7 @@ app.command("report")(report.report)
 app.command("card")(card.card)
 app.add_typer(baseline.app, name="baseline")
 app.command("train")(train.train)
+app.command("export")(export.export)
 app.add_typer(data.app, name="data")
 app.add_typer(pairs.app, name="pairs")
 app.add_typer(pocket.app, name="pocket")

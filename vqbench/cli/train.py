@@ -45,7 +45,10 @@ def train(
     from vqbench.training.trainer import write_half
 
     chosen, progress = own_device(choose_device(device, "--device")), console.progress(quiet)
+    sources = SourceFinder(chosen, progress)(wanted)
+    if sources.start is not None and sources.start.loaded:
+        console.note(f"start: {sources.start.loaded}", quiet=quiet)
     with sole_writer(folder) if console.is_first_process() else nullcontext():
-        checkpoint = train_recipe(wanted, SourceFinder(chosen, progress)(wanted), folder, chosen, progress)
+        checkpoint = train_recipe(wanted, sources, folder, chosen, progress)
         if console.is_first_process():
             console.answer(str(write_half(checkpoint) if half else checkpoint))

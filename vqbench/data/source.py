@@ -18,10 +18,21 @@ from vqbench.config import (
     must_exist,
     path_as_written,
     path_in_file,
+    reject,
+    shown,
 )
 
 POCKET = "pocket"
 """How the small TorToiSe that vqbench brings along is called, and its VQVAE."""
+
+TORTOISE_NORMS = "tortoise"
+"""How TorToiSe's own mel norms are called."""
+
+DVAE_FILE = "dvae.pth"
+"""The VQVAE in a folder as TorToiSe and XTTS publish it."""
+
+MEL_STATS_FILE = "mel_stats.pth"
+"""XTTS's mel norms, which lie beside its `dvae.pth`."""
 
 
 def _teacher(value: Any, info: ValidationInfo) -> Any:
@@ -33,8 +44,34 @@ def _teacher(value: Any, info: ValidationInfo) -> Any:
     return str(path)
 
 
+def weights_file(value: Any, info: ValidationInfo) -> Path:
+    """Finds a file of weights that must be there, or `dvae.pth` in a folder; a link keeps its name."""
+    if not isinstance(value, str | Path):
+        raise reject(Fault((), f"expected a path, got {shown(value)}"))
+    path = path_in_file(str(value), info, follow_links=True)
+    if info.context is None:
+        return path
+    must_exist(path, str(value), folders=True)
+    if not path.is_dir():
+        return path
+    if not (path / DVAE_FILE).is_file():
+        raise reject(Fault((), f"{shown(value)} is a folder without a {DVAE_FILE}", expected=f"a file at {path}"))
+    return path / DVAE_FILE
+
+
 def _vqvae(value: Any, info: ValidationInfo) -> Path:
-    return Path(POCKET) if value == POCKET else existing_file(value, info)
+    return Path(POCKET) if value == POCKET else weights_file(value, info)
+
+
+def _norms(value: Any, info: ValidationInfo) -> Path:
+    if value == TORTOISE_NORMS:
+        return Path(TORTOISE_NORMS)
+    if not isinstance(value, str | Path):
+        raise reject(Fault((), f"expected a path, got {shown(value)}"))
+    path = path_in_file(str(value), info, follow_links=True)
+    if info.context is not None:
+        must_exist(path, str(value))
+    return path
 
 
 def _sentences(value: Any, info: ValidationInfo) -> Any:
@@ -51,7 +88,10 @@ TeacherName = Annotated[
 """`pocket`, or a folder with TorToiSe's official checkpoints."""
 
 Checkpoint = Annotated[Path, BeforeValidator(_vqvae), PlainSerializer(_known_or_path)]
-"""A file with a VQVAE's weights, or `pocket`, for that TorToiSe's own."""
+"""A file with a VQVAE's weights, a folder with `dvae.pth`, or `pocket`, for that TorToiSe's own."""
+
+MelNorms = Annotated[Path, BeforeValidator(_norms), PlainSerializer(path_as_written, return_type=str)]
+"""A file with the divisors of a mel, or `tortoise`, for TorToiSe's own."""
 
 Sentences = Annotated[
     str, Field(min_length=1, max_length=4096), BeforeValidator(_sentences), PlainSerializer(_known_or_path)

@@ -207,11 +207,20 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         tables=tuple(tables),
         results=tuple(_results(specs, tables, recordings, interval, progress)),
         interval=interval,
-        provenance={**provenance, "judges": judges},
+        provenance={**provenance, "judges": judges, **_checkpoints(ready, systems)},
     )
     material = Material(systems, clips, answer, assignment, spoken)
     exhibits, sounds = keep_exhibits(run, material, suite.exhibits, cache, progress)
     return Outcome(run, tuple(transcripts), exhibits, sounds)
+
+
+def _checkpoints(ready: Prepared, systems: Sequence[System]) -> dict[str, dict[str, str]]:
+    """How the checkpoints were read that do not say all of themselves; nothing where there is none."""
+    known = {system.record.name: system.tokenizer for system in systems if isinstance(system, Candidate)}
+    teachers = [asked.teacher for asked in (ready.question, ready.assignment) if asked is not None]
+    read = [(f"the teacher {teacher.name}", teacher.tokenizer) for teacher in teachers] + [*known.items()]
+    lines = {name: one.loaded for name, one in read if isinstance(one, DVAETokenizer) and one.loaded}
+    return {"checkpoints": lines} if lines else {}
 
 
 def _record(clip: Clip) -> ClipRecord:

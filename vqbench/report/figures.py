@@ -90,6 +90,12 @@ _DRAWN = {
 }
 
 
+def read_as(run: Run) -> list[str]:
+    """How checkpoints were read that do not say all of themselves, and on whose mel norms: one line each."""
+    lines = run.provenance.get("checkpoints")
+    return [f"{name}: {line}" for name, line in lines.items()] if isinstance(lines, Mapping) else []
+
+
 def legend(interval: IntervalSpec) -> str:
     """Says what the mark means and how the intervals were made."""
     return f"{fmt.BEST} best of its column among the candidates; {intervals_made(interval)}"

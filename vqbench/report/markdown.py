@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from vqbench.report import format as fmt
-from vqbench.report.figures import contender_grids, legend, run_grids, unscored
+from vqbench.report.figures import contender_grids, legend, read_as, run_grids, unscored
 from vqbench.report.grid import Cell, Column, Grid
 from vqbench.report.judgements import comparison_grid, gate_grid
 from vqbench.results.compare import ComparisonTable
@@ -24,6 +24,8 @@ def run_markdown(run: Run, gate: GateReport | None = None) -> str:
     for entry in unscored(run):
         head = f"Not scored: {fmt.counted(len(entry.clips), 'clip')} of {entry.candidate} in {', '.join(entry.groups)}"
         parts.append("\n".join([escape(head), "", *(f"- {escape(f'{clip}: {why}')}" for clip, why in entry.clips)]))
+    if lines := read_as(run):
+        parts.append("\n".join(f"- {escape(line)}" for line in lines))
     return "\n\n".join([*parts, escape(legend(run.interval))]) + "\n"
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vqbench.report import format as fmt
-from vqbench.report.figures import Unscored, contender_grids, legend, run_grids, unscored
+from vqbench.report.figures import Unscored, contender_grids, legend, read_as, run_grids, unscored
 from vqbench.report.grid import WIDTH, Cell, Column, Grid
 from vqbench.report.judgements import comparison_grid, gate_grid
 from vqbench.results.compare import ComparisonTable
@@ -32,7 +32,7 @@ _STYLES = {
 
 
 def run_tables(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[RenderableType]:
-    """Renders a run: its figures, and the clips that could not be scored.
+    """Renders a run: its figures, the clips that could not be scored, and how checkpoints were read.
 
     Args:
         run: the run.
@@ -42,6 +42,7 @@ def run_tables(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[
     return [
         *(grid_table(grid) for grid in run_grids(run, headline=headline, width=width)),
         *(_not_scored(entry) for entry in unscored(run)),
+        *(_note(line) for line in read_as(run)),
         _note(legend(run.interval)),
     ]
 

@@ -22,12 +22,18 @@ class DVAETokenizer:
     On a CPU padding costs more than batching wins (0.85x of one clip at a time, sorted by length), so convolutions run
     clip by clip and only the quantiser is pooled. On an accelerator clips are sorted by length and padded; padding
     never changes a code, but where two are equally near within float32's rounding.
+
+    Attributes:
+        loaded: what was done to read it from its file, and whose mel norms were taken; None where nothing had to be.
     """
 
-    def __init__(self, dvae: DVAE, mel_spec: MelSpec, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, dvae: DVAE, mel_spec: MelSpec, device: torch.device | str = "cpu", loaded: str | None = None
+    ) -> None:
         self.device = torch.device(device)
         self.dvae = dvae.eval().requires_grad_(False).to(self.device)
         self.mel_spec = mel_spec
+        self.loaded = loaded
 
     @property
     def codebook_size(self) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vqbench.audio.io import file_digest
+from vqbench.data.source import DVAE_FILE
 from vqbench.errors import CheckpointError, raise_all
 from vqbench.tokenizer.checkpoint import load_tokenizer
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
@@ -29,7 +30,7 @@ GPT_FILE = "autoregressive.pth"
 CLVP_FILE = "clvp2.pth"
 DIFFUSION_FILE = "diffusion_decoder.pth"
 VOCODER_FILE = "vocoder.pth"
-TOKENIZER_FILE = "dvae.pth"
+TOKENIZER_FILE = DVAE_FILE
 """The VQVAE, which is withheld from most: optional, and the oracle where it is there."""
 
 SOURCE = "the folder .models of the repository jbetker/tortoise-tts-v2 on huggingface.co"

@@ -14,7 +14,7 @@ from vqbench.audio.mel import MelSpec
 from vqbench.errors import CheckpointError, DataError, TrainingError
 from vqbench.files import has_sum, write_sum
 from vqbench.progress import Progress
-from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
+from vqbench.tokenizer.checkpoint import load_codebook, load_tokenizer, save_checkpoint
 from vqbench.tokenizer.dvae import DVAE
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.tortoise.pair_filter import filter_pairs
@@ -242,7 +242,7 @@ class Phases:
                 )
             codebook = self.teaching.teacher.tokenizer.codebook.detach().float()
         else:
-            codebook = load_tokenizer(Path(known)).codebook.detach().float()
+            codebook = load_codebook(Path(known))
         if tuple(codebook.shape) != (size, dim):
             raise CheckpointError(
                 f"the codebook {known} has {codebook.shape[0]} codes of {codebook.shape[1]} values",

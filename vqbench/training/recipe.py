@@ -21,7 +21,7 @@ from vqbench.config import (
     load_config,
     section,
 )
-from vqbench.data.source import Checkpoint, TeacherName
+from vqbench.data.source import POCKET, Checkpoint, MelNorms, TeacherName
 from vqbench.training.settings import (
     DistilConfig,
     FinetuneConfig,
@@ -90,6 +90,10 @@ class Recipe(ConfigFile):
     start: Checkpoint | None = None
     """A checkpoint whose VQVAE is trained on, in place of `model`; it is only read. Or `pocket`."""
 
+    mel_norms: MelNorms | None = None
+    """The mel norms that `start` was trained on, where it needs them named, as of a suite's candidate; what is trained
+    keeps them."""
+
     teacher: TeacherName | None = None
     """Whose tokens are learnt: `pocket`, or a folder with TorToiSe's official checkpoints."""
 
@@ -119,6 +123,9 @@ class Recipe(ConfigFile):
         named = [phase for phase in VQVAE_PHASES if data.get(phase) is not None]
         if data.get("start") is not None and "model" in data:
             yield Fault(("model",), "the sizes are those of `start`", fix="leave one of them out")
+        if data.get("mel_norms") is not None and data.get("start") in (None, POCKET):
+            problem = "mel norms belong to the checkpoint in `start`; the pocket's has its own"
+            yield Fault(("mel_norms",), problem, fix="leave them out, or name a checkpoint")
         if data.get("reconstruct") is not None and (data.get("start") is not None or "distil" in named):
             expected = "`joint`, which trains on what is there by reconstruction"
             yield Fault(("reconstruct",), "it begins from scratch, and something is there already", expected=expected)

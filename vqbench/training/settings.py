@@ -13,14 +13,13 @@ from vqbench.config import (
     Fault,
     Several,
     exactly_one,
-    existing_file,
     path_as_written,
     path_in_file,
     reject,
     section,
     shown,
 )
-from vqbench.data.source import POCKET, DataSource, Sentences
+from vqbench.data.source import POCKET, DataSource, Sentences, weights_file
 from vqbench.files import near_files
 
 _Size = Annotated[int, Field(ge=1, le=65_536)]
@@ -165,7 +164,7 @@ class ReconstructConfig(VQVAEPhaseConfig):
 
 
 def _codebook_source(value: Any, info: ValidationInfo) -> Any:
-    return value if value in ("learned", "gpt", "teacher") else existing_file(value, info)
+    return value if value in ("learned", "gpt", "teacher") else weights_file(value, info)
 
 
 def _codebook_as_written(value: str | Path, info: SerializationInfo) -> str:

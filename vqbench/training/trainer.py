@@ -17,7 +17,7 @@ from vqbench.data.source import POCKET
 from vqbench.errors import CheckpointError, ConfigError, TrainingError
 from vqbench.files import has_sum, require_writable, write_sum, write_whole
 from vqbench.progress import Progress
-from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
+from vqbench.tokenizer.checkpoint import START, load_tokenizer, save_checkpoint
 from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.training.crops import WeightedClip
@@ -72,7 +72,7 @@ def find_sources(
     }
     start = None
     if recipe.start is not None:
-        start = pocket if str(recipe.start) == POCKET else load_tokenizer(recipe.start)
+        start = pocket if str(recipe.start) == POCKET else load_tokenizer(recipe.start, recipe.mel_norms)
     return Sources(clips, teaching, start, pairs)
 
 
@@ -82,7 +82,9 @@ def training_digest(recipe: Recipe, sources: Sources) -> str:
     Where the data lie and what the recipe is called do not matter.
     """
     # Defaults are left out, so that a setting which is new to vqbench changes no recipe that does not use it.
-    settings = recipe.model_dump(mode="json", exclude={"name", "start", "teacher", "pairs"}, exclude_defaults=True)
+    settings = recipe.model_dump(
+        mode="json", exclude={"name", "start", "mel_norms", "teacher", "pairs"}, exclude_defaults=True
+    )
     for phase in sources.clips:
         settings[phase].pop("data")
     content: dict[str, object] = {"version": TRAINER_VERSION, "settings": settings}
@@ -165,6 +167,8 @@ def train(recipe: Recipe, sources: Sources, folder: Path, device: torch.device |
             "steps": vqvae_steps,
             "seed": recipe.seed,
         }
+        if sources.start is not None and sources.start.loaded:
+            provenance[START] = sources.start.loaded
         save_checkpoint(finished, dvae, spec, provenance)
         write_sum(finished)
     if recipe.finetune is not None:
