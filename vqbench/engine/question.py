@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -27,6 +28,9 @@ _NATURAL = (
     *("top5", "codebook_distance", "mutual_information_share"),
 )
 """What is shown of recordings, where a tokenizer's tokens stand in for the GPT's: its ceiling is 1."""
+
+
+_THE_GPT = re.compile("(the )?GPT")
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Question:
     @property
     def specs(self) -> tuple[MetricSpec, ...]:
         """The figures that will be had."""
-        natural = natural_specs(self.reference or TRUE, self.clip_set) if self.natural else ()
+        natural = natural_specs(self.reference, self.clip_set) if self.natural else ()
         return (*(AGREEMENT_SPECS if self.writing else ()), *natural)
 
     @property
@@ -88,19 +92,23 @@ class Question:
         return f"natural/{clip.id}" if self.clip_set == "natural" else clip.id
 
 
-def natural_specs(whose: str, clip_set: str) -> tuple[MetricSpec, ...]:
+def natural_specs(reference: str | None, clip_set: str) -> tuple[MetricSpec, ...]:
     """The figures on recordings.
 
     Args:
-        whose: the tokens are that stand in for the GPT's.
+        reference: whose tokens stand in for the GPT's; None where they are the true tokenizer's.
         clip_set: which clips of the run the recordings are.
     """
+
+    def described(text: str) -> str:
+        return f"{text}; {TRUE} for GPT, recordings" if reference is None else _THE_GPT.sub(lambda _: reference, text)
+
     return tuple(
         replace(
             spec,
             name=f"{NATURAL}.{spec.name.split('.')[1]}",
             group=NATURAL,
-            description=f"{spec.description}; {whose} for GPT, recordings",
+            description=described(spec.description),
             headline=spec.name == f"{WRITTEN}.raw",
             clip_set=clip_set,
             floor=spec.floor and f"{NATURAL}.floor",
