@@ -112,7 +112,8 @@ class AgreementData:
         written = tuple(target.clip for target in self.written)
         if self.question.clip_set == "speech":
             return written
-        unread = [ClipRecord(clip_id, "", 0.0, "", None, "natural") for clip_id in self.unscored]
+        records = map(self.question.natural_record, self.question.natural)
+        unread = (record for record in records if record.id in self.unscored)
         return (*written, *(target.clip for target in self.natural), *unread)
 
 
@@ -268,14 +269,12 @@ def _natural(question: Question, truth: Truth, cache: Cache, progress: Progress)
         for start in range(0, len(question.natural), _AT_ONCE):
             clips, blank = question.natural[start : start + _AT_ONCE], []
             for clip in clips:
-                clip_id = question.natural_id(clip)
+                record = question.natural_record(clip)
                 try:
                     waveform = load_waveform(clip.path, MelSpec().sample_rate_hz)
                 except DataError as error:
-                    unscored[clip_id] = error.problem
+                    unscored[record.id] = error.problem
                     continue
-                record = ClipRecord(clip_id, "", 0.0, clip.text or clip.id, clip.speaker, question.clip_set)
-                record = replace(record, language=clip.language, columns=dict(clip.columns))
                 blank.append(_target(record, waveform, np.empty(0, np.int64), samples))
             heard = hear(truth.tokenizer, truth.name, question.device, blank, cache, Silent())
             for target, row in zip(blank, heard, strict=True):

@@ -14,7 +14,7 @@ from vqbench.data.manifest import Clip
 from vqbench.engine.teachers import open_teacher, teacher_voices
 from vqbench.errors import ConfigError
 from vqbench.metrics.agreement import AGREEMENT_SPECS
-from vqbench.results.record import MetricSpec
+from vqbench.results.record import ClipRecord, MetricSpec
 from vqbench.results.reference import NATURAL, WRITTEN
 from vqbench.suite import Suite
 from vqbench.tortoise.pair_generation import pair_name
@@ -85,11 +85,13 @@ class Question:
     def clip_ids(self) -> Iterator[str]:
         """What the clips will be called, those among them that the GPT will be silent in."""
         yield from (pair_id(pair_name(number)) for number in range(self.writing.n if self.writing else 0))
-        yield from (self.natural_id(clip) for clip in self.natural)
+        yield from (self.natural_record(clip).id for clip in self.natural)
 
-    def natural_id(self, clip: Clip) -> str:
-        """What a recording is called in the run."""
-        return f"natural/{clip.id}" if self.clip_set == "natural" else clip.id
+    def natural_record(self, clip: Clip) -> ClipRecord:
+        """A recording as a run lists it, before it is read."""
+        clip_id = f"natural/{clip.id}" if self.clip_set == "natural" else clip.id
+        text, columns = clip.text or clip.id, dict(clip.columns)
+        return ClipRecord(clip_id, "", 0.0, text, clip.speaker, self.clip_set, clip.language, columns)
 
 
 def natural_specs(reference: str | None, clip_set: str) -> tuple[MetricSpec, ...]:
