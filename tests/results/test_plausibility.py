@@ -109,6 +109,10 @@ def asking(run, *rules, **changes):
     return replace(run, suite=replace(run.suite, gate=gate, plausibility={}, **changes))
 
 
+def without_a_speaker(run):
+    return replace(run, clips=(replace(run.clips[0], speaker=None), *run.clips[1:]))
+
+
 def not_asked(run):
     return asking(run, EASY)
 
@@ -126,6 +130,12 @@ def not_asked(run):
         (more_errors_than_words, "error_rate_above_one", "fair", "speech.wer is 1.200"),
         (lost, "other_clips", "fair", "speech lacks clip003, and not everybody lacks the same clips"),
         (too_few, "few_clips", "", "'speech' has 24 clips, the suite wants at least 25"),
+        (
+            without_a_speaker,
+            "unknown_clusters",
+            "",
+            "1 of the 24 clips of the set 'speech' name no speaker, e.g. clip000",
+        ),
         (not_asked, "agreement_not_asked", "", "good, fair, untrained have 256 codes each, and no rule asks whether"),
     ],
 )
@@ -150,6 +160,7 @@ def test_what_looks_wrong_is_named(spoil, check, candidate, message):
         (lambda run: by_the_rule(lost(run), "codebook.dead <= 1"), "other_clips"),
         (lambda run: by_the_rule(too_few(run), "throughput.encode.b8.peak_memory <= 1e9"), "few_clips"),
         (not_asked, "agreement_not_asked"),
+        (without_a_speaker, "unknown_clusters"),
     ],
 )
 def test_every_check_can_stop_a_gate(spoil, check):
@@ -217,6 +228,13 @@ def test_a_lost_clip_that_the_suite_allows_is_allowed():
 def test_a_finding_about_nobody_judged_fails_no_gate_without_rules():
     with pytest.raises(VqbenchError):
         gate(replace(constant(RUN), suite=replace(RUN.suite, gate=())))
+
+
+def test_speakers_may_all_be_unknown_or_of_no_matter():
+    nobody = replace(RUN, clips=tuple(replace(clip, speaker=None) for clip in RUN.clips))
+    assert check_plausibility(nobody) == ()
+    by_clip = replace(RUN, interval=replace(RUN.interval, unit="clip"))
+    assert check_plausibility(without_a_speaker(by_clip)) == ()
 
 
 def unasked(run, baseline=None):

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vqbench.results.record import Finding, MetricSpec, PlausibilityLevel, Result, Run
+from vqbench.results.record import ClipRecord, Finding, MetricSpec, PlausibilityLevel, Result, Run
 from vqbench.results.reference import NATURAL, WRITTEN, asks_for_tokens
 from vqbench.results.rules import parse_rule
 from vqbench.results.selection import Contender, Selection, candidates_of
@@ -174,6 +174,22 @@ def _few_clips(run: Run, baseline: Selection | None) -> _Lines:
             yield "", f"the set {name!r} has {n} clips, the suite wants at least {run.suite.min_clips} for a judgement"
 
 
+def _unknown_clusters(run: Run, baseline: Selection | None) -> _Lines:
+    unit = run.interval.unit
+    sets: dict[str, list[ClipRecord]] = {}
+    for clip in run.clips:
+        if unit != "clip" or clip.clip_set not in ("speech", "downstream"):
+            sets.setdefault(clip.clip_set, []).append(clip)
+    for name, clips in sets.items():
+        unknown = [clip.id for clip in clips if not (clip.text if unit == "sentence" else clip.speaker)]
+        if 0 < len(unknown) < len(clips):
+            yield (
+                "",
+                f"{len(unknown)} of the {len(clips)} clips of the set {name!r} name no {run.interval.cluster}, e.g. "
+                f"{unknown[0]}; so its intervals draw clip by clip, as if no two were of one {run.interval.cluster}",
+            )
+
+
 def _other_clips(run: Run, baseline: Selection | None) -> _Lines:
     groups = list(dict.fromkeys(spec.group for spec in run.metrics if spec.resampled == "clip"))
     for group in groups:
@@ -248,6 +264,9 @@ CHECKS: Mapping[str, Check] = {
     "error_rate_above_one": Check("warn", "more word or character errors than there are to be made", _error_rate),
     "agreement_not_asked": Check(
         "warn", "several candidates of one codebook size, and no rule on whether they agree", _agreement_not_asked
+    ),
+    "unknown_clusters": Check(
+        "warn", "a set of which only some clips name their speaker (or sentence)", _unknown_clusters
     ),
     "few_clips": Check("warn", "fewer clips in a set than the suite's `min_clips`", _few_clips),
 }
