@@ -56,7 +56,10 @@ def runs(draw: st.DrawFn) -> Run:
     run = make_run(n_clips=2, resamples=10)
     candidates = tuple(CandidateRecord(name, "candidate", "", "") for name in names)
     specs = (NUMBER, CODES, SCORES, TIMES)
-    return replace(run, clips=clips, metrics=specs, candidates=candidates, tables=tuple(tables), results=())
+    suite = replace(run.suite, plausibility={})  # schema 1 had none
+    return replace(
+        run, suite=suite, clips=clips, metrics=specs, candidates=candidates, tables=tuple(tables), results=()
+    )
 
 
 def cells(column: Column) -> list[object]:
@@ -68,7 +71,7 @@ def cells(column: Column) -> list[object]:
 
 def as_schema_1(run: Run) -> dict[str, object]:
     plain = {name: to_plain(getattr(run, name)) for name in ("suite", "candidates", "clips", "metrics", "results")}
-    for key in ("inconclusive", "plausibility", "yardstick"):
+    for key in ("inconclusive", "plausibility", "yardstick", "reference"):
         del plain["suite"][key]
     tables = [
         {

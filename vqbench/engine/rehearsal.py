@@ -274,7 +274,7 @@ def _notes(workload: Workload, stages: Sequence[Stage]) -> Iterator[str]:
         yield "many steps of different lengths leave gaps in memory: leave it half as much again"
     if workload.validates:
         yield "validating, and saving on the way, are not counted"
-    if any(stage.name == HEARING for stage in stages):
+    if any(stage.name == PAIRS for stage in stages):
         yield "where the GPT repeats itself or is silent, fewer tokens are heard"
     if len(workload.tuned) > 1:
         yield "a GPT that its tuning confuses may not stop by itself: speaking, and listening to it, then take longer"
