@@ -149,7 +149,8 @@ def pose_question(suite: Suite, device: torch.device, speech: Sequence[Clip]) ->
     elif suite.reference is not None:
         natural = tuple(speech)
     clip_set: Literal["natural", "speech"] = "speech" if suite.data.natural is None else "natural"
-    return Question(writing, natural, suite.reference and suite.reference.name, clip_set, device)
+    reference = None if suite.reference is None else suite.reference.name
+    return Question(writing, natural, reference, clip_set, device)
 
 
 def pair_id(name: str) -> str:
