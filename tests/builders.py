@@ -342,6 +342,8 @@ def make_run(
             gate=tuple(rule if isinstance(rule, GateRule) else GateRule(rule) for rule in gate),
             min_clips=min_clips,
             allow_unscored=allow_unscored,
+            # Nothing in these runs says whether the candidates write the same tokens.
+            plausibility={"agreement_not_asked": "off"},
         ),
         candidates=tuple(candidates),
         clips=clips,

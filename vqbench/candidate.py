@@ -6,10 +6,25 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, ValidationInfo, WithJsonSchema
 
-from vqbench.config import ConfigModel, ExistingFile, Fault, FileName, Several, exactly_one, items, repeated, section
-from vqbench.data.source import Checkpoint, MelNorms
+from vqbench.config import (
+    ConfigModel,
+    ExistingFile,
+    Fault,
+    FileName,
+    Several,
+    exactly_one,
+    items,
+    path_in_file,
+    reject,
+    repeated,
+    section,
+    shown,
+)
+from vqbench.data.source import POCKET, Checkpoint, MelNorms
+from vqbench.errors import did_you_mean
+from vqbench.files import near_files
 
 _SEEDS = 2**32
 """Seeds are below this, as in a recipe."""
@@ -95,6 +110,42 @@ def names_of(written: Any) -> list[str]:
 def members(candidates: Sequence[Candidate], name: str) -> tuple[str, ...]:
     """The names of the expanded candidates that a name means: one, all the seeds of a family, or none."""
     return tuple(candidate.name for candidate in candidates if name in (candidate.name, candidate.family))
+
+
+def _of_name_or_path(value: Any, info: ValidationInfo) -> Candidate | None:
+    """The candidate of that name; else a checkpoint, as a candidate whose name no candidate of a file can have."""
+    if value is None or isinstance(value, Candidate):
+        return value
+    if not isinstance(value, str):
+        raise reject(Fault((), f"expected a candidate's name or a path, got {shown(value)}"))
+    candidates: Sequence[Candidate] = info.data.get("candidates", ())
+    if not candidates:
+        return None  # they are at fault, and that is told
+    known = {candidate.name: candidate for candidate in candidates}
+    if value in known:
+        return known[value]
+    if seeds := members(candidates, value):
+        raise reject(Fault((), f"{shown(value)} has several seeds", expected=f"one of {', '.join(seeds)}"))
+    if value == POCKET:
+        name = "the pocket TorToiSe's VQVAE"
+    else:
+        path = path_in_file(value, info)
+        if not path.exists():
+            problem = f"{shown(value)} is no candidate{did_you_mean(value, known)}, and there is no such file"
+            raise reject(Fault((), f"{problem}{near_files(path)}", expected="a candidate's name, or a checkpoint"))
+        name = f"the file {path.name}"
+    try:
+        alone = Candidate.model_validate({"name": "file", "checkpoint": value}, context=info.context)
+    except ValidationError as error:
+        found = [fault for detail in error.errors() for fault in detail.get("ctx", {}).get("faults", ())]
+        raise reject(*(fault._replace(at=()) for fault in found)) from None
+    return alone.model_copy(update={"name": name})
+
+
+ReferenceVQVAE = Annotated[
+    Candidate | None, BeforeValidator(_of_name_or_path), WithJsonSchema({"type": "string", "minLength": 1})
+]
+"""The name of a candidate of the same file, or a checkpoint, relative to the file."""
 
 
 def _seeded(name: str, seed: int) -> str:

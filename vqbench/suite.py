@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from vqbench.candidate import Candidate, expand, members, names_of
+from vqbench.candidate import Candidate, ReferenceVQVAE, expand, members, names_of
 from vqbench.config import (
     ConfigFile,
     ConfigModel,
@@ -44,6 +44,7 @@ from vqbench.marked_yaml import Place
 from vqbench.measuring import AsrConfig, ExhibitsConfig, ThroughputConfig, VocoderConfig
 from vqbench.results.plausibility import CHECKS
 from vqbench.results.record import INTERVAL_METHODS, Bootstrap, Inconclusive, IntervalSpec, PlausibilityLevel
+from vqbench.results.reference import NATURAL, judged_by_default
 from vqbench.results.rules import parse_rule
 
 MetricGroup = Literal["token_agreement", "reconstruction", "codebook", "speech", "downstream", "throughput"]
@@ -97,10 +98,11 @@ class SuiteData(ConfigModel):
     """Speech with transcripts that the candidates reconstruct: a corpus or a manifest."""
 
     pairs: PairsConfig | None = None
-    """What the teacher's GPT shall write; token agreement needs it."""
+    """What the teacher's GPT shall write; agreement with its tokens needs it."""
 
     natural: DataSource | None = None
-    """Recordings on which candidates are held against the teacher's own VQVAE, where that is known."""
+    """Recordings on which the candidates' tokens are held against those of the suite's `reference`; without one,
+    against those of the teacher's own VQVAE, which must be known. With a reference, left out: those of `speech`."""
 
 
 class IntervalConfig(ConfigModel):
@@ -161,13 +163,14 @@ class GateEntry(ConfigModel):
 
 
 def _for_members(entries: tuple[GateEntry, ...], info: ValidationInfo) -> tuple[GateEntry, ...]:
-    """Rules about candidates with seeds become rules about each of their seeds."""
+    """Rules about candidates with seeds become rules about each of their seeds, but for one that is the reference."""
     # pydantic validates fields in their order, so the candidates are expanded by now.
-    candidates = info.data.get("candidates", ())
+    candidates, reference = info.data.get("candidates", ()), info.data.get("reference")
     expanded = []
     for entry in entries:
-        names = dict.fromkeys(member for name in entry.candidates for member in members(candidates, name))
-        expanded.append(entry.model_copy(update={"candidates": tuple(names)}))
+        names = tuple(dict.fromkeys(member for name in entry.candidates for member in members(candidates, name)))
+        judged = judged_by_default(entry.rule, names or [one.name for one in candidates], reference and reference.name)
+        expanded.append(entry.model_copy(update={"candidates": judged or names}))
     return tuple(expanded)
 
 
@@ -185,6 +188,10 @@ class Suite(ConfigFile):
 
     candidates: Annotated[Several[Candidate], Field(min_length=1), AfterValidator(expand)]
     """What is judged, one row of the table each."""
+
+    reference: ReferenceVQVAE = None
+    """Whose tokens the others' are held against: a candidate's name, or a checkpoint. That is token agreement without a
+    teacher: on the recordings of `data.natural`, or of `data.speech`."""
 
     references: Several[Reference] = Field(default=REFERENCES, title="reference")
     """What stands beside the candidates: the recording itself, and its mel through the vocoder alone."""
@@ -259,19 +266,14 @@ class Suite(ConfigFile):
         # One misspelt name is one fault: rules are held against lists only where the lists themselves are in order.
         known = list(dict.fromkeys(name for own in names for name in own)) if all(names) else []
         measured = items(data, "metrics") if "metrics" in data else list(WITHOUT_TEACHER)
-        if "token_agreement" in measured:
-            at = ("metrics", measured.index("token_agreement"))
-            if data.get("teacher") is None:
-                yield Fault(at, "token agreement needs a teacher", fix="add `teacher: pocket`, or a folder")
-            if section(data, "data").get("pairs") is None:
-                yield Fault(at, "token agreement needs sequences of a GPT", fix="add `pairs: {n: 64}` to data")
+        single = [name for own in names for name in own[1:] or own] if known else []
+        yield from _agreement_faults(data, measured, single)
         yield from needs(data, measured)
         for check in section(data, "plausibility"):
             if check not in CHECKS:
                 problem = f"there is no check {shown(check)}{did_you_mean(str(check), CHECKS)}"
                 yield Fault(("plausibility", check), problem, expected=f"one of {', '.join(CHECKS)}")
         yardstick = section(data, "throughput").get("yardstick")
-        single = [name for own in names for name in own[1:] or own] if known else []
         if isinstance(yardstick, str) and known and yardstick not in single:
             problem = f"there is no candidate {shown(yardstick)}{did_you_mean(yardstick, single)}"
             yield Fault(("throughput", "yardstick"), problem, expected=f"one of {', '.join(single)}")
@@ -284,6 +286,9 @@ class Suite(ConfigFile):
                     problem = f"there is no candidate {shown(name)}{did_you_mean(name, known)}"
                     expected = f"one of {', '.join(known)}"
                     yield Fault(("gate", index, "candidates", place), problem, expected)
+                elif name == data.get("reference") and _is_about(written.get("rule"), f"{NATURAL}."):
+                    problem = f"{shown(name)} is the reference: that it writes its own tokens shows nothing"
+                    yield Fault(("gate", index, "candidates", place), problem, fix="leave it out")
 
 
 def load_suite(path: Path) -> Suite:
@@ -335,12 +340,41 @@ def select(suite: Suite, candidates: Sequence[str] = (), metrics: Sequence[str] 
     return suite.model_copy(update=changes)
 
 
-def _unmeasured(at: Place, rule: Any, measured: list[Any]) -> Iterator[Fault]:
-    """A fault where the suite does not measure what a rule is about; one that does not parse is the field's fault."""
-    try:
-        metric = parse_rule(rule).metric if isinstance(rule, str) else None
-    except ConfigError:
+def _agreement_faults(data: Mapping[str, Any], measured: Sequence[Any], candidates: Sequence[str]) -> Iterator[Fault]:
+    """What token agreement lacks, and a reference that nobody would be held against."""
+    reference, pairs = data.get("reference"), section(data, "data").get("pairs")
+    if "token_agreement" not in measured:
+        if reference is not None:
+            problem = "nobody is held against it: metrics lacks 'token_agreement'"
+            yield Fault(("reference",), problem, fix="add token_agreement to metrics")
         return
+    at = ("metrics", list(measured).index("token_agreement"))
+    if data.get("teacher") is None and (reference is None or pairs is not None):
+        fix = "add `teacher: pocket`, or a folder" if pairs else "add `reference: CANDIDATE`, or a teacher with pairs"
+        yield Fault(at, "token agreement needs a teacher" + (" that writes pairs" if reference else ""), fix=fix)
+    if pairs is None and reference is None:
+        fix = "add `pairs: {n: 64}` to data, or `reference: CANDIDATE`"
+        yield Fault(at, "token agreement needs sequences of a GPT, or a reference", fix=fix)
+    if isinstance(reference, str) and list(candidates) == [reference]:
+        yield Fault(("reference",), f"{shown(reference)} is the only candidate: nobody is held against it")
+
+
+def _is_about(rule: Any, start: str) -> bool:
+    """Whether a rule's metric starts so."""
+    return (_metric_of(rule) or "").startswith(start)
+
+
+def _metric_of(rule: Any) -> str | None:
+    """What a rule is about; None where it does not parse, which is the field's fault."""
+    try:
+        return parse_rule(rule).metric if isinstance(rule, str) else None
+    except ConfigError:
+        return None
+
+
+def _unmeasured(at: Place, rule: Any, measured: list[Any]) -> Iterator[Fault]:
+    """A fault where the suite does not measure what a rule is about."""
+    metric = _metric_of(rule)
     if metric is None:
         return
     group = metric.split(".")[0]

@@ -20,15 +20,16 @@ from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip, verify
 from vqbench.engine import agreement, hearing, runner
-from vqbench.engine.agreement import AgreementData, Question, answer_question, measure_agreement
+from vqbench.engine.agreement import AgreementData, answer_question, measure_agreement
 from vqbench.engine.cache import Cache
+from vqbench.engine.question import Question, Writing, pose_question
 from vqbench.engine.runner import run_suite
 from vqbench.engine.systems import Candidate
 from vqbench.errors import DataError, ManyErrors, VqbenchError
 from vqbench.progress import Silent
 from vqbench.results.check import check_run
 from vqbench.results.compare import compare_runs
-from vqbench.results.record import Table
+from vqbench.results.record import ClipRecord, Table
 from vqbench.results.selection import Selection
 from vqbench.results.store import load_run, save_run
 from vqbench.suite import load_suite
@@ -68,7 +69,14 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clip, ...]:
 @pytest.fixture(scope="module")
 def question(voices: tuple[Clip, ...]) -> Question:
     teacher = replace(make_teacher(), tokenizer=tokenizer(0))
-    return Question(teacher, voices, "pocket", N, 3, tuple(corpus_clips("tortoise-voices", "test", 2)))
+    writing = Writing(teacher, voices, "pocket", N, 3)
+    return Question(writing, tuple(corpus_clips("tortoise-voices", "test", 2)), None, "natural", torch.device("cpu"))
+
+
+def asked_of(question: Question, **changes: object) -> Question:
+    """Another question to the GPT, and none about recordings."""
+    assert question.writing is not None
+    return replace(question, writing=replace(question.writing, **changes), natural=())  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +149,7 @@ def test_a_candidate_with_fewer_codes_cannot_be_right_about_the_others(answer: A
 
 
 def test_without_a_known_tokenizer_there_is_no_ceiling(question: Question, cache: Cache) -> None:
-    unknown = replace(question, teacher=replace(question.teacher, tokenizer=None), natural=())
+    unknown = asked_of(question, teacher=replace(question.teacher, tokenizer=None))  # type: ignore[type-var]
     (table,) = measure_agreement(
         candidate("one", tokenizer(1)), answer_question(unknown, cache, Silent()), cache, Silent()
     )
@@ -182,8 +190,9 @@ def test_what_is_not_whole_any_more_is_spoken_again(
 
 
 def test_other_sampling_is_another_question(question: Question, answer: AgreementData, cache: Cache) -> None:
+    assert question.teacher is not None
     sampling = replace(question.teacher.sampling, temperature=0.1)
-    other = replace(question, teacher=replace(question.teacher, sampling=sampling), natural=())
+    other = asked_of(question, teacher=replace(question.teacher, sampling=sampling))
     found = answer_question(other, cache, Silent())
     assert {target.clip.sha256 for target in found.written} != {target.clip.sha256 for target in answer.written}
 
@@ -195,12 +204,12 @@ def test_only_held_out_sentences_of_a_file_are_said_and_each_once(
     held_out = [line for line in lines if split_of(line) == "test"]
     path = tmp_path / "sentences.txt"
     path.write_text("\n".join([*lines, *(line.upper() for line in lines)]), encoding="utf-8")
-    asked = replace(question, sentences=str(path), n=len(held_out), natural=())
+    asked = asked_of(question, sentences=str(path), n=len(held_out))
     texts = [target.sequence.sentence for target in answer_question(asked, cache, Silent()).written]
     assert texts and set(texts) <= set(held_out)
     assert len(set(texts)) == len(texts)
     with pytest.raises(DataError, match=f"only {len(held_out)} sentences of this file are held out"):
-        answer_question(replace(asked, n=len(held_out) + 1), cache, Silent())
+        answer_question(asked_of(asked, n=len(held_out) + 1), cache, Silent())
 
 
 def test_a_candidate_at_another_token_rate_is_not_compared(answer: AgreementData, cache: Cache) -> None:
@@ -223,17 +232,19 @@ def test_a_candidate_without_numbers_is_named_and_has_no_figure(answer: Agreemen
 
 def test_the_shipped_suite_asks_the_shipped_teacher() -> None:
     suite = load_suite(Path(__file__).parents[2] / "suites/pocket.yaml")
-    question = agreement.pose_question(suite, torch.device("cpu"))
+    question = pose_question(suite, torch.device("cpu"), ())
+    assert question.teacher is not None and question.writing is not None
     assert question.teacher.name == "pocket"
     assert question.teacher.tokenizer is not None
-    assert (question.n, question.sentences) == (96, "pocket")
-    assert {clip.speaker for clip in question.voices} == {"joe", "slt", "rms", "awb"}
+    assert (question.writing.n, question.writing.sentences) == (96, "pocket")
+    assert {clip.speaker for clip in question.writing.voices} == {"joe", "slt", "rms", "awb"}
     assert len(question.natural) == 17
     assert {"token_agreement.raw", "token_agreement.natural.raw"} <= {spec.name for spec in question.specs}
 
 
 def test_utterances_that_were_not_kept_are_counted(answer: AgreementData) -> None:
-    found = answer.identity
+    found = answer.identity["token_agreement"]
+    assert isinstance(found, dict)
     assert found["utterances"] == len(answer.written)
     assert found["left_out"] == N - len(answer.written)
 
@@ -245,24 +256,25 @@ def test_the_true_tokenizer_as_a_candidate_is_not_heard_again(
         raise AssertionError("the ceiling was heard already")
 
     monkeypatch.setattr(hearing, "_encode", refuse)
-    written_only = replace(answer, natural=())
+    written_only = replace(answer, natural=(), unscored={})
     table = tables(answer.teacher.tokenizer, written_only, cache)["token_agreement"]  # type: ignore[arg-type]
     assert np.array_equal(table.columns["matches"], table.columns["ceiling_matches"])
 
 
 def test_silence_is_not_audible() -> None:
     waveform = torch.cat([hum(200, 4 * 1024), torch.zeros(3 * 1024)])
-    target = agreement._target("x", waveform, torch.zeros(8, dtype=torch.int64), "", None, "pairs")
+    clip, codes = ClipRecord("x", "", 0.0, ""), np.zeros(8, np.int64)
+    target = agreement._target(clip, waveform, codes, 1024)
     # The eighth token lies beyond the waveform's end.
     assert target.sequence.audible.tolist() == [True] * 4 + [False] * 4
-    nothing = agreement._target("x", waveform * 0, torch.zeros(8, dtype=torch.int64), "", None, "pairs")
+    nothing = agreement._target(clip, waveform * 0, codes, 1024)
     assert not nothing.sequence.audible.any()
 
 
 @pytest.fixture
 def suite_file(tmp_path: Path, question: Question, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """A suite whose teacher is the tiny one."""
-    monkeypatch.setattr(runner, "pose_question", lambda suite, device: question)
+    monkeypatch.setattr(runner, "pose_question", lambda suite, device, speech: question)
     clip = corpus_clips("tortoise-voices", "test", 1)[0]
     line = {"id": clip.id, "path": str(clip.path), "text": clip.text, "speaker": clip.speaker}
     (tmp_path / "pyproject.toml").touch()

@@ -109,7 +109,7 @@ def tiny() -> Iterator[None]:
         return replace(make_teacher(), tokenizer=DVAETokenizer(dvae(0), MelSpec()))
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("assignment", "agreement"):
+        for module in ("assignment", "question"):
             patch.setattr(f"vqbench.engine.{module}.open_teacher", open_tiny)
         # What the ASR would make of a tiny teacher's noise takes minutes, and nobody hears it.
         patch.setattr("vqbench.engine.groups.load_recognizer", lambda *_, **__: Deaf())

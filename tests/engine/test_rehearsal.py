@@ -143,7 +143,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def open_tiny(*_: object) -> Any:
         return replace(make_teacher(), tokenizer=DVAETokenizer(dvae(0), MelSpec()))
 
-    for module in ("assignment", "agreement"):
+    for module in ("assignment", "question"):
         monkeypatch.setattr(f"vqbench.engine.{module}.open_teacher", open_tiny)
     # What the ASR would make of a tiny teacher's noise takes minutes; nothing that is counted depends on it.
     monkeypatch.setattr("vqbench.engine.groups.load_recognizer", lambda *_, **__: Deaf())

@@ -8,6 +8,7 @@ import pytest
 from builders import make_run, replace_table, table_of, without_clips
 
 from vqbench.report.documents import comparison_csv, comparison_json, gate_json, run_csv, run_json
+from vqbench.report.format import clean
 from vqbench.report.junit import gate_junit
 from vqbench.results.compare import compare_runs
 from vqbench.results.gate import gate
@@ -63,7 +64,13 @@ def test_csv_quotes_whatever_a_text_holds(run):
     results = tuple(replace(r, reason=HOSTILE) for r in run.results)
     read = rows(run_csv(replace(run, results=results)))
     assert len(read) == len(results)
-    assert {row["reason"] for row in read} == {HOSTILE}
+    assert {row["reason"] for row in read} == {clean(HOSTILE)}
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_csv_holds_no_formula(run, text):
+    results = tuple(replace(r, reason=text) for r in run.results)
+    assert {row["reason"][0] for row in rows(run_csv(replace(run, results=results)))} <= {"'", "\ufffd"}
 
 
 def test_json_of_a_run_has_figures_and_unscored_clips_but_no_statistics(run):

@@ -103,6 +103,20 @@ def too_few(run):
     return replace(run, suite=replace(run.suite, min_clips=25))
 
 
+def asking(run, *rules, **changes):
+    """The run with these rules, where nothing keeps a check from asking whether candidates agree."""
+    gate = tuple(rule if isinstance(rule, GateRule) else GateRule(rule) for rule in rules)
+    return replace(run, suite=replace(run.suite, gate=gate, plausibility={}, **changes))
+
+
+def without_a_speaker(run):
+    return replace(run, clips=(replace(run.clips[0], speaker=None), *run.clips[1:]))
+
+
+def not_asked(run):
+    return asking(run, EASY)
+
+
 @pytest.mark.parametrize(
     ("spoil", "check", "candidate", "message"),
     [
@@ -116,6 +130,13 @@ def too_few(run):
         (more_errors_than_words, "error_rate_above_one", "fair", "speech.wer is 1.200"),
         (lost, "other_clips", "fair", "speech lacks clip003, and not everybody lacks the same clips"),
         (too_few, "few_clips", "", "'speech' has 24 clips, the suite wants at least 25"),
+        (
+            without_a_speaker,
+            "unknown_clusters",
+            "",
+            "1 of the 24 clips of the set 'speech' name no speaker, e.g. clip000",
+        ),
+        (not_asked, "agreement_not_asked", "", "good, fair, untrained have 256 codes each, and no rule asks whether"),
     ],
 )
 def test_what_looks_wrong_is_named(spoil, check, candidate, message):
@@ -138,6 +159,8 @@ def test_what_looks_wrong_is_named(spoil, check, candidate, message):
         (more_errors_than_words, "error_rate_above_one"),
         (lambda run: by_the_rule(lost(run), "codebook.dead <= 1"), "other_clips"),
         (lambda run: by_the_rule(too_few(run), "throughput.encode.b8.peak_memory <= 1e9"), "few_clips"),
+        (not_asked, "agreement_not_asked"),
+        (without_a_speaker, "unknown_clusters"),
     ],
 )
 def test_every_check_can_stop_a_gate(spoil, check):
@@ -205,3 +228,70 @@ def test_a_lost_clip_that_the_suite_allows_is_allowed():
 def test_a_finding_about_nobody_judged_fails_no_gate_without_rules():
     with pytest.raises(VqbenchError):
         gate(replace(constant(RUN), suite=replace(RUN.suite, gate=())))
+
+
+def test_speakers_may_all_be_unknown_or_of_no_matter():
+    nobody = replace(RUN, clips=tuple(replace(clip, speaker=None) for clip in RUN.clips))
+    assert check_plausibility(nobody) == ()
+    by_clip = replace(RUN, interval=replace(RUN.interval, unit="clip"))
+    assert check_plausibility(without_a_speaker(by_clip)) == ()
+
+
+def unasked(run, baseline=None):
+    return [f.message for f in check_plausibility(run, baseline) if f.check == "agreement_not_asked"]
+
+
+def test_what_was_not_asked_names_what_to_add():
+    (message,) = unasked(asking(RUN, EASY))
+    assert message.endswith("add `reference: good` and a rule like `token_agreement.natural.raw >= 0.9`")
+
+
+@pytest.mark.parametrize(
+    ("rule", "asks"),
+    [
+        ("token_agreement.natural.raw >= 0.9", True),
+        ("token_agreement.natural.edit_rate <= 0.1", True),
+        ("token_agreement.normalised >= 0.9", True),
+        # These are as high for one that gives every code another name.
+        ("token_agreement.natural.relabelled >= 0.9", False),
+        ("token_agreement.mutual_information_share >= 0.9", False),
+        ("token_agreement.natural.floor >= 0", False),
+        ("codebook.dead <= 1", False),
+    ],
+)
+def test_only_rules_about_the_very_tokens_ask_for_them(rule, asks):
+    assert bool(unasked(asking(RUN, rule))) is not asks
+
+
+def test_agreement_is_asked_candidate_by_candidate():
+    rule = "token_agreement.natural.raw >= 0.9"
+    others = GateRule(rule, ("fair", "untrained"))
+    assert unasked(asking(RUN, EASY, others, reference="good")) == []
+    assert unasked(asking(RUN, EASY, GateRule(rule, ("fair",)), reference="good"))
+    # Of those whom no rule judges nothing is said.
+    assert unasked(asking(RUN, GateRule(EASY, ("good",)))) == []
+    assert unasked(asking(RUN, GateRule(EASY, ("good", "fair"))))
+
+
+def test_nobody_asks_whether_tokens_of_other_codebooks_are_the_same():
+    other_sizes = with_candidate(with_candidate(RUN, "fair", codebook_size=512), "untrained", codebook_size=8)
+    assert unasked(asking(other_sizes, EASY)) == []
+    digest = next(c.digest for c in RUN.candidates if c.name == "good")
+    same = with_candidate(with_candidate(RUN, "fair", digest=digest), "untrained", digest=digest)
+    assert unasked(asking(same, EASY)) == []
+
+
+def test_a_baseline_of_another_vqvae_may_write_other_tokens():
+    rule = GateRule(EASY, ("good",))
+    assert unasked(asking(RUN, rule), Selection("main", RUN)) == []
+    (message,) = unasked(asking(RUN, rule), Selection("main", with_candidate(RUN, "good", digest="another")))
+    assert message.startswith("good, the baseline main:good have 256 codes each")
+    assert "`reference: CHECKPOINT`" in message
+
+
+def test_without_rules_measuring_is_asking():
+    assert unasked(asking(RUN))
+    assert unasked(asking(of_the_gpt(RUN))), "untrained was not measured"
+    everybody = of_the_gpt(RUN)
+    last = replace(table_of(everybody, "fair", "token_agreement"), candidate="untrained")
+    assert unasked(asking(replace(everybody, tables=(*everybody.tables, last)))) == []

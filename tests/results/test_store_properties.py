@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vqbench.errors import ResultError, VqbenchError
-from vqbench.results.check import check_run
+from vqbench.results.check import MAX_NUMBER, check_run
 from vqbench.results.mapping import to_plain
 from vqbench.results.record import CandidateRecord, ClipRecord, MetricSpec, Run, Table
 from vqbench.results.store import load_run, save_run
 from vqbench.stats.columns import Column, Ragged, columns_of
 
 TEXTS = st.text(max_size=12)
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+FLOATS = st.floats(-MAX_NUMBER, MAX_NUMBER)
 WHOLE = st.integers(-(2**40), 2**40).map(float)
 SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 
@@ -57,7 +57,10 @@ def runs(draw: st.DrawFn) -> Run:
     run = make_run(n_clips=2, resamples=10)
     candidates = tuple(CandidateRecord(name, "candidate", "", "") for name in names)
     specs = (NUMBER, CODES, SCORES, TIMES)
-    return replace(run, clips=clips, metrics=specs, candidates=candidates, tables=tuple(tables), results=())
+    suite = replace(run.suite, plausibility={})  # schema 1 had none
+    return replace(
+        run, suite=suite, clips=clips, metrics=specs, candidates=candidates, tables=tuple(tables), results=()
+    )
 
 
 def cells(column: Column) -> list[object]:
@@ -69,7 +72,7 @@ def cells(column: Column) -> list[object]:
 
 def as_schema_1(run: Run) -> dict[str, object]:
     plain = {name: to_plain(getattr(run, name)) for name in ("suite", "candidates", "clips", "metrics", "results")}
-    for key in ("inconclusive", "plausibility", "yardstick"):
+    for key in ("inconclusive", "plausibility", "yardstick", "reference"):
         del plain["suite"][key]
     tables = [
         {

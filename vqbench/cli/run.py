@@ -56,6 +56,7 @@ def run(
     from vqbench.report.page.document import PAGE_FILE, run_page, write_page
     from vqbench.results.evidence import Evidence
     from vqbench.results.gate import gate_if_possible
+    from vqbench.results.plausibility import check_plausibility
     from vqbench.results.selection import load_baseline
     from vqbench.results.store import RESULT_FILE
     from vqbench.suite import load_suite, select
@@ -91,6 +92,10 @@ def run(
         console.answer(*terminal.run_tables(outcome.run, headline=not full, width=console.width()))
         if verdict is not None:
             console.answer(terminal.gate_table(verdict, outcome.run.metrics))
+    if verdict is None:
+        for finding in check_plausibility(outcome.run):
+            whose = f"{finding.candidate}: " if finding.candidate else ""
+            console.note(f"plausibility: {whose}{finding.message} ({finding.check})", quiet=quiet)
     console.note(f"written to {folder}; all figures: vqbench report {folder}", quiet=quiet)
     console.note(f"to read, to listen and to look at: {folder / PAGE_FILE}", quiet=quiet)
     if verdict is not None:

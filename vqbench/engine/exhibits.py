@@ -22,10 +22,11 @@ from vqbench.audio.io import encode_opus, encode_waveform, resample
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.config import shown
 from vqbench.data.manifest import Clip
-from vqbench.engine.agreement import AgreementData, Question
+from vqbench.engine.agreement import AgreementData
 from vqbench.engine.assignment import Assignment
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.hearing import Target
+from vqbench.engine.question import TRUE, Question
 from vqbench.engine.speaking import Recorded, read_lines
 from vqbench.engine.systems import Candidate, Original, Recording, System, read_recording
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
@@ -47,6 +48,7 @@ from vqbench.results.exhibits import (
 )
 from vqbench.results.mapping import from_plain, to_plain
 from vqbench.results.record import Run, Table
+from vqbench.results.reference import held_against
 from vqbench.stats.columns import Ragged
 from vqbench.tokenizer.protocol import SpeechTokenizer, encode
 
@@ -58,7 +60,7 @@ _CACHED = "exhibits"
 _SETS = ("speech", "downstream", "pairs", "natural")
 """The sets of clips, in the order in which they are shown."""
 
-_GPT, _TRUE = "the GPT", "the true tokenizer"
+_GPT, _TRUE = "the GPT", f"the {TRUE}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Material:
     Attributes:
         systems: who copies recordings, in the order of the run.
         clips: the recordings of `data.speech`.
-        answer: what the teacher's GPT wrote; None where it was not asked.
+        answer: what tokens are held against; None where that was not asked.
         assignment: the sentences that were spoken; None where none were.
         spoken: of each who spoke, first of all the teacher as it is: where it lies, or why there is nothing.
     """
@@ -80,10 +82,12 @@ class Material:
     spoken: Mapping[str, Path | DataError]
 
     @property
-    def true_tokenizer(self) -> SpeechTokenizer | None:
-        """The teacher's own; None where it is not known."""
-        asked = self.answer or self.assignment
-        return asked.teacher.tokenizer if asked else None
+    def true_tokenizer(self) -> tuple[str, SpeechTokenizer] | None:
+        """Whose tokens of recordings are the measure: the suite's reference's, or the teacher's own, where known."""
+        if self.answer and (truth := self.answer.truth):
+            return truth.name if self.answer.question.reference else _TRUE, truth.tokenizer
+        true = self.assignment.teacher.tokenizer if self.assignment else None
+        return None if true is None else (_TRUE, true)
 
 
 def check_named(
@@ -94,7 +98,7 @@ def check_named(
     Args:
         named: their ids.
         clips: the recordings of `data.speech`.
-        question: what the teacher's GPT is asked to write.
+        question: what tokens are held against.
         assignment: what is to be said.
         where: the suite's file.
 
@@ -154,7 +158,8 @@ def keep_exhibits(
                 if together:
                     exhibits.append(Exhibit(tuple(dict.fromkeys(why)), together))
                 advance()
-    relabellings = (_relabelling(table) for table in run.tables if table.group == "token_agreement")
+    against = held_against(run)
+    relabellings = (_relabelling(table) for table in run.tables if against and table.group == against[0])
     return Exhibits(tuple(exhibits), tuple(one for one in relabellings if one is not None)), gallery.sounds
 
 
@@ -184,7 +189,8 @@ class _Gallery:
         answer, lines = material.answer, material.assignment.lines if material.assignment else ()
         self._clips = {clip.id: clip for clip in material.clips}
         self._written = {target.clip.id: target for target in (answer.written if answer else ())}
-        self._natural = {target.clip.id: target for target in (answer.natural if answer else ())}
+        own_set = answer is not None and answer.question.clip_set == "natural"
+        self._natural = {target.clip.id: target for target in (answer.natural if answer and own_set else ())}
         self._said: dict[str, dict[str, Recorded]] = {}
         for name, folder in material.spoken.items():
             if isinstance(folder, Path):
@@ -193,7 +199,8 @@ class _Gallery:
 
     def show(self, clip_id: str) -> Shown:
         """A clip as everybody gives it back."""
-        systems = self._material.systems
+        systems, true = self._material.systems, self._material.true_tokenizer
+        by = true and true[0]
         if target := self._written.get(clip_id):
             others = [system for system in systems if not isinstance(system, Original)]
             takes = [
@@ -203,9 +210,10 @@ class _Gallery:
             return _shown(clip_id, takes, pack_whole(target.sequence.codes), _GPT)
         if target := self._natural.get(clip_id):
             takes = [self._copy(system.record.name, system, target) for system in systems]
-            return _shown(clip_id, takes, pack_whole(target.sequence.codes), _TRUE)
+            return _shown(clip_id, takes, pack_whole(target.sequence.codes), by)
         if clip := self._clips.get(clip_id):
-            return _shown(clip_id, [self._copy(s.record.name, s, clip) for s in systems], self._true(clip), _TRUE)
+            codes = None if true is None else _tokens(true[1], clip)
+            return _shown(clip_id, [self._copy(s.record.name, s, clip) for s in systems], codes, by)
         return _shown(clip_id, self._spoken(clip_id))
 
     def _spoken(self, line_id: str) -> Iterator[Take | None]:
@@ -276,17 +284,15 @@ class _Gallery:
         encoded = encode_opus if self._kind == "opus" else encode_waveform
         return encoded(sound.waveform, sound.sample_rate_hz, "a take")
 
-    def _true(self, clip: Clip) -> PackedArray | None:
-        """What the teacher's own tokenizer makes of a recording; None where it is not known, or cannot be read."""
-        true = self._material.true_tokenizer
-        if true is None:
-            return None
-        try:
-            recording = read_recording(clip, MelFrontEnd(true.mel_spec))
-        except DataError:
-            return None
-        (codes,) = encode(true, [recording.mel])
-        return pack_whole(codes.cpu().numpy())
+
+def _tokens(tokenizer: SpeechTokenizer, clip: Clip) -> PackedArray | None:
+    """What a tokenizer makes of a recording; None where it cannot be read."""
+    try:
+        recording = read_recording(clip, MelFrontEnd(tokenizer.mel_spec))
+    except DataError:
+        return None
+    (codes,) = encode(tokenizer, [recording.mel])
+    return pack_whole(codes.cpu().numpy())
 
 
 def _shown(

@@ -86,16 +86,20 @@ def rehearse(suite: Suite, progress: Progress) -> Estimate:
         folder = Path(name)
         cache = Cache(folder / "cache")
         ready = prepare_suite(suite, cache, progress)
-        entrants, stand_ins, untold = _entrants(ready, cache, progress)
+        everybody, stand_ins, untold = _entrants(ready, cache, progress)
+        entrants = everybody[: len(suite.candidates)]
+        named = suite.reference if ready.bring_reference else None
+        reference = None if named is None else next(one for one in everybody if one.name == named.name)
         opening_s = time.perf_counter() - began_s
         chosen = _chosen(ready, entrants)
         config = stand_ins.get(chosen.name) or next(c for c in suite.candidates if c.name == chosen.name)
         max_tokens = _max_tokens(ready)
-        small = _miniature(ready, chosen, config, max_tokens, folder)
+        small = _miniature(ready, chosen, config, named and stand_ins.get(named.name, named), max_tokens, folder)
 
         keeper, cuda = Timekeeper(progress, _resident_bytes), _Cuda(ready.device)
         run = run_suite(small.suite, cache, keeper).run
-        workload = Workload(ready, entrants, chosen.name, max_tokens, *_shares(ready, chosen, small, max_tokens))
+        shares = _shares(ready, chosen, small, max_tokens)
+        workload = Workload(ready, entrants, chosen.name, max_tokens, reference, *shares)
         stages = stages_of(workload.work, keeper.tasks)
         disk = _disk(cache.folder, workload, keeper)
         host_more, device_more = _recordings_bytes(workload, small, run)
@@ -120,9 +124,14 @@ def rehearse(suite: Suite, progress: Progress) -> Estimate:
 def _entrants(
     ready: Prepared, cache: Cache, progress: Progress
 ) -> tuple[list[Entrant], dict[str, CandidateConfig], list[str]]:
-    """All candidates; in place of those that are trained in the run, untrained ones; and what this leaves out."""
+    """All candidates, and the reference where it is none of them; in place of those that are trained in the run,
+    untrained ones; and what this leaves out."""
     entrants, stand_ins, untold = [], {}, []
-    for config, bring in zip(ready.suite.candidates, ready.bring, strict=True):
+    asked = list(zip(ready.suite.candidates, ready.bring, strict=True))
+    reference = ready.suite.reference
+    if reference is not None and ready.bring_reference is not None and reference not in ready.suite.candidates:
+        asked.append((reference, ready.bring_reference))
+    for config, bring in asked:
         if config.recipe is None:
             tokenizer = bring()
             entrants.append(Entrant(config.name, tokenizer, tokenizer.digest))
@@ -148,24 +157,34 @@ def _untrained(recipe: Recipe, cache: Cache, device: torch.device, progress: Pro
 
 
 def _chosen(ready: Prepared, entrants: Sequence[Entrant]) -> Entrant:
-    """The first candidate that does all that candidates do."""
+    """The first candidate that does all that candidates do, which the reference does not."""
+    reference = ready.question and ready.question.reference
+    entrants = [one for one in entrants if one.name != reference] or entrants
     if ready.assignment is None:
         return entrants[0]
     teacher = ready.assignment.teacher
     return next((one for one in entrants if find_obstacle(one.tokenizer, teacher) is None), entrants[0])
 
 
-def _miniature(ready: Prepared, chosen: Entrant, config: CandidateConfig, max_tokens: int, folder: Path) -> _Miniature:
+def _miniature(
+    ready: Prepared,
+    chosen: Entrant,
+    config: CandidateConfig,
+    reference: CandidateConfig | None,
+    max_tokens: int,
+    folder: Path,
+) -> _Miniature:
     suite, assignment = ready.suite, ready.assignment
     lines = assignment.lines if assignment else ()
     own = [assignment.recordings[line.id] for line in lines[:CLIPS]] if assignment and assignment.recordings else []
     speech = own or _spread(ready.clips, CLIPS)
     data: dict[str, object] = {"speech": _source(folder / "speech.jsonl", speech)}
-    if ready.question is not None and suite.data.pairs is not None:
-        n = min(ready.question.n, ready.question.teacher.batch_size)
+    question = ready.question
+    if question is not None and question.writing is not None and suite.data.pairs is not None:
+        n = min(question.writing.n, question.writing.teacher.batch_size)
         data["pairs"] = suite.data.pairs.model_copy(update={"n": n})
-        if ready.question.natural:
-            data["natural"] = _source(folder / "natural.jsonl", _spread(ready.question.natural, CLIPS))
+    if question is not None and suite.data.natural is not None:
+        data["natural"] = _source(folder / "natural.jsonl", _spread(question.natural, CLIPS))
     training: Sequence[Clip] = ()
     changed: dict[str, object] = {}
     if assignment is not None and suite.downstream is not None:
@@ -194,6 +213,7 @@ def _miniature(ready: Prepared, chosen: Entrant, config: CandidateConfig, max_to
         update={
             "data": suite.data.model_copy(update=data),
             "candidates": (config,),
+            "reference": reference,
             "throughput": suite.throughput.model_copy(update={"repetitions": REPETITIONS}),
             "gate": (),
             # Rendering a few clips again takes seconds, and those that the suite names are not in here.
@@ -254,7 +274,7 @@ def _notes(workload: Workload, stages: Sequence[Stage]) -> Iterator[str]:
         yield "many steps of different lengths leave gaps in memory: leave it half as much again"
     if workload.validates:
         yield "validating, and saving on the way, are not counted"
-    if any(stage.name == HEARING for stage in stages):
+    if any(stage.name == PAIRS for stage in stages):
         yield "where the GPT repeats itself or is silent, fewer tokens are heard"
     if len(workload.tuned) > 1:
         yield "a GPT that its tuning confuses may not stop by itself: speaking, and listening to it, then take longer"
@@ -304,8 +324,11 @@ def _recordings_bytes(workload: Workload, small: _Miniature, run: Run) -> tuple[
         device = sample_bytes * more_s(ready.clips, small.speech)
         host += 2 * device if ready.device.type == "cpu" else device
     written = [clip.duration_s for clip in run.clips if clip.clip_set == "pairs"]
-    if written and ready.question is not None:
-        host += sample_bytes * fmean(written) * (ready.question.n - len(written))
+    if written and ready.question is not None and ready.question.writing is not None:
+        host += sample_bytes * fmean(written) * (ready.question.writing.n - len(written))
+    if ready.question is not None:
+        rehearsed = sum(clip.duration_s for clip in run.clips if clip.clip_set == ready.question.clip_set)
+        host += sample_bytes * max(0.0, sum(clip.duration_s for clip in ready.question.natural) - rehearsed)
     return round(host), round(device)
 
 

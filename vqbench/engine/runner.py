@@ -18,7 +18,7 @@ from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.candidate import Candidate as CandidateConfig
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
-from vqbench.engine.agreement import Question, answer_question, measure_agreement, pose_question
+from vqbench.engine.agreement import answer_question, measure_agreement
 from vqbench.engine.assignment import Assignment, make_assignment
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.candidates import check_recipes, prepare_candidate
@@ -27,6 +27,7 @@ from vqbench.engine.exhibits import Material, check_named, keep_exhibits
 from vqbench.engine.further_judges import further_specs
 from vqbench.engine.groups import Groups
 from vqbench.engine.provenance import choose_device, collect_provenance
+from vqbench.engine.question import Question, pose_question
 from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.rows import Row, finite, keep_row, known_row, make_table
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
@@ -83,12 +84,13 @@ class Prepared:
         device: where it is measured.
         groups: its metric groups of recordings, with their judges.
         load: what speed is measured with.
-        question: what the teacher is asked to write; None where that is not measured.
+        question: what tokens are held against; None where that is not measured.
         assignment: what everybody is to learn and to say; likewise.
         specs: the figures that there will be.
         rules: what they are held against.
         clips: the recordings of `data.speech`.
         bring: of each candidate in order, what gives its tokenizer; a recipe is trained only then.
+        bring_reference: likewise of the suite's reference; None where nothing is held against one.
     """
 
     suite: Suite
@@ -101,16 +103,21 @@ class Prepared:
     rules: tuple[GateRule, ...]
     clips: tuple[Clip, ...]
     bring: tuple[Callable[[], DVAETokenizer], ...]
+    bring_reference: Callable[[], DVAETokenizer] | None
 
 
 def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
     """Finds and checks all that a suite needs. Arguments and errors as for `run_suite`."""
-    check_recipes(suite.candidates)
+    reference = suite.reference if "token_agreement" in suite.metrics else None
+    alone = () if reference is None or reference in suite.candidates else (reference,)
+    asked = (*suite.candidates, *alone)
+    check_recipes(asked)
     source = str(suite.path or suite.name)
     device = choose_device(suite.device, source)
     groups = Groups(suite, device)
     load = Load(**suite.throughput.model_dump(exclude={"yardstick"}))
-    question = pose_question(suite, device) if "token_agreement" in suite.metrics else None
+    clips = tuple(load_clips(suite.data.speech))
+    question = pose_question(suite, device, clips) if "token_agreement" in suite.metrics else None
     opened = question.teacher if question else None
     assignment = make_assignment(suite, device, opened) if "downstream" in suite.metrics else None
     specs = (
@@ -122,10 +129,11 @@ def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
     )
     rules = tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate)
     check_rules(rules, specs, source)
-    clips = tuple(load_clips(suite.data.speech))
     check_named(suite.exhibits.clips, clips, question, assignment, source)
-    bring = _prepare_candidates(suite.candidates, cache, device, progress)
-    return Prepared(suite, device, groups, load, question, assignment, specs, rules, clips, bring)
+    bring = _prepare_candidates(asked, cache, device, progress)
+    bring_reference = None if reference is None else bring[asked.index(reference)]
+    own = bring[: len(suite.candidates)]
+    return Prepared(suite, device, groups, load, question, assignment, specs, rules, clips, own, bring_reference)
 
 
 def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[str] = ()) -> Outcome:
@@ -161,12 +169,12 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
 
     answer = None
     if question:
-        answer = answer_question(question, cache, progress)
+        answer = answer_question(question, cache, progress, ready.bring_reference and ready.bring_reference())
         written = answer.clips
         for system in systems:
             if isinstance(system, Candidate):
                 tables += measure_agreement(system, answer, cache, progress)
-        judges["token_agreement"] = answer.identity
+        judges |= answer.identity
     for system in systems:
         keep(_measure(system, clips, groups.of(system.mel_spec), cache, progress))
     spoken: dict[str, Path | DataError] = {}
@@ -200,6 +208,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
             inconclusive=suite.inconclusive,
             plausibility=suite.plausibility,
             yardstick=suite.throughput.yardstick,
+            reference=question.reference if question else None,
         ),
         candidates=tuple(records),
         clips=recordings,
@@ -218,7 +227,7 @@ def _checkpoints(ready: Prepared, systems: Sequence[System]) -> dict[str, dict[s
     """How the checkpoints were read that do not say all of themselves; nothing where there is none."""
     known = {system.record.name: system.tokenizer for system in systems if isinstance(system, Candidate)}
     teachers = [asked.teacher for asked in (ready.question, ready.assignment) if asked is not None]
-    read = [(f"the teacher {teacher.name}", teacher.tokenizer) for teacher in teachers] + [*known.items()]
+    read = [(f"the teacher {one.name}", one.tokenizer) for one in teachers if one is not None] + [*known.items()]
     lines = {name: one.loaded for name, one in read if isinstance(one, DVAETokenizer) and one.loaded}
     return {"checkpoints": lines} if lines else {}
 

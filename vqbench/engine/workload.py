@@ -9,9 +9,10 @@ from functools import cached_property
 from vqbench.audio.mel import MelSpec
 from vqbench.data.manifest import Clip
 from vqbench.downstream import ZERO_SHOT
-from vqbench.engine.agreement import follows
+from vqbench.engine.agreement import TOKEN_RATE_HZ, follows
 from vqbench.engine.assignment import Assignment
 from vqbench.engine.downstream import find_obstacle
+from vqbench.engine.question import TRUE
 from vqbench.engine.runner import Prepared
 from vqbench.engine.systems import Candidate, Original, Vocoded
 from vqbench.metrics.base import Part
@@ -22,7 +23,6 @@ from vqbench.training.finetune import clips_that_fit, is_held_out
 
 FINETUNE, READING, SPEAKING, PAIRS, SPEED = "finetune", "reading and tokenising speech", "speaking", "pairs", "speed"
 LISTENING, HEARING, VOICES, JUDGED = "listening", "hearing tokens", "listening to voices", "listening to speech"
-TRUE = "true tokenizer"
 
 _GIVEN = {"original": Original.gives, "vocoded": Vocoded.gives}
 
@@ -51,6 +51,7 @@ class Workload:
         entrants: its candidates.
         like: the candidate whose times are taken for everybody's.
         max_tokens: what the teacher's GPT can write at once.
+        reference: whose tokens the candidates' are held against; None where the suite names nobody.
         step_share: how long a step of fine-tuning is, as a share of a rehearsed one.
         speed_share: likewise a stage whose speed is measured.
     """
@@ -59,6 +60,7 @@ class Workload:
     entrants: Sequence[Entrant]
     like: str
     max_tokens: int
+    reference: Entrant | None = None
     step_share: float = 1.0
     speed_share: float = 1.0
 
@@ -95,16 +97,21 @@ class Workload:
             return
         if question.natural:
             yield Work("tokenising recordings", len(question.natural))
-        yield Work(VOICES, len(question.voices))
-        yield Work(PAIRS, question.n)
         like, known = f"{self.like}: {HEARING}", set()
-        if question.teacher.tokenizer is not None:
-            like = f"{TRUE}: {HEARING}"
-            yield Work(HEARING, question.n, TRUE)
-            known.add(("pairs", question.teacher.tokenizer.digest))
+        natural_hz = self.reference.tokenizer.token_rate_hz if self.reference else TOKEN_RATE_HZ
+        heard = [("natural", len(question.natural), natural_hz)]
+        if (writing := question.writing) is not None:
+            yield Work(VOICES, len(writing.voices))
+            yield Work(PAIRS, writing.n)
+            heard.insert(0, ("pairs", writing.n, TOKEN_RATE_HZ))
+            if writing.teacher.tokenizer is not None:
+                like = f"{TRUE}: {HEARING}"
+                yield Work(HEARING, writing.n, TRUE)
+                known.add(("pairs", writing.teacher.tokenizer.digest))
         for one in self.entrants:
-            for what, n in (("pairs", question.n), ("natural", len(question.natural))):
-                if n and follows(one.tokenizer) and (what, one.key) not in known:
+            for what, n, rate_hz in heard:
+                itself = what == "natural" and one.name == question.reference
+                if n and not itself and follows(one.tokenizer, rate_hz) and (what, one.key) not in known:
                     known.add((what, one.key))
                     yield Work(HEARING, n, one.name, like)
 

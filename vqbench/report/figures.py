@@ -11,6 +11,7 @@ from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row, Span
 from vqbench.results.compare import ComparisonTable, best_by_metric
 from vqbench.results.families import FamilyResult, summarise_families
 from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
+from vqbench.results.reference import NATURAL
 from vqbench.results.selection import Contender
 
 HEADER_WIDTH = 13
@@ -155,9 +156,10 @@ class _Figures:
             results = [self.results.get((contender.label, metric.name)) for metric in metrics]
             if reference and not any(results):
                 continue
-            absent = "not measured for references" if reference else "not measured"
             cells = [
-                self._cell(metric, result, contender, notes) if result else Cell(f"{fmt.MISSING} {notes.mark(absent)}")
+                self._cell(metric, result, contender, notes)
+                if result
+                else Cell(f"{fmt.MISSING} {notes.mark(_absent(metric, contender))}")
                 for metric, result in zip(metrics, results, strict=True)
             ]
             rows.append(Row((Cell(contender.label, "reference" if reference else ""), *cells), reference))
@@ -166,7 +168,7 @@ class _Figures:
             columns=(Column(("candidate",)), *(_column(metric, name) for metric, name in columns)),
             rows=tuple(rows),
             caption=self._caption(metrics),
-            notes=(*notes.lines(), *self._bounds(metrics)),
+            notes=(*notes.lines(), *self._references(metrics), *self._bounds(metrics)),
         )
 
     def _cell(self, metric: MetricSpec, result: Result, contender: Contender, notes: fmt.Notes) -> Cell:
@@ -191,6 +193,12 @@ class _Figures:
                 text = f"n = {fmt.span(result.n for result in scored)} {what}"
                 counts.append(f"{text} of {drawn} {self.interval.cluster}s" if drawn else text)
         return "; ".join([*counts, f"under each figure its {fmt.share(self.interval.confidence)} interval"])
+
+    def _references(self, metrics: Sequence[MetricSpec]) -> list[str]:
+        """Whose tokens figures of agreement on recordings are about, where a suite names somebody."""
+        names = ", ".join(_without_group(metric.name) for metric in metrics if metric.group == NATURAL)
+        found = dict.fromkeys(contender.run.suite.reference for contender in self.contenders)
+        return [f"{names}: agreement with the tokens of {name}" for name in found if names and name is not None]
 
     def _bounds(self, metrics: Sequence[MetricSpec]) -> list[str]:
         """What figures are out of, told once for the metrics and once for the candidates that share it."""
@@ -287,6 +295,13 @@ def good_side(metric: MetricSpec) -> Literal["above", "below"] | None:
 
 def _is_reference(contender: Contender) -> bool:
     return contender.record.role == "reference"
+
+
+def _absent(metric: MetricSpec, contender: Contender) -> str:
+    """Why somebody has no figure."""
+    if metric.group == NATURAL and contender.run.suite.reference == contender.name:
+        return "the reference: the others are held against its tokens"
+    return "not measured for references" if _is_reference(contender) else "not measured"
 
 
 def _top(group: str) -> str:

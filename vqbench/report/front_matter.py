@@ -16,6 +16,7 @@ from vqbench.errors import ConfigError
 from vqbench.report import format as fmt
 from vqbench.report.figures import CLIP_NOUNS
 from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
+from vqbench.results.reference import NATURAL
 from vqbench.results.selection import Contender
 
 TAGS = ("audio", "speech-tokenizer", "vqvae", "tortoise-tts")
@@ -24,9 +25,9 @@ _TASKS: Mapping[str, tuple[str, str]] = {
     "speech": ("audio-to-audio", "Reconstruction of speech"),
     "downstream": ("text-to-speech", "Speech of a TorToiSe trained on the tokens"),
     "pairs": ("other", "Token agreement with a GPT, on what it spoke"),
-    "natural": ("other", "Token agreement with a GPT, on recordings"),
+    NATURAL: ("other", "Token agreement with {}, on recordings"),
 }
-"""Clip set → the Hub's task that its metrics belong to, and how the task is shown."""
+"""Clip set, or agreement on recordings → the Hub's task that the metrics belong to, and how the task is shown."""
 
 _HUB_METRICS = ("wer", "cer")
 """Metrics that the Hub knows; the others keep their own names."""
@@ -103,20 +104,21 @@ def _results(contender: Contender) -> list[dict[str, Any]]:
     describes the clips, as floors and ceilings do, or the codes.
     """
     figures = figures_of(contender)
-    metrics: dict[str, list[dict[str, Any]]] = {}
+    metrics: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for spec in contender.run.metrics:
         shown = spec in headline(contender.run) or _hub_type(spec) in _HUB_METRICS
         if shown and spec.name in figures and spec.resampled == "clip" and spec.higher_is_better is not None:
-            metrics.setdefault(spec.clip_set, []).append(_metric(spec, figures, contender.run.interval))
+            what = spec.group if spec.group == NATURAL else spec.clip_set
+            metrics.setdefault((what, spec.clip_set), []).append(_metric(spec, figures, contender.run.interval))
     return [
-        {"task": _task(clip_set), "dataset": _dataset(contender.run, clip_set), "metrics": listed}
-        for clip_set, listed in metrics.items()
+        {"task": _task(what, contender.run), "dataset": _dataset(contender.run, clip_set), "metrics": listed}
+        for (what, clip_set), listed in metrics.items()
     ]
 
 
-def _task(clip_set: str) -> dict[str, str]:
-    task, name = _TASKS.get(clip_set, ("other", "Other"))
-    return {"type": task, "name": name}
+def _task(what: str, run: Run) -> dict[str, str]:
+    task, name = _TASKS.get(what, ("other", "Other"))
+    return {"type": task, "name": name.format(run.suite.reference or "a GPT")}
 
 
 def _dataset(run: Run, clip_set: str) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def positions(table: Table, confidence: float) -> list[Position]:
     Intervals are Wilson's, with as many trials as there are sequences, which are taken to be independent.
 
     Args:
-        table: of the group `token_agreement`.
+        table: of the group `token_agreement`, or `token_agreement.natural`.
         confidence: share of such intervals that hold the true share, in (0, 1).
 
     Returns:

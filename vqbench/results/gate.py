@@ -16,6 +16,7 @@ from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.results.contrast import Matches, obstacle
 from vqbench.results.plausibility import check_plausibility
 from vqbench.results.record import GateOutcome, GateReport, GateRule, GateStatus, MetricSpec, Run, Table
+from vqbench.results.reference import judged_by_default
 from vqbench.results.rules import Rule, parse_rule
 from vqbench.results.selection import Contender, Selection, candidates_of, members
 from vqbench.results.yardstick import yardsticks
@@ -97,10 +98,13 @@ def check_rules(rules: Sequence[GateRule], metrics: Sequence[MetricSpec], where:
 def add_rules(run: Run, rules: Sequence[str]) -> Run:
     """The run with further rules, each in place of those of its suite on the same metric and side.
 
+    They are for all candidates, but the reference where it would be held against itself.
+
     Raises:
         ConfigError: rules that cannot be read, all of them at once.
     """
-    added, errors = _parse([GateRule(rule) for rule in rules])
+    names = candidates_of(run)
+    added, errors = _parse([GateRule(rule, judged_by_default(rule, names, run.suite.reference)) for rule in rules])
     theirs, more_errors = _parse(run.suite.gate)
     raise_all([*errors, *more_errors])
     replaced = {(rule.metric, rule.op) for _, rule in added}

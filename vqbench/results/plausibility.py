@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vqbench.results.record import Finding, MetricSpec, PlausibilityLevel, Result, Run
+from vqbench.results.record import ClipRecord, Finding, MetricSpec, PlausibilityLevel, Result, Run
+from vqbench.results.reference import NATURAL, WRITTEN, asks_for_tokens
 from vqbench.results.rules import parse_rule
 from vqbench.results.selection import Contender, Selection, candidates_of
 from vqbench.stats.columns import Ragged
@@ -23,6 +24,8 @@ FEW_CODES = 2.0
 
 MORE_BITS = 1.05
 """A candidate that spends this many times the bits of another, and surely more, should not score surely worse."""
+
+_NAMES_SHOWN = 5
 
 _Lines: TypeAlias = Iterator[tuple[str, str]]
 """(candidate, what is wrong with it); the candidate is empty where it is the run."""
@@ -54,8 +57,7 @@ def check_plausibility(run: Run, baseline: Selection | None = None) -> tuple[Fin
         What was found by the checks that the suite did not switch off, in the order of `CHECKS`. Candidates that no
         rule of the suite judges are passed over.
     """
-    judged = {name for written in run.suite.gate for name in written.candidates or candidates_of(run)}
-    passed_over = set(candidates_of(run)) - judged if run.suite.gate else set()
+    passed_over = set(candidates_of(run)) - set(_judged(run))
     found = []
     for name, check in CHECKS.items():
         level = run.suite.plausibility.get(name, check.level)
@@ -98,12 +100,13 @@ def _codebook_size(run: Run, baseline: Selection | None) -> _Lines:
     for table in run.tables:
         codes = table.constants.get(GPT_CODES)
         size = next(c.codebook_size for c in run.candidates if c.name == table.candidate)
-        if codes is not None and size is not None and size != codes and table.group == "token_agreement":
-            yield table.candidate, f"its codebook has {size:,} codes, the GPT writes {codes:,.0f}"
+        whose = {WRITTEN: "the GPT", NATURAL: run.suite.reference}.get(table.group)
+        if codes is not None and size is not None and size != codes and whose is not None:
+            yield table.candidate, f"its codebook has {size:,} codes, {whose} writes {codes:,.0f}"
 
 
 GPT_CODES = "gpt_codes"
-"""The constant of a table of agreement that says how many codes the GPT has."""
+"""The constant of a table of agreement that says how many codes the GPT, or who stands in for it, has."""
 
 
 def _front_end(run: Run, baseline: Selection | None) -> _Lines:
@@ -171,6 +174,22 @@ def _few_clips(run: Run, baseline: Selection | None) -> _Lines:
             yield "", f"the set {name!r} has {n} clips, the suite wants at least {run.suite.min_clips} for a judgement"
 
 
+def _unknown_clusters(run: Run, baseline: Selection | None) -> _Lines:
+    unit = run.interval.unit
+    sets: dict[str, list[ClipRecord]] = {}
+    for clip in run.clips:
+        if unit != "clip" or clip.clip_set not in ("speech", "downstream"):
+            sets.setdefault(clip.clip_set, []).append(clip)
+    for name, clips in sets.items():
+        unknown = [clip.id for clip in clips if not (clip.text if unit == "sentence" else clip.speaker)]
+        if 0 < len(unknown) < len(clips):
+            yield (
+                "",
+                f"{len(unknown)} of the {len(clips)} clips of the set {name!r} name no {run.interval.cluster}, e.g. "
+                f"{unknown[0]}; so its intervals draw clip by clip, as if no two were of one {run.interval.cluster}",
+            )
+
+
 def _other_clips(run: Run, baseline: Selection | None) -> _Lines:
     groups = list(dict.fromkeys(spec.group for spec in run.metrics if spec.resampled == "clip"))
     for group in groups:
@@ -178,7 +197,8 @@ def _other_clips(run: Run, baseline: Selection | None) -> _Lines:
         if len({frozenset(table.unscored) for table in tables}) > 1:
             for table in tables:
                 if len(table.unscored) > run.suite.allow_unscored:
-                    lost = ", ".join(list(table.unscored)[:5]) + (", …" if len(table.unscored) > 5 else "")
+                    lost = ", ".join(list(table.unscored)[:_NAMES_SHOWN])
+                    lost += ", …" if len(table.unscored) > _NAMES_SHOWN else ""
                     yield table.candidate, f"{group} lacks {lost}, and not everybody lacks the same clips"
     if baseline is not None:
         metrics = {spec.name: spec for spec in run.metrics}
@@ -198,6 +218,39 @@ def _missing_candidates(run: Run, baseline: Selection | None) -> _Lines:
             yield "", f"nobody judges {', '.join(missing)}, whom the baseline {baseline.label} has"
 
 
+def _agreement_not_asked(run: Run, baseline: Selection | None) -> _Lines:
+    judged = _judged(run)
+    if run.suite.gate:
+        rules = [written for written in run.suite.gate if asks_for_tokens(written.rule)]
+        asked = {name for written in rules for name in written.candidates or judged}
+    else:
+        asked = {table.candidate for table in run.tables if table.group in (WRITTEN, NATURAL)}
+    unasked = [name for name in judged if name not in asked and name != run.suite.reference]
+    # (size of the codebook, digest) → who has it; a candidate that is another one by a second name writes the same.
+    known: dict[int, dict[str, str]] = {}
+    for candidate in run.candidates:
+        if candidate.name in judged and candidate.codebook_size is not None:
+            known.setdefault(candidate.codebook_size, {}).setdefault(candidate.digest, candidate.name)
+    for name, ours, theirs in _beside(run, baseline):
+        size = ours.record.codebook_size
+        if name in unasked and size is not None and size == theirs.record.codebook_size:
+            known[size].setdefault(theirs.record.digest, theirs.label)
+    figure = f"{WRITTEN if any(spec.group == WRITTEN for spec in run.metrics) else NATURAL}.raw"
+    measured = any(spec.name == figure for spec in run.metrics)
+    for size, of_size in known.items():
+        names = list(of_size.values())
+        if len(names) > 1 and any(name in unasked for name in names):
+            first = names[0] if names[1] in judged else "CHECKPOINT"
+            fix = "" if measured else f"`reference: {first}` and "
+            shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
+            yield (
+                "",
+                f"{shown} have {size:,} codes each, and no rule asks whether they write the same tokens; if not, a "
+                f"model trained on the tokens of one understands none of the others: add {fix}a rule like "
+                f"`{figure} >= 0.9`",
+            )
+
+
 CHECKS: Mapping[str, Check] = {
     "constant_tokens": Check("fail", "an encoder that writes hardly anything but one code", _constant_tokens),
     "codebook_size": Check("fail", "a codebook of another size than the GPT's, or the baseline's", _codebook_size),
@@ -209,9 +262,21 @@ CHECKS: Mapping[str, Check] = {
         "warn", "a candidate that spends more bits than another and scores worse", _more_bits_worse
     ),
     "error_rate_above_one": Check("warn", "more word or character errors than there are to be made", _error_rate),
+    "agreement_not_asked": Check(
+        "warn", "several candidates of one codebook size, and no rule on whether they agree", _agreement_not_asked
+    ),
+    "unknown_clusters": Check(
+        "warn", "a set of which only some clips name their speaker (or sentence)", _unknown_clusters
+    ),
     "few_clips": Check("warn", "fewer clips in a set than the suite's `min_clips`", _few_clips),
 }
 """What is looked for."""
+
+
+def _judged(run: Run) -> list[str]:
+    """The candidates that some rule is for; all of them where there is none."""
+    named = {name for written in run.suite.gate for name in written.candidates or candidates_of(run)}
+    return [name for name in candidates_of(run) if name in named or not run.suite.gate]
 
 
 def _beside(run: Run, baseline: Selection | None) -> Iterator[tuple[str, Contender, Contender]]:

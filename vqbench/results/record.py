@@ -209,6 +209,8 @@ class SuiteRecord:
         plausibility: check → what it does, where that is not its own level.
         yardstick: the candidate whose speed tells how fast a machine is; None where speeds of other machines do not
             compare.
+        reference: whose tokens the candidates' are held against on recordings: a candidate's name, or, with spaces
+            in it, what a checkpoint beside the candidates is called; None where the suite names none.
     """
 
     name: str
@@ -220,6 +222,7 @@ class SuiteRecord:
     inconclusive: Inconclusive = "stop"
     plausibility: Mapping[str, PlausibilityLevel] = field(default_factory=dict)
     yardstick: str | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True)

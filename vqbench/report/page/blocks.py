@@ -15,6 +15,7 @@ from vqbench.results.codes import positions, rank_frequency
 from vqbench.results.contrast import Matches
 from vqbench.results.evidence import Evidence, distinct_labels
 from vqbench.results.record import ClipRecord, MetricSpec, Run, Table
+from vqbench.results.reference import held_against
 from vqbench.results.selection import Contender
 
 
@@ -218,17 +219,19 @@ def codebook_block(cast: Cast) -> dict[str, Any]:
     """How often codes are used, and where in a sequence tokens agree."""
     usage, along = [], []
     for place, contender in enumerate(cast.contenders):
+        against = held_against(contender.run)
         for table in _tables(contender):
             if table.group == "codebook":
                 found = rank_frequency(table)
                 counts = {"ranks": found.ranks.tolist(), "counts": found.counts.tolist()}
                 usage.append({"contender": place, "size": found.size, "tokens": found.tokens, **counts})
-            if table.group == "token_agreement":
+            if against is not None and table.group == against[0]:
                 at = positions(table, contender.run.interval.confidence)
                 along.append(
                     {
                         "contender": place,
-                        "set": "pairs",
+                        "set": next(spec.clip_set for spec in contender.run.metrics if spec.group == table.group),
+                        "by": against[1],
                         "first": [one.first for one in at],
                         "last": [one.last for one in at],
                         "shares": [one.share for one in at],

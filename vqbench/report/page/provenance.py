@@ -29,9 +29,10 @@ def provenance_of(run: Run) -> Provenance:
     """Gathers the origin of a run's figures."""
     command, commit = (run.provenance.get(name) for name in ("command", "commit"))
     suite = f"{run.suite.name}, seed {run.suite.seed}, digest {run.suite.digest}"
+    reference = () if run.suite.reference is None else (("reference", run.suite.reference),)
     return Provenance(
         (*([f"git checkout {shlex.quote(str(commit))}"] if commit else []), *_typed(command)),
-        (("suite", suite), *fmt.flat(run.provenance)),
+        (("suite", suite), *reference, *fmt.flat(run.provenance)),
         run,
     )
 

@@ -99,7 +99,7 @@ function positionChart(positions, hidden) {
   const noun = page.index.sets[positions[0].set] ?? positions[0].set;
   const drawn = drawChart("line", (theme) => ({
     label:
-      `Line chart: share of tokens that are the GPT's own, by their position in the ${noun}, with confidence bands, ` +
+      `Line chart: share of tokens that are ${positions[0].by}'s own, by their position in the ${noun}, with confidence bands, ` +
       `for ${namesOf(positions, hidden)}. The table below has its numbers.`,
     config: {
       data: {
