@@ -30,7 +30,7 @@ from vqbench.engine.speaking import Recorded, read_lines
 from vqbench.engine.systems import Candidate, Original, Recording, System, read_recording
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
 from vqbench.measuring import ExhibitsConfig
-from vqbench.metrics.relabelling import fit_relabelling
+from vqbench.stats.relabelling import fit_relabelling
 from vqbench.progress import Progress
 from vqbench.results.choice import choose_clips
 from vqbench.results.exhibits import (
