@@ -1,4 +1,4 @@
-"""How a suite measures: the speech recogniser, speed, the vocoder, slices, and which clips are kept to be heard and seen."""
+"""How a suite measures: the recogniser, speed, the vocoder, slices, and which clips are kept to be heard and seen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, SerializationInfo, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    ValidationInfo,
+)
 
 from vqbench.config import (
     ConfigModel,
@@ -123,8 +131,8 @@ _SLICE_NAME = "^[a-z0-9][a-z0-9._-]*$"
 
 
 class SlicesConfig(ConfigModel):
-    """Parts of the clips whose figures are shown by themselves, each under a name of its own, e.g.
-    `short: duration_s < 2`: a condition on `duration_s`, `n_words`, `language`, `speaker` or a column of the manifest."""
+    """Parts of the clips whose figures are shown by themselves, each under a name of its own: `short: duration_s < 2`,
+    a condition on `duration_s`, `n_words`, `language`, `speaker` or a column of the manifest."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -252,10 +252,10 @@ def test_the_true_tokenizer_as_a_candidate_is_not_heard_again(
 
 def test_silence_is_not_audible() -> None:
     waveform = torch.cat([hum(200, 4 * 1024), torch.zeros(3 * 1024)])
-    target = agreement._target("x", waveform, torch.zeros(8, dtype=torch.int64), "", None, "pairs")
+    target = agreement._target("x", waveform, torch.zeros(8, dtype=torch.int64), "")
     # The eighth token lies beyond the waveform's end.
     assert target.sequence.audible.tolist() == [True] * 4 + [False] * 4
-    nothing = agreement._target("x", waveform * 0, torch.zeros(8, dtype=torch.int64), "", None, "pairs")
+    nothing = agreement._target("x", waveform * 0, torch.zeros(8, dtype=torch.int64), "")
     assert not nothing.sequence.audible.any()
 
 

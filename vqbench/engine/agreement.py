@@ -24,6 +24,7 @@ from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.hearing import Heard, Target, hear, with_distances
+from vqbench.engine.rows import clip_record
 from vqbench.engine.systems import Candidate
 from vqbench.engine.teachers import listen, new_sentences, open_teacher, teacher_voices
 from vqbench.errors import CheckpointError, DataError
@@ -75,6 +76,7 @@ class AgreementData:
         written: what the GPT wrote, with its rendering.
         natural: recordings with the true tokenizer's tokens; none where it is not known.
         unscored: clip id → why a recording could not be read.
+        unread: these recordings, as a run lists them.
         ceiling: what the true tokenizer hears in each rendering; None where it is not known.
         teacher: who wrote.
         asked: utterances that it was asked for; those it was silent in, or repeated itself, are not in `written`.
@@ -83,6 +85,7 @@ class AgreementData:
     written: tuple[Target, ...]
     natural: tuple[Target, ...]
     unscored: Mapping[str, str]
+    unread: tuple[ClipRecord, ...]
     ceiling: tuple[Codes, ...] | None
     teacher: Teacher
     asked: int
@@ -96,8 +99,7 @@ class AgreementData:
     @property
     def clips(self) -> tuple[ClipRecord, ...]:
         """The recordings, as a run lists them."""
-        unread = [ClipRecord(clip_id, "", 0.0, "", None, "natural") for clip_id in self.unscored]
-        return (*(t.clip for t in self.written), *(t.clip for t in self.natural), *unread)
+        return (*(t.clip for t in self.written), *(t.clip for t in self.natural), *self.unread)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,14 @@ class Question:
     def specs(self) -> tuple[MetricSpec, ...]:
         """The figures that will be had."""
         return (*AGREEMENT_SPECS, *(NATURAL_SPECS if self.natural else ()))
+
+    @property
+    def natural_records(self) -> tuple[ClipRecord, ...]:
+        """The recordings, as far as they are known before anybody has heard them."""
+        return tuple(
+            clip_record(clip, _natural_id(clip), "", clip.duration_s, clip.text or "", "natural")
+            for clip in self.natural
+        )
 
     @property
     def clip_ids(self) -> Iterator[str]:
@@ -159,6 +169,7 @@ def answer_question(question: Question, cache: Cache, progress: Progress) -> Agr
     """
     natural: list[Target] = []
     unscored: dict[str, str] = {}
+    unread: list[ClipRecord] = []
     true, device = question.teacher.tokenizer, question.teacher.device
     if question.natural:
         assert true is not None
@@ -168,10 +179,11 @@ def answer_question(question: Question, cache: Cache, progress: Progress) -> Agr
                     natural.append(_natural(clip, true))
                 except DataError as error:
                     unscored[_natural_id(clip)] = error.problem
+                    unread.append(clip_record(clip, _natural_id(clip), "", 0.0, "", "natural"))
                 advance()
     written = _written(question, cache, progress)
     ceiling = None if true is None else _ceiling(true, device, written, cache, progress)
-    return AgreementData(tuple(written), tuple(natural), unscored, ceiling, question.teacher, question.n)
+    return AgreementData(tuple(written), tuple(natural), unscored, tuple(unread), ceiling, question.teacher, question.n)
 
 
 def measure_agreement(system: Candidate, data: AgreementData, cache: Cache, progress: Progress) -> Iterator[Table]:
@@ -255,8 +267,6 @@ def _written(question: Question, cache: Cache, progress: Progress) -> list[Targe
             _at_tokenizer_rate(pair.waveform(), pair.sample_rate_hz),
             pair.codes,
             pair.text,
-            None,
-            "pairs",
         )
         for pair in read_pairs(folder)
     ]
@@ -277,7 +287,7 @@ def _natural(clip: Clip, tokenizer: SpeechTokenizer) -> Target:
     with torch.inference_mode():
         (latents,) = tokenizer.latents([MelFrontEnd(spec)(waveform)])
         (codes,) = tokenizer.quantize([latents])
-    return _target(_natural_id(clip), waveform, codes.cpu(), clip.text or clip.id, clip.speaker, "natural")
+    return _target(_natural_id(clip), waveform, codes.cpu(), clip.text or clip.id, clip)
 
 
 def _pair_id(name: str) -> str:
@@ -288,9 +298,14 @@ def _natural_id(clip: Clip) -> str:
     return f"natural/{clip.id}"
 
 
-def _target(clip_id: str, waveform: Tensor, codes: Tensor, text: str, speaker: str | None, clip_set: str) -> Target:
+def _target(clip_id: str, waveform: Tensor, codes: Tensor, text: str, clip: Clip | None = None) -> Target:
+    """What is heard and what should be found in it: of a recording, or of what the GPT wrote where `clip` is None."""
     digest = hashlib.sha256(waveform.numpy().tobytes() + codes.numpy().tobytes()).hexdigest()
-    record = ClipRecord(clip_id, digest, len(waveform) / MelSpec().sample_rate_hz, text, speaker, clip_set)
+    duration_s = len(waveform) / MelSpec().sample_rate_hz
+    if clip is None:
+        record = ClipRecord(clip_id, digest, duration_s, text, None, "pairs")
+    else:
+        record = clip_record(clip, clip_id, digest, duration_s, text, "natural")
     sequence = GptSequence(clip_id, codes.numpy(), _audible(waveform, len(codes)), text)
     return Target(record, waveform, sequence)
 

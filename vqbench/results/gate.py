@@ -58,7 +58,9 @@ def gate(run: Run, baseline: Selection | None = None) -> GateReport:
     matches, parts = Matches(), Parts(run, baseline)
     asked = [(written, rule, name) for written, rule in rules for name in written.candidates or candidates_of(run)]
     questions = [
-        _question(written, rule, Contender(name, parts.run(written.slice), name), parts.baseline(written.slice), matches)
+        _question(
+            written, rule, Contender(name, parts.run(written.slice), name), parts.baseline(written.slice), matches
+        )
         for written, rule, name in asked
     ]
     estimates = estimate_all(sample for one in questions if isinstance(one, _Question) for sample in one.samples)

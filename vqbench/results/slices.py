@@ -25,7 +25,9 @@ MOST_VALUES = 1000
 LANGUAGE = "language"
 
 
-def make_slices(named: Mapping[str, str], by: Sequence[str], clips: Sequence[ClipRecord]) -> tuple[Slice, ...]:
+def make_slices(
+    named: Mapping[str, str], by: Sequence[str], clips: Sequence[ClipRecord], source: str = "slices"
+) -> tuple[Slice, ...]:
     """Makes the slices of a run's clips.
 
     Where the clips of a set are in several languages, each makes a slice of that set, asked for or not: a figure over
@@ -35,6 +37,7 @@ def make_slices(named: Mapping[str, str], by: Sequence[str], clips: Sequence[Cli
         named: name → condition.
         by: fields of which each value makes a slice.
         clips: of the run.
+        source: what asks for them, for errors.
 
     Returns:
         The named ones, those by value, and those by language; one that holds of no clip is there, too.
@@ -44,17 +47,17 @@ def make_slices(named: Mapping[str, str], by: Sequence[str], clips: Sequence[Cli
         DataError: a column that a condition holds against a number is none.
     """
     conditions = {name: parse_condition(text) for name, text in named.items()}
-    _check_fields(conditions, by, clips)
+    _check_fields(conditions, by, clips, source)
     slices = [_of_condition(name, condition, clips) for name, condition in conditions.items()]
     for field in by:
-        slices += _by_value(field, clips)
+        slices += _by_value(field, clips, source)
     if LANGUAGE not in by:
         spoken: dict[str, set[str]] = {}
         for clip in clips:
             if clip.language is not None:
                 spoken.setdefault(clip.clip_set, set()).add(clip.language)
         mixed = {clip_set for clip_set, languages in spoken.items() if len(languages) > 1}
-        slices += _by_value(LANGUAGE, [clip for clip in clips if clip.clip_set in mixed])
+        slices += _by_value(LANGUAGE, [clip for clip in clips if clip.clip_set in mixed], source)
     return tuple(slices)
 
 
@@ -246,7 +249,7 @@ def _of_condition(name: str, condition: Condition, clips: Sequence[ClipRecord]) 
     return Slice(name, condition.text, tuple(members), _lacking(unknown, condition.fields))
 
 
-def _by_value(field: str, clips: Sequence[ClipRecord]) -> list[Slice]:
+def _by_value(field: str, clips: Sequence[ClipRecord], source: str) -> list[Slice]:
     members: dict[str, list[str]] = {}
     unknown = []
     for clip in clips:
@@ -258,7 +261,7 @@ def _by_value(field: str, clips: Sequence[ClipRecord]) -> list[Slice]:
     if len(members) > MOST_VALUES:
         raise ConfigError(
             f"{field} has {len(members):,} values, each of which would make a slice",
-            where="slices.by",
+            where=source,
             expected=f"at most {MOST_VALUES:,}",
         )
     lacking = _lacking(unknown, (field,))
@@ -279,17 +282,20 @@ def _lacking(unknown: Sequence[ClipRecord], fields: Sequence[str]) -> dict[str, 
     return counts
 
 
-def _check_fields(conditions: Mapping[str, Condition], by: Sequence[str], clips: Sequence[ClipRecord]) -> None:
+def _check_fields(
+    conditions: Mapping[str, Condition], by: Sequence[str], clips: Sequence[ClipRecord], source: str
+) -> None:
     """Sees to it that some clip has each field: a misspelt one would make an empty slice."""
     columns = dict.fromkeys(name for clip in clips for name in clip.columns)
     known = [*FIELDS, *columns]
-    asked = [(f"slices.{name}", field) for name, condition in conditions.items() for field in condition.fields]
+    asked = [(name, field) for name, condition in conditions.items() for field in condition.fields]
     errors: list[VqbenchError] = []
-    for where, field in [*asked, *(("slices.by", field) for field in by)]:
+    for name, field in [*asked, *(("by", field) for field in by)]:
         if any(value_of(clip, field) is not None for clip in clips):
             continue
         near = "" if field in known else did_you_mean(field, known)
-        errors.append(ConfigError(f"no clip has a {field}{near}", where=where, expected=f"one of {_some(known)}"))
+        problem = f"slices.{name}: no clip has a {field}{near}"
+        errors.append(ConfigError(problem, where=source, expected=f"one of {_some(known)}"))
     raise_all(errors)
 
 
