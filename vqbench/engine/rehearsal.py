@@ -263,6 +263,8 @@ def _notes(workload: Workload, stages: Sequence[Stage]) -> Iterator[str]:
     kept = workload.ready.suite.exhibits
     if kept.clips or kept.drawn or kept.worst:
         yield "rendering some clips again, to be heard, is not counted: a second or so a clip"
+    if workload.ready.suite.slices != SlicesConfig():
+        yield "figures by slice are not counted: some seconds for each hundred slices"
     for stage in stages:
         if stage.seconds is None:
             yield f"{stage.name}: not rehearsed, so its {stage.units:,} units are not counted"

@@ -120,7 +120,8 @@ def slices_of(selections: Sequence[Selection], name: str) -> list[Selection]:
             parts.setdefault(id(one.run), of_slice(one.run, name, one.label))
         elif id(one.run) not in parts:
             part = narrowed(one.run, clips)
-            parts[id(one.run)] = replace(part, metrics=_measured(part), results=_summarised(part, name))
+            own = Slice(name, meanings[0], tuple(clip.id for clip in part.clips))
+            parts[id(one.run)] = replace(part, metrics=_measured(part), results=_summarised(part, name), slices=(own,))
     return [replace(one, run=parts[id(one.run)]) for one in selections]
 
 
