@@ -136,7 +136,7 @@ class SlicesConfig(ConfigModel):
 
     model_config = ConfigDict(extra="allow")
 
-    __pydantic_extra__: dict[str, Annotated[str, AfterValidator(_condition)]]
+    __pydantic_extra__: dict[str, Annotated[str, AfterValidator(_condition)]] = Field(init=False)
 
     by: Several[str] = ()
     """Fields of which each value makes a slice, e.g. `speaker`: `speaker=p225`, `speaker=p226` and so on."""

@@ -246,6 +246,7 @@ def _question(
     written = asked_for.text
     spec = contender.metric(rule.metric)
     table = contender.table(spec.group) if spec else None
+    reason: str | None
     if spec is None or table is None:
         return _undecided(
             written, rule, contender, "fail", f"missing: {rule.metric} was not measured for {contender.name}"
