@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqbench.results.record import MetricSpec
-from vqbench.stats.agreement import counted_together
+from vqbench.stats.agreement import count_floors, count_relabelled
 from vqbench.stats.columns import Cell
 from vqbench.stats.reductions import OFFSETS
 
@@ -87,12 +87,9 @@ def agreement_columns(
     ceilings = [None] * len(pairs) if oracle_codes is None else oracle_codes
     for row, pair, oracle in zip(rows, pairs, ceilings, strict=True):
         row.update(_ceiling(pair, oracle))
-    together = counted_together(
-        [pair.own for pair in pairs],
-        [pair.target for pair in pairs],
-        [sequence.sentence for sequence in sequences],
-        codebook_size,
-    )
+    own, target = [pair.own for pair in pairs], [pair.target for pair in pairs]
+    sentences = [sequence.sentence for sequence in sequences]
+    together = {**count_floors(target, codebook_size), **count_relabelled(own, target, sentences, codebook_size)}
     for place, row in enumerate(rows):
         row.update({name: float(column[place]) for name, column in together.items()})
     return {name: tuple(row[name] for row in rows) for name in _COLUMNS}

@@ -16,7 +16,7 @@ from vqbench.results.conditions import FIELDS, Condition, parse_condition, value
 from vqbench.results.record import ClipRecord, MetricSpec, Result, Run, Slice, Table
 from vqbench.results.selection import Selection
 from vqbench.results.summary import summarise_all
-from vqbench.stats.agreement import OWN, TARGET, TOGETHER, counted_together
+from vqbench.stats.agreement import FLOORS, OWN, RELABELLED, TARGET, count_floors, count_relabelled
 from vqbench.stats.columns import Column, Indices, Ragged, several, take
 
 MOST_VALUES = 1000
@@ -206,20 +206,22 @@ def _summarised(part: Run, name: str) -> tuple[Result, ...]:
 class _Rows(Mapping[str, Column]):
     """Some rows of a table's columns, each taken when it is asked for.
 
-    Columns that depend on all rows together are counted anew, as `TOGETHER` says.
+    Columns that depend on all rows together, `FLOORS` and `RELABELLED`, are counted anew.
     """
 
     def __init__(self, table: Table, rows: Indices, texts: Sequence[str]) -> None:
         self._table, self._rows, self._texts = table, rows, texts
         self._taken: dict[str, Column] = {}
-        self._together = {OWN, TARGET, *TOGETHER} <= table.columns.keys() and "codebook_size" in table.constants
+        self._size = int(table.constants.get("codebook_size", 0))
+        self._agrees = self._size > 0 and {OWN, TARGET, *FLOORS, *RELABELLED} <= table.columns.keys()
 
     def __getitem__(self, name: str) -> Column:
         if name not in self._taken:
-            if name in TOGETHER and self._together:
-                own, target = (_whole_rows(self[codes]) for codes in (OWN, TARGET))
-                size = int(self._table.constants["codebook_size"])
-                self._taken.update(counted_together(own, target, self._texts, size))
+            if self._agrees and name in FLOORS:
+                self._taken.update(count_floors(_whole_rows(self[TARGET]), self._size))
+            elif self._agrees and name in RELABELLED:
+                own, target = _whole_rows(self[OWN]), _whole_rows(self[TARGET])
+                self._taken.update(count_relabelled(own, target, self._texts, self._size))
             else:
                 self._taken[name] = take(self._table.columns[name], self._rows)
         return self._taken[name]
