@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from builders import make_run, replace_table, table_of, without_clips
 
 from vqbench.errors import ConfigError, ManyErrors, ResultError
+from vqbench.extras import missing_extra
 from vqbench.metrics.agreement import AGREEMENT_SPECS, Encoded, GptSequence, agreement_columns
 from vqbench.results.check import check_run
 from vqbench.results.compare import compare_runs
@@ -194,6 +196,23 @@ def test_what_depends_on_all_sequences_is_counted_anew_on_those_of_the_slice() -
     rows = np.array(places)
     kept = numbers(take(run.tables[0].columns["relabelled_matches"], rows)).sum()
     assert kept != numbers(part.columns["relabelled_matches"]).sum(), "fitted on other sequences, as it must be"
+
+
+def test_only_the_relabelling_of_a_slice_needs_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, heard, oracle = sequences(3)
+    clips = tuple(ClipRecord(s.id, "", 1.0, s.sentence, None, "pairs") for s in written)
+    columns = columns_of(agreement_columns(written, heard, oracle, 16))
+    ids = tuple(clip.id for clip in clips)
+    table = Table("c", "token_agreement", ids, columns, {"codebook_size": 16.0, "token_rate_hz": 21.5})
+    run = replace(make_run(quality={"c": 1.0}, references=()), clips=clips, metrics=AGREEMENT_SPECS, tables=(table,))
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    (part,) = narrowed(run, ids[:6]).tables
+    for spec in AGREEMENT_SPECS:
+        if "relabelled" not in spec.name:
+            summarise(spec, part, clips, run.interval)
+    with pytest.raises(ModuleNotFoundError) as raised:
+        part.columns["relabelled_matches"]
+    assert missing_extra(raised.value) is not None
 
 
 def test_a_slice_is_a_run_that_agrees_with_itself() -> None:
