@@ -12,12 +12,14 @@ from builders import make_run
 from typer.testing import CliRunner
 
 from vqbench.cli import app
+from vqbench.report.card import model_card
 from vqbench.report.documents import run_csv, run_json
 from vqbench.report.markdown import run_markdown
 from vqbench.report.page.document import run_page
 from vqbench.report.slices import slice_grids
 from vqbench.results.evidence import Evidence
 from vqbench.results.record import GateRule, Run
+from vqbench.results.selection import Contender
 from vqbench.results.slices import make_slices, summarise_slices
 from vqbench.results.store import save_run
 
@@ -97,6 +99,15 @@ def test_documents_and_the_page_have_the_slices() -> None:
     html = run_page(Evidence("run", run)).html
     assert 'id="slices"' in html
     assert "speaker=speaker7" in html
+
+
+def test_a_card_has_the_slices_of_its_candidate() -> None:
+    card = model_card(Contender("good", run := sliced(make_run(), NAMED), "good"))
+    assert "### slices" in card
+    table = card.partition("### slices")[2].partition("###")[0].partition("\n## ")[0]
+    assert "| good | short |" in table
+    assert "| fair |" not in table
+    assert "### slices" not in model_card(Contender("good", replace(run, slices=(), slice_results=()), "good"))
 
 
 def test_a_name_from_a_manifest_is_only_shown() -> None:

@@ -360,6 +360,16 @@ def test_a_slice_of_several_runs_is_compared_on_its_clips() -> None:
     assert table.notes == ()
 
 
+def test_a_comparison_over_several_languages_says_so() -> None:
+    run = make_run()
+    codes = ("de", "vi")
+    clips = tuple(replace(clip, language=codes[place % 2]) for place, clip in enumerate(run.clips))
+    run = sliced(replace(run, clips=clips), {})
+    note = "figures over clips in several languages; --slice shows one: language=de, language=vi"
+    assert note in compare_runs([Selection("run", run)], ["speech.wer"]).notes
+    assert note not in compare_runs(slices_of([Selection("run", run)], "language=de"), ["speech.wer"]).notes
+
+
 def test_two_meanings_of_a_slice_do_not_compare() -> None:
     one, other = sliced(make_run()), sliced(make_run(), {"short": "duration_s < 3"})
     with pytest.raises(ResultError, match="mean different slices"):

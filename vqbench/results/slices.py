@@ -6,7 +6,7 @@ compared, judged) can be done with each of its slices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -99,6 +99,16 @@ def of_slice(run: Run, name: str, label: str = "the run") -> Run:
     part = narrowed(run, found.clips)
     figures = tuple(result for result in run.slice_results if result.slice == name)
     return replace(part, metrics=_measured(part), results=figures, slices=(found,))
+
+
+def language_notes(runs: Iterable[Run]) -> tuple[str, ...]:
+    """Says of runs with clips in several languages that figures over all of them are over several."""
+    notes: dict[str, None] = {}
+    for run in runs:
+        names = [one.name for one in run.slices if one.by == LANGUAGE]
+        if len(names) > 1:
+            notes[f"figures over clips in several languages; --slice shows one: {_some(names)}"] = None
+    return tuple(notes)
 
 
 def slices_of(selections: Sequence[Selection], name: str) -> list[Selection]:
