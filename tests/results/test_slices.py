@@ -245,9 +245,22 @@ def test_files_from_before_there_were_slices_read_as_they_did(tmp_path: Path) ->
     assert (plain.pop("slices"), plain.pop("slice_results")) == ([], [])
     for record in (*plain["results"], *plain["suite"]["gate"]):
         assert record.pop("slice") is None
+    plain["schema"] = 2  # which had no checksum, either
+    del plain["checksum"]
     file.write_text(json.dumps(plain))
     assert load_run(tmp_path) == run
     assert gate(load_run(tmp_path)) == gate(run)
+
+
+def test_a_figure_of_a_slice_that_its_rows_contradict_is_refused(tmp_path: Path) -> None:
+    file = save_run(sliced(make_run()), tmp_path)
+    plain = json.loads(file.read_text())
+    plain["schema"] = 2
+    del plain["checksum"]
+    plain["slice_results"][0] |= {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
+    file.write_text(json.dumps(plain))
+    with pytest.raises(ResultError, match="figures that its rows contradict"):
+        load_run(tmp_path)
 
 
 def test_slices_that_do_not_agree_with_their_run_are_refused() -> None:

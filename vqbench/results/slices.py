@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vqbench.errors import ConfigError, ResultError, VqbenchError, did_you_mean, raise_all
 from vqbench.results.conditions import FIELDS, Condition, parse_condition, value_of
 from vqbench.results.record import ClipRecord, MetricSpec, Result, Run, Slice, Table
-from vqbench.results.selection import Selection
 from vqbench.results.summary import summarise_all
 from vqbench.stats.agreement import FLOORS, OWN, RELABELLED, TARGET, count_floors, count_relabelled
 from vqbench.stats.columns import Column, Indices, Ragged, several, take
+
+if TYPE_CHECKING:
+    from vqbench.results.selection import Selection
 
 MOST_VALUES = 1000
 """So many values of a field make slices; of more nobody would read."""
