@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from vqbench.results.record import (
     GateRule,
     IntervalSpec,
     MetricSpec,
+    Result,
     Run,
     SuiteRecord,
     Table,
@@ -366,6 +368,17 @@ def summarised(run: Run) -> Run:
         if table.candidate == candidate.name and table.group == spec.group
     ]
     return replace(run, results=tuple(results))
+
+
+def same_figure(one: Result, other: Result) -> bool:
+    """Whether two figures are the same, but for the last digits: sums of a batch round otherwise in another batch."""
+    numbers = [[r.value, r.ci_low, r.ci_high, *r.bounds.values()] for r in (one, other)]
+    alike = all(
+        a == b or (a is not None and b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12))
+        for a, b in zip(*numbers, strict=True)
+    )
+    bare = [replace(r, value=None, ci_low=None, ci_high=None, bounds={}) for r in (one, other)]
+    return alike and bare[0] == bare[1] and one.bounds.keys() == other.bounds.keys()
 
 
 def replace_table(run: Run, table: Table) -> Run:

@@ -31,6 +31,7 @@ from vqbench.metrics.stages import STAGES
 from vqbench.metrics.throughput import Workload
 from vqbench.progress import Silent
 from vqbench.results.record import GateRule, Run
+from vqbench.results.slices import make_slices
 from vqbench.results.store import load_run, save_baseline, save_run
 from vqbench.stats.columns import Ragged
 from vqbench.suite import load_suite
@@ -367,6 +368,16 @@ def test_a_finished_run_is_judged_without_torch(tmp_path: Path) -> None:
     done = without_torch(tmp_path, "runs/quick/result.json")
     assert f"ERROR {place}{RULES[2]} - " in done.stdout
     assert "inconclusive: the rule needs a baseline; give one by --vqbench-baseline" in done.stdout
+
+
+def test_a_rule_on_a_slice_is_a_test_with_the_slices_name(tmp_path: Path) -> None:
+    rules = [GateRule("speech.wer <= 0.9"), *(GateRule("speech.wer <= 0.9", (), name) for name in ("short", "none"))]
+    run = make_run(gate=rules, quality={"good": 1.0}, n_clips=48)
+    slices = make_slices({"short": "duration_s < 4", "none": "duration_s > 99"}, (), run.clips)
+    save_run(replace(run, slices=slices), tmp_path / "run")
+    done = without_torch(tmp_path, "run/result.json")
+    for outcome, name in (("PASSED", ""), ("PASSED", ", slice short"), ("ERROR", ", slice none")):
+        assert f"{outcome} run/result.json::good::speech.wer <= 0.9{name}" in done.stdout, done.stdout
 
 
 def test_a_suite_says_what_running_it_needs(there: Path) -> None:

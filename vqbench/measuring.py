@@ -1,14 +1,35 @@
-"""How a suite measures: the speech recogniser, speed, the vocoder, and which clips are kept to be heard and seen."""
+"""How a suite measures: the recogniser, speed, the vocoder, slices, and which clips are kept to be heard and seen."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    ValidationInfo,
+)
 
-from vqbench.config import ConfigModel, Fault, Several, must_exist, path_as_written, path_in_file, repeated
+from vqbench.config import (
+    ConfigModel,
+    Fault,
+    Several,
+    must_exist,
+    path_as_written,
+    path_in_file,
+    reject,
+    repeated,
+    shown,
+)
+from vqbench.errors import ConfigError, did_you_mean
+from vqbench.results.conditions import NUMBERS, parse_condition
 
 
 def _asr_model(value: Any, info: ValidationInfo) -> Any:
@@ -96,3 +117,63 @@ class ExhibitsConfig(ConfigModel):
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
         """Each clip once."""
         yield from repeated(data, "clips")
+
+
+def _condition(text: str) -> str:
+    try:
+        parse_condition(text)
+    except ConfigError as error:
+        raise reject(Fault((), error.problem, error.expected, error.fix)) from None
+    return text
+
+
+_SLICE_NAME = "^[a-z0-9][a-z0-9._-]*$"
+
+
+class SlicesConfig(ConfigModel):
+    """Parts of the clips whose figures are shown by themselves, each under a name of its own: `short: duration_s < 2`,
+    a condition on `duration_s`, `n_words`, `language`, `speaker` or a column of the manifest."""
+
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[str, Annotated[str, AfterValidator(_condition)]] = Field(init=False)
+
+    by: Several[str] = ()
+    """Fields of which each value makes a slice, e.g. `speaker`: `speaker=p225`, `speaker=p226` and so on."""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Name → condition."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @classmethod
+    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
+        """Names that can be told from values, and fields of which values can be told."""
+        yield from repeated(data, "by")
+        for name in data:
+            if not isinstance(name, str) or not re.fullmatch(_SLICE_NAME, name):
+                expected = "lower-case letters, digits, `.`, `_` and `-`, from a letter or digit on"
+                yield Fault((name,), f"{shown(name)} cannot be the name of a slice", expected)
+        by = data.get("by")
+        for place, field in enumerate(by if isinstance(by, list | tuple) else ()):
+            if field in NUMBERS:
+                problem, fix = f"{field} has a value of its own for nearly every clip", f"short: {field} < 2"
+                yield Fault(("by", place), problem, "language, speaker or a column of the manifest", fix)
+
+
+def slice_fault(slices: Mapping[str, Any], name: Any) -> Fault | None:
+    """What is wrong with the slice that a rule names, as far as that shows without the clips.
+
+    Args:
+        slices: as written.
+        name: likewise.
+    """
+    by = slices.get("by")
+    fields = [field for field in by if isinstance(field, str)] if isinstance(by, list | tuple) else []
+    if "language" not in fields:
+        fields.append("language")  # where clips are in several languages, each is a slice
+    named = [str(key) for key in slices if key != "by"]
+    if not isinstance(name, str) or name in named or ("=" in name and name.partition("=")[0] in fields):
+        return None
+    problem = f"there is no slice {shown(name)}{did_you_mean(name, named)}"
+    return Fault((), problem, f"one of {', '.join([*named, *(f'{field}=VALUE' for field in fields)])}")

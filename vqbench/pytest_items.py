@@ -336,7 +336,7 @@ def _tests(candidate: str, rules: Iterable[GateRule | GateEntry], judged: Callab
     def asks(rule: str) -> Callable[[], Verdict]:
         return lambda: judged().rule(candidate, rule)
 
-    own = [rule.rule for rule in rules if not rule.candidates or candidate in rule.candidates]
+    own = [rule.text for rule in rules if not rule.candidates or candidate in rule.candidates]
     tests = {one_line(rule): asks(rule) for rule in own}
     return {**tests, _PLAUSIBILITY: lambda: judged().plausibility(candidate)} if tests else {}
 

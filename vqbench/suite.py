@@ -41,9 +41,23 @@ from vqbench.data.source import POCKET, DataSource, Sentences, TeacherName
 from vqbench.downstream import ZERO_SHOT, DownstreamConfig, needs
 from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.marked_yaml import Place
-from vqbench.measuring import AsrConfig, ExhibitsConfig, ThroughputConfig, VocoderConfig
+from vqbench.measuring import (
+    AsrConfig,
+    ExhibitsConfig,
+    SlicesConfig,
+    ThroughputConfig,
+    VocoderConfig,
+    slice_fault,
+)
 from vqbench.results.plausibility import CHECKS
-from vqbench.results.record import INTERVAL_METHODS, Bootstrap, Inconclusive, IntervalSpec, PlausibilityLevel
+from vqbench.results.record import (
+    INTERVAL_METHODS,
+    Bootstrap,
+    Inconclusive,
+    IntervalSpec,
+    PlausibilityLevel,
+    rule_text,
+)
 from vqbench.results.reference import NATURAL, judged_by_default
 from vqbench.results.rules import parse_rule
 
@@ -146,6 +160,14 @@ class GateEntry(ConfigModel):
     candidates: Several[str] = Field(default=(), min_length=1)
     """Names of the candidates that it is for; all of them where it is left out. One with seeds means each of these."""
 
+    slice: str | None = Field(default=None, min_length=1)
+    """The slice of the clips that it is judged on, e.g. `short` or `speaker=p225`; all clips where it is left out."""
+
+    @property
+    def text(self) -> str:
+        """The rule as people read it, with its slice."""
+        return rule_text(self.rule, self.slice)
+
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
         """Each candidate once."""
@@ -217,6 +239,10 @@ class Suite(ConfigFile):
     interval: IntervalConfig = Field(default_factory=IntervalConfig)
     """The confidence intervals."""
 
+    slices: SlicesConfig = Field(default_factory=SlicesConfig)
+    """Parts of the clips that are judged by themselves, too, e.g. `{short: duration_s < 2, by: [speaker]}`. Clips in
+    several languages are always told apart by them."""
+
     # Left out of the digest: it changes no figure.
     exhibits: ExhibitsConfig = Field(default_factory=ExhibitsConfig, exclude=True)
     """Which clips a run keeps to be heard and seen."""
@@ -281,6 +307,7 @@ class Suite(ConfigFile):
             written: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"rule": entry}
             if measured and all(group in METRIC_GROUPS for group in measured):
                 yield from _unmeasured(("gate", index, "rule"), written.get("rule"), measured)
+            yield from _unsliced(("gate", index), written, section(data, "slices"))
             for place, name in enumerate(items(written, "candidates")):
                 if isinstance(name, str) and known and name not in known:
                     problem = f"there is no candidate {shown(name)}{did_you_mean(name, known)}"
@@ -338,6 +365,18 @@ def select(suite: Suite, candidates: Sequence[str] = (), metrics: Sequence[str] 
     exhibits = suite.exhibits.model_copy(update={"clips": named})
     changes = {"candidates": kept, "metrics": groups, "gate": tuple(gate), "throughput": timed, "exhibits": exhibits}
     return suite.model_copy(update=changes)
+
+
+def _unsliced(at: Place, entry: Mapping[str, Any], slices: Mapping[str, Any]) -> Iterator[Fault]:
+    """Faults where a rule is about a slice that there is not."""
+    name, rule = entry.get("slice"), entry.get("rule")
+    if name is None:
+        return
+    if (fault := slice_fault(slices, name)) is not None:
+        yield fault._replace(at=(*at, "slice"))
+    if isinstance(rule, str) and rule.lstrip().startswith("throughput."):
+        problem = "speed is measured by repetitions, not by clips, so that it has no slices"
+        yield Fault((*at, "slice"), problem, fix="take `slice` out")
 
 
 def _agreement_faults(data: Mapping[str, Any], measured: Sequence[Any], candidates: Sequence[str]) -> Iterator[Fault]:

@@ -10,9 +10,9 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import mutual_info_score
 
 from vqbench.metrics.agreement import Encoded, GptSequence, agreement_columns
-from vqbench.metrics.relabelling import crossfitted_matches, fit_relabelling
 from vqbench.stats.columns import Ragged
 from vqbench.stats.information import information, information_share
+from vqbench.stats.relabelling import crossfitted_matches, fit_relabelling
 from vqbench.stats.usage import UsageStatistic, count_miller_madow, miller_madow_entropy
 
 LENGTH = 100

@@ -190,3 +190,44 @@ load_suite(Path({str(project / "suites/quick.yaml")!r}))
 load_recipe(Path({str(project / "recipes/brief.yaml")!r}))
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+SLICED = """\
+slices: {short: duration_s < 2, loud: 'snr_db >= 20 and language == "vi"', by: [language, speaker]}
+gate:
+  - speech.wer <= 0.1
+  - {rule: speech.wer <= 0.2, slice: short}
+  - {rule: codebook.dead <= 5%, slice: speaker=p225}
+"""
+
+
+def test_slices_are_read_and_rules_may_name_them(project: Path) -> None:
+    suite = suite_of(project, SHORT_SUITE + SLICED)
+    assert suite.slices.named == {"short": "duration_s < 2", "loud": 'snr_db >= 20 and language == "vi"'}
+    assert suite.slices.by == ("language", "speaker")
+    assert [entry.text for entry in suite.gate] == [
+        "speech.wer <= 0.1",
+        "speech.wer <= 0.2, slice short",
+        "codebook.dead <= 5%, slice speaker=p225",
+    ]
+    part = select(suite, metrics=["speech"])
+    assert part.slices == suite.slices
+    assert [entry.slice for entry in part.gate] == [None, "short"]
+
+
+def test_slices_are_part_of_a_suites_digest_and_none_are_not(project: Path) -> None:
+    plain, none, by, short = (
+        suite_of(project, SHORT_SUITE + more).digest
+        for more in ("", "slices: {}\n", "slices: {by: [speaker]}\n", "slices: {short: duration_s < 2}\n")
+    )
+    assert plain == none
+    assert len({plain, by, short}) == 3
+
+
+def test_the_schema_describes_slices() -> None:
+    schema = Suite.model_json_schema()
+    slices = schema["$defs"]["SlicesConfig"]
+    assert slices["additionalProperties"] == {"type": "string"}
+    assert "a column of the manifest" in slices["description"]
+    assert "makes a slice" in slices["properties"]["by"]["description"]
+    assert "slice" in json.dumps(schema["$defs"]["GateEntry"])

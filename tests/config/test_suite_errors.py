@@ -199,6 +199,48 @@ BROKEN_SUITES: dict[str, Edit] = {
     "tag that wants to run code": ("name: quick", "name: !!python/object/apply:os.getcwd []", 1, "is not read here"),
     "number too long to read": ("seed: 0", f"seed: {'9' * 5000}", 2, "cannot be read as int"),
     "half a character": ("name: quick", 'name: "\\ud800"', 1, "name: expected text without halves of characters"),
+    "condition that cannot be read": (
+        "min_clips: 10",
+        "slices: {short: duration_s < two}",
+        20,
+        "slices.short: cannot read the condition at 't'",
+    ),
+    "slice without a condition": (
+        "min_clips: 10",
+        "slices: {short: 2}",
+        20,
+        "slices.short: expected text, got the number 2",
+    ),
+    "slice with a value in its name": (
+        "min_clips: 10",
+        "slices: {speaker=a: duration_s < 2}",
+        20,
+        "'speaker=a' cannot be the name of a slice",
+    ),
+    "slices by a length": (
+        "min_clips: 10",
+        "slices: {by: [duration_s]}",
+        20,
+        "slices.by[0]: duration_s has a value of its own for nearly every clip",
+    ),
+    "slices by the same twice": (
+        "min_clips: 10",
+        "slices: {by: [speaker, speaker]}",
+        20,
+        "slices.by[1]: 'speaker' is here for the second time",
+    ),
+    "rule on a slice that there is not": (
+        "candidates: [trained]}",
+        "slice: short}",
+        19,
+        "gate[1].slice: there is no slice 'short'\n  expected: one of language=VALUE",
+    ),
+    "rule on a slice of speed": (
+        "rule: codebook.dead <= 80%, candidates: [trained]}",
+        "rule: throughput.rtfx >= 1, slice: language=vi}",
+        19,
+        "gate[1].slice: speed is measured by repetitions, not by clips",
+    ),
 }
 
 NOT_YAML: dict[str, tuple[bytes, str, str]] = {

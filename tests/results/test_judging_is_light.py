@@ -3,7 +3,7 @@ import sys
 
 JUDGING = (
     *("store", "compare", "gate", "plausibility", "yardstick", "rules", "selection", "summary", "power"),
-    *("excerpts", "history"),
+    *("excerpts", "history", "slices", "conditions"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,9 @@ def compare(
         list[str] | None, typer.Option("--metric", "-m", metavar="NAME", help="Only this metric; may be repeated.")
     ] = None,
     all_metrics: Annotated[bool, typer.Option("--all", help="All metrics, not only the headline ones.")] = False,
+    slice_name: Annotated[
+        str | None, typer.Option("--slice", metavar="NAME", help="Only this slice of the clips, e.g. speaker=p225.")
+    ] = None,
     power: Annotated[bool, typer.Option("--power", help="Say how many clips it takes to see a difference.")] = False,
     difference: Annotated[
         str | None,
@@ -55,9 +59,11 @@ def compare(
     """
     from vqbench.errors import ConfigError
     from vqbench.report import documents, markdown, terminal
+    from vqbench.report.slices import slice_line
     from vqbench.results.compare import compare_runs
     from vqbench.results.power import parse_difference, sample_sizes
     from vqbench.results.selection import load_selections
+    from vqbench.results.slices import slices_of
 
     if metric and all_metrics:
         raise ConfigError("--metric and --all exclude each other")
@@ -65,9 +71,13 @@ def compare(
         raise ConfigError("--difference belongs to --power", fix="give both")
     sought = None if difference is None else parse_difference(difference)
     loaded = load_selections(selections)
+    if slice_name is not None:
+        loaded = slices_of(loaded, slice_name)
     headline = [spec.name for selection in loaded for spec in selection.run.metrics if spec.headline]
     chosen = None if all_metrics else list(dict.fromkeys(metric or headline)) or None
     table = compare_runs(loaded, chosen)
+    if slice_name is not None:
+        table = replace(table, notes=(f"only the clips of {slice_line(loaded[0].run)}", *table.notes))
     if power:
         _answer_power(sample_sizes(table, sought), written_as)
         return

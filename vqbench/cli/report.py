@@ -55,12 +55,16 @@ def report(
         Path | None,
         typer.Option(metavar="DIR", help="Keep all sounds of a page in this folder, and none in the page."),
     ] = None,
+    slice_name: Annotated[
+        str | None, typer.Option("--slice", metavar="NAME", help="Only this slice of the clips, e.g. speaker=p225.")
+    ] = None,
     quiet: console.Quiet = False,
 ) -> None:
     """Write a report of a run, or a page of what differs between several.
 
-    All figures with their intervals, the verdict of the gate, the clips that could not be scored, and provenance. As a
-    page (.html) also what was heard and seen, to be listened to and looked at; it is one file that needs no network.
+    All figures with their intervals, the headline ones by slice where there are slices, the verdict of the gate, the
+    clips that could not be scored, and provenance. As a page (.html) also what was heard and seen, to be listened to
+    and looked at; it is one file that needs no network.
     Of several runs the page shows what differs from the first, the clips that got worse first.
 
     Example: vqbench report runs/quick -o quick.html
@@ -68,6 +72,7 @@ def report(
     from vqbench.errors import ConfigError
     from vqbench.files import require_writable
     from vqbench.results.evidence import load_evidence
+    from vqbench.results.slices import of_slice
     from vqbench.results.store import find_baseline, load_run
 
     if output is not None:
@@ -84,13 +89,20 @@ def report(
             "several runs make a page of what differs, which is not gated",
             fix="-o page.html; vqbench compare prints tables, and vqbench gate judges a run",
         )
+    if slice_name is not None and (chosen is Format.html or baseline is not None):
+        raise ConfigError(
+            "--slice is of tables and their files", fix="a page shows all slices, vqbench gate judges them"
+        )
     if chosen is Format.html:
         evidence = [load_evidence(run) for run in runs]
         gate = None if len(runs) > 1 else _gate(evidence[0].run, baseline, quiet)
         _write_page(evidence, gate, output, assets, quiet)
         return
     reported = load_run(find_baseline(runs[0]))
-    parts = _render(reported, _gate(reported, baseline, quiet), chosen)
+    if slice_name is not None:
+        parts = _render(of_slice(reported, slice_name, runs[0]), None, chosen, part=True)
+    else:
+        parts = _render(reported, _gate(reported, baseline, quiet), chosen)
     if output is None:
         console.answer(*parts)
     else:
@@ -129,11 +141,14 @@ def _write_page(
     console.note(f"wrote {output}", quiet=quiet)
 
 
-def _render(run: Run, gate: GateReport | None, written_as: Format) -> list[str | RenderableType]:
+def _render(run: Run, gate: GateReport | None, written_as: Format, *, part: bool = False) -> list[str | RenderableType]:
+    from vqbench.report.slices import slice_line
+
+    about = slice_line(run) if part else ""
     if written_as is Format.markdown:
         from vqbench.report.markdown import run_markdown
 
-        return [run_markdown(run, gate)]
+        return [run_markdown(run, gate, about)]
     if written_as is Format.csv:
         from vqbench.report.documents import run_csv
 
@@ -145,4 +160,4 @@ def _render(run: Run, gate: GateReport | None, written_as: Format) -> list[str |
     from vqbench.report.terminal import gate_table, run_tables
 
     verdict = [] if gate is None else [gate_table(gate, run.metrics)]
-    return [*run_tables(run, width=console.width()), *verdict]
+    return [*([about] if about else []), *run_tables(run, width=console.width()), *verdict]

@@ -17,6 +17,7 @@ from vqbench.data.source import POCKET
 from vqbench.downstream import ZERO_SHOT, DownstreamConfig, FurtherJudge
 from vqbench.engine.cache import content_key
 from vqbench.engine.further_judges import check_further_judges
+from vqbench.engine.rows import clip_record
 from vqbench.engine.speaking import Line
 from vqbench.engine.teachers import new_sentences, open_teacher, teacher_voices
 from vqbench.errors import DataError, VqbenchError, raise_all
@@ -82,10 +83,13 @@ class Assignment:
             "enrolment": content_of(self.enrolment),
             "k": self.k,
         }
-        return tuple(
-            ClipRecord(line.id, _sha256({**asked, "line": asdict(line)}), 0.0, line.text, line.speaker, CLIP_SET)
-            for line in self.lines
-        )
+        return tuple(self._record(line, _sha256({**asked, "line": asdict(line)})) for line in self.lines)
+
+    def _record(self, line: Line, sha256: str) -> ClipRecord:
+        recording = self.recordings.get(line.id)
+        if recording is None:
+            return ClipRecord(line.id, sha256, 0.0, line.text, line.speaker, CLIP_SET)
+        return clip_record(recording, line.id, sha256, 0.0, line.text, CLIP_SET)
 
     @property
     def zero_shot(self) -> CandidateRecord:

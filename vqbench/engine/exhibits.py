@@ -31,7 +31,6 @@ from vqbench.engine.speaking import Recorded, read_lines
 from vqbench.engine.systems import Candidate, Original, Recording, System, read_recording
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
 from vqbench.measuring import ExhibitsConfig
-from vqbench.metrics.relabelling import fit_relabelling
 from vqbench.progress import Progress
 from vqbench.results.choice import choose_clips
 from vqbench.results.exhibits import (
@@ -50,6 +49,7 @@ from vqbench.results.mapping import from_plain, to_plain
 from vqbench.results.record import Run, Table
 from vqbench.results.reference import held_against
 from vqbench.stats.columns import Ragged
+from vqbench.stats.relabelling import fit_relabelling
 from vqbench.tokenizer.protocol import SpeechTokenizer, encode
 
 EXHIBITS_VERSION = 1

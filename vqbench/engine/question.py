@@ -11,6 +11,7 @@ import torch
 
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
+from vqbench.engine.rows import clip_record
 from vqbench.engine.teachers import open_teacher, teacher_voices
 from vqbench.errors import ConfigError
 from vqbench.metrics.agreement import AGREEMENT_SPECS
@@ -90,8 +91,12 @@ class Question:
     def natural_record(self, clip: Clip) -> ClipRecord:
         """A recording as a run lists it, before it is read."""
         clip_id = f"natural/{clip.id}" if self.clip_set == "natural" else clip.id
-        text, columns = clip.text or clip.id, dict(clip.columns)
-        return ClipRecord(clip_id, "", 0.0, text, clip.speaker, self.clip_set, clip.language, columns)
+        return clip_record(clip, clip_id, "", clip.duration_s, clip.text or clip.id, self.clip_set)
+
+    @property
+    def natural_records(self) -> tuple[ClipRecord, ...]:
+        """The recordings, as far as they are known before anybody has heard them, that are not `data.speech`'s."""
+        return tuple(map(self.natural_record, self.natural)) if self.clip_set == "natural" else ()
 
 
 def natural_specs(reference: str | None, clip_set: str) -> tuple[MetricSpec, ...]:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from vqbench.data.manifest import Clip
 from vqbench.engine.cache import Cache
 from vqbench.errors import DataError
 from vqbench.metrics.base import Measured, Measures
-from vqbench.results.record import CandidateRecord, Table
+from vqbench.results.record import CandidateRecord, ClipRecord, Table
 from vqbench.results.transcripts import Transcript
 from vqbench.stats.columns import Cell, column_of
 
 Row = Measured | DataError
 """What was measured of a clip, or why nothing was."""
+
+
+def clip_record(
+    clip: Clip, record_id: str, sha256: str, duration_s: float, text: str, clip_set: str = "speech"
+) -> ClipRecord:
+    """What a run keeps of a clip, or of what is said after one: who speaks, in which language, and further columns."""
+    columns = dict(clip.columns)
+    return ClipRecord(record_id, sha256, duration_s, text, clip.speaker, clip_set, clip.language, columns)
 
 
 def known_row(cache: Cache, group: str, key: str) -> Row | None:

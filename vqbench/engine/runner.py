@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,7 +29,7 @@ from vqbench.engine.groups import Groups
 from vqbench.engine.provenance import choose_device, collect_provenance
 from vqbench.engine.question import Question, pose_question
 from vqbench.engine.recipes import SourceFinder
-from vqbench.engine.rows import Row, finite, keep_row, known_row, make_table
+from vqbench.engine.rows import Row, clip_record, finite, keep_row, known_row, make_table
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import DataError, VqbenchError, raise_all
 from vqbench.metrics.base import MetricGroup, Rendering
@@ -46,9 +46,11 @@ from vqbench.results.record import (
     MetricSpec,
     Result,
     Run,
+    Slice,
     SuiteRecord,
     Table,
 )
+from vqbench.results.slices import make_slices, summarise_slices
 from vqbench.results.summary import summarise_all
 from vqbench.results.transcripts import Transcript
 from vqbench.suite import Suite
@@ -127,13 +129,38 @@ def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
         *(further_specs(assignment.further_judges) if assignment else ()),
         *(throughput_specs(load) if "throughput" in suite.metrics else ()),
     )
-    rules = tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate)
-    check_rules(rules, specs, source)
+    rules = tuple(GateRule(entry.rule, tuple(entry.candidates), entry.slice) for entry in suite.gate)
     check_named(suite.exhibits.clips, clips, question, assignment, source)
+    # What the teacher will write makes no further slices: nobody knows more of it than its text and its length.
+    known = (
+        *map(_record, clips),
+        *(question.natural_records if question else ()),
+        *(assignment.records if assignment else ()),
+    )
+    slices = _slices(suite, assignment, known)
+    check_rules(rules, specs, source, [one.name for one in slices])
     bring = _prepare_candidates(asked, cache, device, progress)
     bring_reference = None if reference is None else bring[asked.index(reference)]
     own = bring[: len(suite.candidates)]
     return Prepared(suite, device, groups, load, question, assignment, specs, rules, clips, own, bring_reference)
+
+
+def _slices(suite: Suite, assignment: Assignment | None, clips: Sequence[ClipRecord]) -> tuple[Slice, ...]:
+    """The slices that a suite asks for.
+
+    Args:
+        suite: the suite.
+        assignment: what is said downstream. It counts by the length of the recording whose sentence it is, since
+            everybody takes another time to say it.
+        clips: of the run.
+
+    Raises:
+        VqbenchError: as `make_slices` does.
+    """
+    recordings = assignment.recordings if assignment else {}
+    lengths = {line: recording.duration_s for line, recording in recordings.items()}
+    told = [replace(clip, duration_s=lengths[clip.id]) if clip.id in lengths else clip for clip in clips]
+    return make_slices(suite.slices.named, suite.slices.by, told, str(suite.path or suite.name))
 
 
 def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[str] = ()) -> Outcome:
@@ -217,7 +244,11 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         results=tuple(_results(specs, tables, recordings, interval, progress)),
         interval=interval,
         provenance={**provenance, "judges": judges, **_checkpoints(ready, systems)},
+        slices=_slices(suite, assignment, recordings),
     )
+    if run.slices:
+        with progress.task("slices", len(run.slices)) as advance:
+            run = replace(run, slice_results=summarise_slices(run, advance))
     material = Material(systems, clips, answer, assignment, spoken)
     exhibits, sounds = keep_exhibits(run, material, suite.exhibits, cache, progress)
     return Outcome(run, tuple(transcripts), exhibits, sounds)
@@ -233,15 +264,7 @@ def _checkpoints(ready: Prepared, systems: Sequence[System]) -> dict[str, dict[s
 
 
 def _record(clip: Clip) -> ClipRecord:
-    return ClipRecord(
-        clip.id,
-        clip.sha256,
-        clip.duration_s,
-        clip.text or "",
-        clip.speaker,
-        language=clip.language,
-        columns=dict(clip.columns),
-    )
+    return clip_record(clip, clip.id, clip.sha256, clip.duration_s, clip.text or "")
 
 
 def _prepare_candidates(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vqbench.metrics.relabelling import crossfitted_matches
 from vqbench.results.record import MetricSpec
+from vqbench.stats.agreement import count_floors, count_relabelled
 from vqbench.stats.columns import Cell
 from vqbench.stats.reductions import OFFSETS
 
@@ -83,26 +83,15 @@ def agreement_columns(
     """
     pairs = [_Pair.of(*both) for both in zip(sequences, encoded, strict=True)]
     _check_range([codes for pair in pairs for codes in (pair.target, pair.own)], codebook_size)
-    written = np.concatenate([np.empty(0, np.int64), *(pair.target for pair in pairs)])
-    counts = np.bincount(written, minlength=codebook_size)
-    # Drawn from all tokens but the one that it is held against: with few tokens that one would raise the odds.
-    draws = np.maximum(counts - 1, 0) / max(len(written) - 1, 1)
-    rows = [
-        {**_matches(pair), **_floors(pair, int(counts.argmax()), draws), **_edits(pair), **_neighbours(pair)}
-        for pair in pairs
-    ]
+    rows = [{**_matches(pair), **_edits(pair), **_neighbours(pair)} for pair in pairs]
     ceilings = [None] * len(pairs) if oracle_codes is None else oracle_codes
     for row, pair, oracle in zip(rows, pairs, ceilings, strict=True):
         row.update(_ceiling(pair, oracle))
-    relabelled = crossfitted_matches(
-        [pair.own for pair in pairs],
-        [pair.target for pair in pairs],
-        [sequence.sentence for sequence in sequences],
-        codebook_size,
-    )
+    own, target = [pair.own for pair in pairs], [pair.target for pair in pairs]
+    sentences = [sequence.sentence for sequence in sequences]
+    together = {**count_floors(target, codebook_size), **count_relabelled(own, target, sentences, codebook_size)}
     for place, row in enumerate(rows):
-        row["relabelled_matches"] = 0.0 if relabelled is None else float(relabelled[place])
-        row["relabelled_tokens"] = 0.0 if relabelled is None else row["tokens"]
+        row.update({name: float(column[place]) for name, column in together.items()})
     return {name: tuple(row[name] for row in rows) for name in _COLUMNS}
 
 
@@ -153,13 +142,6 @@ def _matches(pair: _Pair) -> dict[str, Cell]:
         shared = min(len(target), len(own))
         counts[f"matches_at_{offset:+d}"] = (target[:shared] == own[:shared]).sum()
     return {name: float(count) for name, count in counts.items()}
-
-
-def _floors(pair: _Pair, best_constant: int, draws: NDArray[np.float64]) -> dict[str, Cell]:
-    return {
-        "floor_matches": float((pair.target == best_constant).sum()),
-        "floor_unigram_matches": float(draws[pair.target].sum()),
-    }
 
 
 def _ceiling(pair: _Pair, oracle: Codes | None) -> dict[str, Cell]:

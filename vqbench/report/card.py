@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vqbench.errors import ResultError
@@ -14,6 +15,7 @@ from vqbench.report.front_matter import figures_of, front_matter, headline, limi
 from vqbench.report.grid import Cell, Column, Grid, Row
 from vqbench.report.judgements import gate_grid
 from vqbench.report.markdown import escape, grid_markdown
+from vqbench.report.slices import slice_grids
 from vqbench.results.record import CandidateRecord, GateReport, MetricSpec, Result, Run
 from vqbench.results.selection import Contender, Selection, candidates_of
 
@@ -74,6 +76,7 @@ def model_card(contender: Contender, gate: GateReport | None = None, license_id:
         _what_it_is(contender),
         "## Figures",
         grid_markdown(_figures(contender)),
+        *map(grid_markdown, slice_grids(replace(run, candidates=(contender.record,)))),
     ]
     if len(run.candidates) > 1:
         parts += ["## Beside the others of the run", *map(grid_markdown, run_grids(run, headline=True))]

@@ -22,7 +22,7 @@ def run_json(run: Run, gate: GateReport | None = None) -> str:
     It is without its statistics a clip: those stay in its result.json.
     """
     kept = ("schema", "suite", "candidates", "clips", "metrics", "results", "interval", "provenance")
-    document = {name: to_plain(getattr(run, name)) for name in kept}
+    document = {name: to_plain(getattr(run, name)) for name in (*kept, "slices", "slice_results")}
     document["over_seeds"] = to_plain(summarise_families(run))
     document["unscored"] = [
         {"candidate": table.candidate, "group": table.group, "clips": to_plain(table.unscored)}
@@ -33,7 +33,7 @@ def run_json(run: Run, gate: GateReport | None = None) -> str:
 
 
 def run_csv(run: Run) -> str:
-    """One row a candidate and metric."""
+    """One row a candidate and metric, over all clips and then over each slice."""
     metrics = {metric.name: metric for metric in run.metrics}
     candidates = {candidate.name: candidate for candidate in run.candidates}
     return to_csv(
@@ -50,8 +50,9 @@ def run_csv(run: Run) -> str:
             "n": result.n,
             "n_clusters": result.n_clusters,
             "reason": result.reason,
+            "slice": result.slice,
         }
-        for result in run.results
+        for result in (*run.results, *run.slice_results)
     )
 
 

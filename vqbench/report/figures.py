@@ -20,7 +20,7 @@ HEADER_WIDTH = 13
 GAP = 2
 """Characters between two columns."""
 
-_Named = tuple[MetricSpec, str]
+Named = tuple[MetricSpec, str]
 """A metric and what its column is called."""
 
 
@@ -121,13 +121,13 @@ class _Figures:
 
     def together(self, metrics: Sequence[MetricSpec], width: int, title: str) -> list[Grid]:
         """Metrics of several groups side by side; columns leave the group out where names stay distinct without it."""
-        return [self._grid(part, title) for part in self._split([[named] for named in _named(metrics)], width)]
+        return [self._grid(part, title) for part in self._split([[named] for named in named_columns(metrics)], width)]
 
     def by_group(self, metrics: Sequence[MetricSpec], width: int) -> list[Grid]:
         """One grid or more a group, titled by what the names in it have in common; columns leave that out."""
         grids = []
         for group in dict.fromkeys(_top(metric.group) for metric in metrics):
-            tables: dict[str, list[_Named]] = {}
+            tables: dict[str, list[Named]] = {}
             for metric in metrics:
                 if _top(metric.group) == group:
                     tables.setdefault(metric.group, []).append((metric, _without_group(metric.name)))
@@ -137,17 +137,19 @@ class _Figures:
                 grids.append(self._grid(named, prefix.rstrip(".") or group))
         return grids
 
-    def _split(self, tables: Sequence[Sequence[_Named]], width: int) -> list[list[_Named]]:
-        return _split(tables, self._width, width, ["candidate", *(contender.label for contender in self.contenders)])
+    def _split(self, tables: Sequence[Sequence[Named]], width: int) -> list[list[Named]]:
+        return split_columns(
+            tables, self._width, width, ["candidate", *(contender.label for contender in self.contenders)]
+        )
 
     def _width(self, metric: MetricSpec, name: str) -> int:
-        return _width(metric, name, [_cell(metric, r, fmt.Notes(), best=True) for r in self._results(metric)])
+        return width_of(metric, name, [figure_cell(metric, r, fmt.Notes(), best=True) for r in self._results(metric)])
 
     def _results(self, metric: MetricSpec) -> list[Result]:
         keys = [(contender.label, metric.name) for contender in self.contenders]
         return [self.results[key] for key in keys if key in self.results]
 
-    def _grid(self, columns: Sequence[_Named], title: str) -> Grid:
+    def _grid(self, columns: Sequence[Named], title: str) -> Grid:
         metrics = [metric for metric, _ in columns]
         notes = fmt.Notes()
         rows = []
@@ -165,14 +167,14 @@ class _Figures:
             rows.append(Row((Cell(contender.label, "reference" if reference else ""), *cells), reference))
         return Grid(
             title=title,
-            columns=(Column(("candidate",)), *(_column(metric, name) for metric, name in columns)),
+            columns=(Column(("candidate",)), *(figure_column(metric, name) for metric, name in columns)),
             rows=tuple(rows),
             caption=self._caption(metrics),
             notes=(*notes.lines(), *self._references(metrics), *self._bounds(metrics)),
         )
 
     def _cell(self, metric: MetricSpec, result: Result, contender: Contender, notes: fmt.Notes) -> Cell:
-        cell = _cell(metric, result, notes, best=contender.label in self.best.get(metric.name, ()))
+        cell = figure_cell(metric, result, notes, best=contender.label in self.best.get(metric.name, ()))
         if result.value is None:
             return cell
         lines = dict(result.bounds) | {
@@ -226,11 +228,13 @@ def _over_seeds(run: Run, width: int) -> list[Grid]:
     families = {family: fmt.counted(result.n, "seed") for (family, _), result in results.items()}
 
     def column_width(metric: MetricSpec, name: str) -> int:
-        return _width(metric, name, [_mean(metric, results[family, metric.name], fmt.Notes()) for family in families])
+        return width_of(metric, name, [_mean(metric, results[family, metric.name], fmt.Notes()) for family in families])
 
     grids = []
-    tables = [[named] for named in _named([metric for metric in run.metrics if metric.headline])] if families else []
-    for part in _split(tables, column_width, width, ["family", *families, *families.values()]):
+    tables = (
+        [[named] for named in named_columns([metric for metric in run.metrics if metric.headline])] if families else []
+    )
+    for part in split_columns(tables, column_width, width, ["family", *families, *families.values()]):
         notes = fmt.Notes()
         rows = []
         for family, seeds in families.items():
@@ -240,12 +244,12 @@ def _over_seeds(run: Run, width: int) -> list[Grid]:
             f"means over seeds; under each its {fmt.share(run.interval.confidence)} interval by Student's t, "
             "which is for other seeds on these clips, not for other clips"
         )
-        columns = (Column(("family",)), *(_column(metric, name) for metric, name in part))
+        columns = (Column(("family",)), *(figure_column(metric, name) for metric, name in part))
         grids.append(Grid("over seeds", columns, tuple(rows), caption, notes.lines()))
     return grids
 
 
-def _named(metrics: Sequence[MetricSpec]) -> list[_Named]:
+def named_columns(metrics: Sequence[MetricSpec]) -> list[Named]:
     """Metrics of several groups with their columns' names, which leave the group out where they stay distinct so."""
     names = [_without_group(metric.name) for metric in metrics]
     if len(set(names)) < len(names):
@@ -253,12 +257,12 @@ def _named(metrics: Sequence[MetricSpec]) -> list[_Named]:
     return list(zip(metrics, names, strict=True))
 
 
-def _split(
-    tables: Sequence[Sequence[_Named]],
+def split_columns(
+    tables: Sequence[Sequence[Named]],
     column_width: Callable[[MetricSpec, str], int],
     width: int,
     first_column: Sequence[str],
-) -> list[list[_Named]]:
+) -> list[list[Named]]:
     """Fills grids with columns in order; those of one table stay together where a grid has room for them all.
 
     Args:
@@ -269,7 +273,7 @@ def _split(
     """
     names = [line for name in first_column for line in fmt.wrap_name(name, NAME_WIDTH)]
     room = width - GAP - min(NAME_WIDTH, max(map(len, names)))
-    parts: list[list[_Named]] = []
+    parts: list[list[Named]] = []
     left = 0
     for table in tables:
         widths = [column_width(metric, name) for metric, name in table]
@@ -282,8 +286,9 @@ def _split(
     return parts
 
 
-def _width(metric: MetricSpec, name: str, cells: Sequence[Cell]) -> int:
-    column = _column(metric, name)
+def width_of(metric: MetricSpec, name: str, cells: Sequence[Cell]) -> int:
+    """Characters that a column takes with these cells, gap included."""
+    column = figure_column(metric, name)
     texts = [*column.lines, column.below, *(text for cell in cells for text in (cell.text, cell.below))]
     return max(map(len, texts)) + GAP
 
@@ -326,14 +331,16 @@ def _common_prefix(names: Sequence[str]) -> str:
     return shared
 
 
-def _column(metric: MetricSpec, name: str) -> Column:
+def figure_column(metric: MetricSpec, name: str) -> Column:
+    """The head of a metric's column."""
     lines = fmt.wrap_name(name, HEADER_WIDTH)
     lines[-1] = f"{lines[-1]} {fmt.arrow(metric)}".rstrip()
     about = f"{metric.name}: {metric.description} ({fmt.direction(metric)})"
     return Column(tuple(lines), metric.unit, "figure", about=about)
 
 
-def _cell(metric: MetricSpec, result: Result, notes: fmt.Notes, *, best: bool) -> Cell:
+def figure_cell(metric: MetricSpec, result: Result, notes: fmt.Notes, *, best: bool) -> Cell:
+    """A figure over its interval; where there is none, its reason is noted."""
     text = f"{fmt.number(result.value, metric.decimals)} {notes.mark(result.reason)}".rstrip()
     below = fmt.interval(result.ci_low, result.ci_high, metric.decimals)
     return Cell(f"{fmt.BEST} {text}", below, "best") if best else Cell(text, below)

@@ -199,5 +199,6 @@ def _margin(outcome: GateOutcome) -> Span | None:
     """The figure's distance from the limit, whose interval decides; None where nothing could be held against it."""
     if outcome.value is None or outcome.limit is None:
         return None
-    good: Literal["above", "below"] = "below" if "<=" in outcome.rule else "above"
+    # A slice may be called anything, `speaker=>=` too, but stands behind the sign of the rule.
+    good: Literal["above", "below"] = "below" if "<=" in outcome.rule.partition(", slice ")[0] else "above"
     return Span(outcome.value - outcome.limit, outcome.ci_low, outcome.ci_high, {"limit": 0.0}, good)

@@ -9,18 +9,25 @@ from vqbench.report import format as fmt
 from vqbench.report.figures import contender_grids, legend, read_as, run_grids, unscored
 from vqbench.report.grid import Cell, Column, Grid
 from vqbench.report.judgements import comparison_grid, gate_grid
+from vqbench.report.slices import slice_grids
 from vqbench.results.compare import ComparisonTable
 from vqbench.results.record import GateReport, MetricSpec, Run
 
 _MARKUP = re.compile(r"[\\`*\[\]|~#!>]|(?<![^\W_])_|_(?![^\W_])")
 
 
-def run_markdown(run: Run, gate: GateReport | None = None) -> str:
-    """Writes the figures of a run, and the verdict of its gate where it was gated."""
-    parts = [f"# {escape(run.suite.name)}"]
+def run_markdown(run: Run, gate: GateReport | None = None, about: str = "") -> str:
+    """Writes the figures of a run and of its slices, and the verdict of its gate where it was gated.
+
+    Args:
+        run: the run.
+        gate: its verdict.
+        about: what it is only a part of, under the heading.
+    """
+    parts = [f"# {escape(run.suite.name)}", *([escape(about)] if about else [])]
     if gate is not None:
         parts.append(grid_markdown(gate_grid(gate, run.metrics)))
-    parts += [grid_markdown(grid) for grid in run_grids(run)]
+    parts += [grid_markdown(grid) for grid in (*run_grids(run), *slice_grids(run))]
     for entry in unscored(run):
         head = f"Not scored: {fmt.counted(len(entry.clips), 'clip')} of {entry.candidate} in {', '.join(entry.groups)}"
         parts.append("\n".join([escape(head), "", *(f"- {escape(f'{clip}: {why}')}" for clip, why in entry.clips)]))

@@ -15,6 +15,7 @@ from vqbench.report import format as fmt
 from vqbench.report.figures import Unscored, contender_grids, legend, read_as, run_grids, unscored
 from vqbench.report.grid import WIDTH, Cell, Column, Grid
 from vqbench.report.judgements import comparison_grid, gate_grid
+from vqbench.report.slices import slice_grids
 from vqbench.results.compare import ComparisonTable
 from vqbench.results.record import GateReport, MetricSpec, Run
 
@@ -32,7 +33,7 @@ _STYLES = {
 
 
 def run_tables(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[RenderableType]:
-    """Renders a run: its figures, the clips that could not be scored, and how checkpoints were read.
+    """Renders a run: its figures, those of its slices, clips that could not be scored, and how checkpoints were read.
 
     Args:
         run: the run.
@@ -41,6 +42,7 @@ def run_tables(run: Run, *, headline: bool = False, width: int = WIDTH) -> list[
     """
     return [
         *(grid_table(grid) for grid in run_grids(run, headline=headline, width=width)),
+        *(grid_table(grid) for grid in slice_grids(run, width=width)),
         *(_not_scored(entry) for entry in unscored(run)),
         *(_note(line) for line in read_as(run)),
         _note(legend(run.interval)),

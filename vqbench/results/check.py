@@ -86,10 +86,11 @@ def _faults_of_structure(run: Run) -> Iterator[ResultError]:
         yield from _unknown("candidate", table.candidate, candidates, f"table {table.group}")
         yield from _unknown("group", table.group, groups, f"table of {table.candidate}")
     yield from _faults_of_rows(run)
-    for result in run.results:
+    for result in (*run.results, *run.slice_results):
         yield from _unknown("candidate", result.candidate, candidates, "results")
         yield from _unknown("metric", result.metric, metrics, f"results of {result.candidate}")
         yield from _faults_of_figure(result)
+    yield from _faults_of_slices(run)
     for spec in run.metrics:
         for table in run.tables:
             if table.group == spec.group:
@@ -104,6 +105,22 @@ def _faults_of_figure(result: Result) -> Iterator[ResultError]:
         yield ResultError("has half an interval", where=where, expected="both ends, or none")
     elif result.ci_low is not None and result.ci_high is not None and result.ci_low > result.ci_high:
         yield ResultError(f"has the interval {result.ci_low:g} to {result.ci_high:g}", where=where)
+
+
+def _faults_of_slices(run: Run) -> Iterator[ResultError]:
+    names = {one.name for one in run.slices}
+    yield from _twice("slices", (one.name for one in run.slices))
+    figures = (f"{result.candidate} / {result.metric} / {result.slice}" for result in run.slice_results)
+    yield from _twice("slice_results", figures)
+    known = {clip.id for clip in run.clips} if run.slices else set()
+    for one in run.slices:
+        if unknown := set(one.clips) - known:
+            yield ResultError(f"has unknown clips: {_some(sorted(unknown))}", where=f"slice {one.name}")
+    for name in dict.fromkeys(str(result.slice) for result in run.slice_results):
+        yield from _unknown("slice", name, names, "slice_results")
+    # A run that is a slice of another has no others' figures beside its own.
+    if run.slice_results and any(result.slice is not None for result in run.results):
+        yield ResultError("figures of slices stand among those of all clips", where="results")
 
 
 def _faults_of_settings(run: Run) -> Iterator[ResultError]:

@@ -10,6 +10,7 @@ from vqbench.errors import ResultError, did_you_mean
 from vqbench.results.contrast import Contrast, Match, Matches, Pairs, contrast_all, obstacle, other_machine, p_values
 from vqbench.results.record import Comparison, MetricSpec, Result, Run
 from vqbench.results.selection import Contender, Selection, candidates_of, check_candidate
+from vqbench.results.slices import language_notes
 from vqbench.stats.paired import holm
 
 _PERMUTATIONS_A_TEST = 50
@@ -63,6 +64,7 @@ def compare_runs(selections: Sequence[Selection], metrics: Sequence[str] | None 
     contenders = tuple({contender.label: contender for contender in rows}.values())
     specs = _specs(contenders, metrics)
     comparisons, notes = compare(pairings, [spec.name for spec in specs])
+    notes = (*language_notes(contender.run for contender in contenders), *notes)
     results = {
         (contender.label, result.metric): result
         for contender in contenders

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from vqbench.errors import ResultError, VqbenchError
 from vqbench.results.check import check_columns
 from vqbench.results.record import MetricSpec, Result, Run, Table
+from vqbench.results.slices import narrowed
 from vqbench.results.summary import prepare
 
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
@@ -20,10 +21,21 @@ def contradictions(run: Run) -> Iterator[ResultError]:
     Args:
         run: its parts belong together (`check_structure`).
     """
+    yield from _of_figures(run, run.results)
+    for one in run.slices:
+        figures = [result for result in run.slice_results if result.slice == one.name]
+        if figures:
+            yield from _of_figures(narrowed(run, one.clips), figures)
+
+
+def _of_figures(run: Run, figures: Iterable[Result]) -> Iterator[ResultError]:
     specs = {spec.name: spec for spec in run.metrics}
     tables = {(table.candidate, table.group): table for table in run.tables}
-    for result in run.results:
-        spec = specs[result.metric]
+    for result in figures:
+        spec = specs.get(result.metric)
+        if spec is None:
+            yield ResultError("is of timings, which are of no slice", where=f"{result.candidate}, {result.metric}")
+            continue
         table = tables.get((result.candidate, spec.group))
         if (problem := _problem(result, spec, table)) is not None:
             yield ResultError(problem, where=f"{result.candidate}, {result.metric}")

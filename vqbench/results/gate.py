@@ -19,6 +19,7 @@ from vqbench.results.record import GateOutcome, GateReport, GateRule, GateStatus
 from vqbench.results.reference import judged_by_default
 from vqbench.results.rules import Rule, parse_rule
 from vqbench.results.selection import Contender, Selection, candidates_of, members
+from vqbench.results.slices import Parts
 from vqbench.results.yardstick import yardsticks
 from vqbench.stats.columns import numbers
 from vqbench.stats.estimate import Estimate, Sample, estimate_all
@@ -49,18 +50,23 @@ def gate(run: Run, baseline: Selection | None = None) -> GateReport:
             fix="write rules under `gate:` in the suite, or add one with --rule",
         )
     rules, errors = _parse(run.suite.gate)
+    slices = [one.name for one in run.slices]
     for written, rule in rules:
         errors += _faults_of_metric(written, rule, run.metrics)
+        errors += _faults_of_slice(written, rule, run.metrics, slices)
         errors += _faults_of_candidates(written, rule, run, baseline)
     raise_all(errors)
-    matches = Matches()
+    matches, parts = Matches(), Parts(run, baseline)
+    asked = [(written, rule, name) for written, rule in rules for name in written.candidates or candidates_of(run)]
     questions = [
-        _question(written.rule, rule, Contender(name, run, name), baseline, matches)
-        for written, rule in rules
-        for name in written.candidates or candidates_of(run)
+        _question(
+            written, rule, Contender(name, parts.run(written.slice), name), parts.baseline(written.slice), matches
+        )
+        for written, rule, name in asked
     ]
     estimates = estimate_all(sample for one in questions if isinstance(one, _Question) for sample in one.samples)
-    outcomes = [one if isinstance(one, GateOutcome) else _decide(one, estimates) for one in questions]
+    found = [one if isinstance(one, GateOutcome) else _decide(one, estimates) for one in questions]
+    outcomes = [replace(one, slice=written.slice) for one, (written, _, _) in zip(found, asked, strict=True)]
     label = None if baseline is None else baseline.label
     return GateReport(tuple(outcomes), label, check_plausibility(run, baseline), run.suite.inconclusive)
 
@@ -76,13 +82,16 @@ def gate_if_possible(run: Run, baseline: Selection | None) -> GateReport | None:
     return gate(run, baseline) if run.suite.gate else None
 
 
-def check_rules(rules: Sequence[GateRule], metrics: Sequence[MetricSpec], where: str) -> None:
+def check_rules(
+    rules: Sequence[GateRule], metrics: Sequence[MetricSpec], where: str, slices: Sequence[str] = ()
+) -> None:
     """Sees to it, before anything is measured, that rules can be read and are about figures that will be there.
 
     Args:
         rules: of a suite.
         metrics: what will be measured.
         where: the suite's file.
+        slices: names of the slices that there will be.
 
     Raises:
         ConfigError: all faults at once.
@@ -90,13 +99,14 @@ def check_rules(rules: Sequence[GateRule], metrics: Sequence[MetricSpec], where:
     parsed, errors = _parse(rules)
     for written, rule in parsed:
         errors += _faults_of_metric(written, rule, metrics)
+        errors += _faults_of_slice(written, rule, metrics, slices)
     for error in errors:
         error.where = f"{where}: {error.where}" if error.where else where
     raise_all(errors)
 
 
 def add_rules(run: Run, rules: Sequence[str]) -> Run:
-    """The run with further rules, each in place of those of its suite on the same metric and side.
+    """The run with further rules on all clips, each in place of those of its suite on the same metric and side.
 
     They are for all candidates, but the reference where it would be held against itself.
 
@@ -108,7 +118,7 @@ def add_rules(run: Run, rules: Sequence[str]) -> Run:
     theirs, more_errors = _parse(run.suite.gate)
     raise_all([*errors, *more_errors])
     replaced = {(rule.metric, rule.op) for _, rule in added}
-    kept = [written for written, rule in theirs if (rule.metric, rule.op) not in replaced]
+    kept = [written for written, rule in theirs if written.slice or (rule.metric, rule.op) not in replaced]
     return replace(run, suite=replace(run.suite, gate=(*kept, *(written for written, _ in added))))
 
 
@@ -146,7 +156,7 @@ def _parse(rules: Sequence[GateRule]) -> tuple[list[tuple[GateRule, Rule]], list
 
 
 def _faults_of_metric(written: GateRule, rule: Rule, specs: Sequence[MetricSpec]) -> Iterator[ConfigError]:
-    where = f"gate rule `{written.rule}`"
+    where = f"gate rule `{written.text}`"
     metrics = {spec.name: spec for spec in specs}
     spec = metrics.get(rule.metric)
     if spec is None:
@@ -163,8 +173,28 @@ def _faults_of_metric(written: GateRule, rule: Rule, specs: Sequence[MetricSpec]
         )
 
 
+def _faults_of_slice(
+    written: GateRule, rule: Rule, specs: Sequence[MetricSpec], slices: Sequence[str]
+) -> Iterator[ConfigError]:
+    if written.slice is None:
+        return
+    where = f"gate rule `{written.text}`"
+    if written.slice not in slices:
+        near = did_you_mean(written.slice, slices)
+        expected = f"one of {', '.join(slices[:20])}{', …' if len(slices) > 20 else ''}"
+        yield ConfigError(
+            f"there is no slice {written.slice!r}{near}",
+            where=where,
+            expected=expected if slices else "a slice that the suite names under `slices:`",
+        )
+    if any(spec.name == rule.metric and spec.resampled == "repetition" for spec in specs):
+        yield ConfigError(
+            f"{rule.metric} is of timings, which are of no slice of the clips", where=where, fix="take `slice` out"
+        )
+
+
 def _faults_of_candidates(written: GateRule, rule: Rule, run: Run, baseline: Selection | None) -> Iterator[ConfigError]:
-    where = f"gate rule `{written.rule}`"
+    where = f"gate rule `{written.text}`"
     judged = candidates_of(run)
     for name in written.candidates:
         if name not in judged:
@@ -214,15 +244,20 @@ class _Question:
 
 
 def _question(
-    written: str, rule: Rule, contender: Contender, baseline: Selection | None, matches: Matches
+    asked_for: GateRule, rule: Rule, contender: Contender, baseline: Selection | None, matches: Matches
 ) -> _Question | GateOutcome:
     """What is to be decided, or the outcome where nothing is."""
+    written = asked_for.text
     spec = contender.metric(rule.metric)
     table = contender.table(spec.group) if spec else None
+    reason: str | None
     if spec is None or table is None:
         return _undecided(
             written, rule, contender, "fail", f"missing: {rule.metric} was not measured for {contender.name}"
         )
+    if asked_for.slice is not None and not (table.row_ids or table.unscored):
+        reason = f"the slice {asked_for.slice} has none of the clips that {rule.metric} is measured on"
+        return _undecided(written, rule, contender, "inconclusive", reason)
     allowed = contender.run.suite.allow_unscored
     if spec.resampled == "clip" and len(table.unscored) > allowed:
         return _undecided(written, rule, contender, "fail", _unscored(table, allowed), len(table.row_ids))

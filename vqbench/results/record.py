@@ -133,6 +133,7 @@ class Result:
         n: rows behind the figure.
         n_clusters: speakers behind it, where the interval is clustered.
         bounds: what the figure is out of, e.g. {"log2(codebook_size)": 13.0}.
+        slice: over which of the run's slices; None is over all its clips.
     """
 
     candidate: str
@@ -144,6 +145,26 @@ class Result:
     n_clusters: int | None = None
     bounds: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
+    slice: str | None = None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A named part of a run's clips, whose figures stand by themselves.
+
+    Attributes:
+        name: e.g. `short`, or `speaker=p225` where each value of a field makes one.
+        where: what holds of its clips, e.g. `duration_s < 2`.
+        clips: their ids, in the run's order; none where it holds of no clip.
+        unknown: clip set → field → clips of which nobody knows whether they belong to it, since they lack the field.
+        by: the field whose value makes it, e.g. `speaker`.
+    """
+
+    name: str
+    where: str
+    clips: tuple[str, ...]
+    unknown: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    by: str | None = None
 
 
 Bootstrap = Literal["percentile", "bca"]
@@ -184,10 +205,31 @@ class IntervalSpec:
 
 @dataclass(frozen=True)
 class GateRule:
-    """One rule of a suite as written, e.g. `speech.wer <= baseline + 0.02`, and whom it is for (empty: everyone)."""
+    """One rule of a suite as written, e.g. `speech.wer <= baseline + 0.02`.
+
+    Attributes:
+        rule: as written.
+        candidates: whom it is for; empty is everyone.
+        slice: on which slice of the clips; None is on all of them.
+    """
 
     rule: str
     candidates: tuple[str, ...] = ()
+    slice: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The rule as people read it, with its slice."""
+        return rule_text(self.rule, self.slice)
+
+
+def rule_text(rule: str, slice_name: str | None) -> str:
+    """A rule as people read it.
+
+    >>> rule_text("speech.wer <= 0.1", None), rule_text("speech.wer <= 0.1", "short")
+    ('speech.wer <= 0.1', 'speech.wer <= 0.1, slice short')
+    """
+    return rule if slice_name is None else f"{rule}, slice {slice_name}"
 
 
 Inconclusive = Literal["stop", "fail", "pass"]
@@ -227,7 +269,13 @@ class SuiteRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """A whole run."""
+    """A whole run.
+
+    Attributes:
+        results: figures over all clips.
+        slices: parts of the clips.
+        slice_results: figures over each of them.
+    """
 
     suite: SuiteRecord
     candidates: tuple[CandidateRecord, ...]
@@ -238,6 +286,8 @@ class Run:
     interval: IntervalSpec
     provenance: Mapping[str, Any]
     schema: int = SCHEMA_VERSION
+    slices: tuple[Slice, ...] = ()
+    slice_results: tuple[Result, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -272,10 +322,12 @@ class GateOutcome:
     """One rule for one candidate, and the figure and bound that decided.
 
     Attributes:
+        rule: as people read it, with its slice.
         status: what the figures say.
         ci_low, ci_high: of `value - limit`; the rule passes when even the end towards the bad side is on the good side
             of zero.
         open: whether an inconclusive outcome is so for one reason alone: the interval holds the limit.
+        slice: on which slice of the clips; None is on all of them.
     """
 
     rule: str
@@ -289,6 +341,7 @@ class GateOutcome:
     n: int
     reason: str
     open: bool = False
+    slice: str | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from vqbench.report.page.codes import confusion_tables, relabelling_tables
 from vqbench.report.page.contents import BUDGET_BYTES, Contents, fill
 from vqbench.report.page.exhibits import showings, sound_files
 from vqbench.report.page.provenance import provenance_of
+from vqbench.report.slices import slice_grids
 from vqbench.report.template import render_template
 from vqbench.results.compare import ComparisonTable
 from vqbench.results.evidence import Evidence, distinct_labels
@@ -96,6 +97,7 @@ def run_page(evidence: Evidence, gate: GateReport | None = None, assets: str | N
         verdict=None if verdict is None else (verdict, grid_bars(verdict, each=True)),
         differences=None,
         headline=_with_bars(headline),
+        slices=_with_bars(slice_grids(run, width=_ENDLESS, whole=True)),
         everything=_with_bars([grid for grid in others if grid not in usage]),
         usage=_with_bars(usage),
         unscored=unscored(run),
@@ -125,6 +127,7 @@ def comparison_page(evidence: Sequence[Evidence], table: ComparisonTable, assets
         verdict=None,
         differences=(differences, grid_bars(differences, each=True)),
         headline=_with_bars(contender_grids(table, width=_ENDLESS)),
+        slices=[],
         everything=[],
         usage=[],
         unscored=[

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from vqbench.metrics.relabelling import crossfitted_matches, fit_relabelling
+from vqbench.stats.relabelling import crossfitted_matches, fit_relabelling
 
 
 def table(tokens: list[tuple[int, int]], size: int) -> np.ndarray:
