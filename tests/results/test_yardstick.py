@@ -100,7 +100,7 @@ def test_the_interval_of_a_scaled_figure_covers(bca):
                 REDUCTIONS["ratio"].prepare(list(columns_of({"a": [1.0] * n, "s": seconds}).values()), {}),
                 seed=seed,
                 resamples=400,
-                bca=bca,
+                method="bca" if bca else "percentile",
             )
             for seed, seconds in enumerate(generator.lognormal(sigma=0.2, size=(4, n)) * [[1], [2], [3], [3]])
         ]

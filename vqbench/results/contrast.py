@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,7 @@ class Match:
         n: pairs, or the smaller number of repetitions.
         n_clusters: speakers of the pairs, where they are resampled whole.
         pairs: which clips; None for timings.
+        same: whether both are the very same candidate: then a difference of which nothing is seen is none.
     """
 
     spec: MetricSpec
@@ -151,6 +152,12 @@ class Match:
     n: int
     n_clusters: int | None
     pairs: Pairs | None
+    same: bool = False
+
+    def difference(self, ours: Estimate, theirs: Estimate, scale: float = 1.0) -> Estimate:
+        """Ours minus theirs, `scale` times."""
+        found = ours - scale * theirs
+        return replace(found, shares=()) if self.same and scale == 1 else found
 
     @property
     def exchange(self) -> Exchange | None:
@@ -185,7 +192,8 @@ class Matches:
             units, n_clusters = samples.units(spec, our_table, ours.run.clips, interval, pairs.ours)
             mine = samples.sample(spec, our_table, units, interval, pairs.ours)
             other = samples.sample(spec, their_table, units, interval, pairs.theirs)
-            return Match(spec, mine, other, pairs.n, n_clusters, pairs)
+            same_candidate = ours.record.digest == theirs.record.digest
+            return Match(spec, mine, other, pairs.n, n_clusters, pairs, same_candidate)
         our_units, _ = samples.units(spec, our_table, ours.run.clips, interval)
         their_units, _ = samples.units(spec, their_table, theirs.run.clips, interval)
         mine = samples.sample(spec, our_table, our_units, interval)
@@ -238,7 +246,7 @@ class Contrast:
     @property
     def difference(self) -> Estimate:
         """Ours minus theirs."""
-        return self.ours - self.theirs
+        return self.match.difference(self.ours, self.theirs)
 
     @property
     def testable(self) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vqbench.stats.columns import Column, same
+from vqbench.stats.estimate import Bootstrap
 
 SCHEMA_VERSION = 3
 
@@ -146,12 +147,12 @@ class Result:
     reason: str | None = None
 
 
-Bootstrap = Literal["percentile", "bca"]
-"""Which interval the bootstrap gives."""
+_FURTHER = "exact for shares of clips; jackknife for codebook usage and mutual information"
 
 INTERVAL_METHODS: Mapping[Bootstrap, str] = {
-    "percentile": "percentile bootstrap, expanded for small n; jackknife for codebook usage and mutual information",
-    "bca": "BCa bootstrap, expanded for small n; jackknife for codebook usage and mutual information",
+    "outer": f"outer ends of the percentile and the BCa bootstrap, expanded for small n; {_FURTHER}",
+    "percentile": f"percentile bootstrap, expanded for small n; {_FURTHER}",
+    "bca": f"BCa bootstrap, expanded for small n; {_FURTHER}",
 }
 
 
@@ -169,12 +170,12 @@ class IntervalSpec:
         bootstrap: which interval of the bootstrap.
     """
 
-    method: str = INTERVAL_METHODS["percentile"]
+    method: str = INTERVAL_METHODS["outer"]
     confidence: float = 0.95
     resamples: int = 2000
     seed: int = 0
     unit: Literal["speaker", "sentence", "clip"] = "speaker"
-    bootstrap: Bootstrap = "percentile"
+    bootstrap: Bootstrap = "outer"
 
     @property
     def cluster(self) -> Literal["speaker", "sentence"]:
