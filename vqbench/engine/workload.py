@@ -15,7 +15,7 @@ from vqbench.engine.downstream import find_obstacle
 from vqbench.engine.runner import Prepared
 from vqbench.engine.systems import Candidate, Original, Vocoded
 from vqbench.metrics.base import Part
-from vqbench.metrics.stages import STAGES
+from vqbench.metrics.throughput import n_timings
 from vqbench.results.estimate import Work
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.training.finetune import clips_that_fit, is_held_out
@@ -52,7 +52,6 @@ class Workload:
         like: the candidate whose times are taken for everybody's.
         max_tokens: what the teacher's GPT can write at once.
         step_share: how long a step of fine-tuning is, as a share of a rehearsed one.
-        speed_share: likewise a stage whose speed is measured.
     """
 
     ready: Prepared
@@ -60,7 +59,6 @@ class Workload:
     like: str
     max_tokens: int
     step_share: float = 1.0
-    speed_share: float = 1.0
 
     @cached_property
     def work(self) -> tuple[Work, ...]:
@@ -141,9 +139,7 @@ class Workload:
 
     def _speed(self) -> Iterator[Work]:
         if "throughput" in self.ready.suite.metrics:
-            total = len(STAGES) * len(self.ready.load.batch_sizes) + 2
-            for one in self.entrants:
-                yield Work(SPEED, total, one.name, f"{self.like}: {SPEED}", self.speed_share, alike=False)
+            yield Work(SPEED, n_timings(self.ready.load) * len(self.entrants), alike=False)
 
     def _intervals(self) -> Iterator[Work]:
         yield Work("intervals", len(self.ready.specs))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vqbench.results.record import IntervalSpec, MetricSpec, Run, Table
+from vqbench.results.record import BLOCK, IntervalSpec, MetricSpec, Run, Table
 from vqbench.results.selection import Contender
 from vqbench.results.summary import Samples
 from vqbench.stats.columns import Indices, same
@@ -144,6 +144,7 @@ class Match:
         n_clusters: speakers of the pairs, where they are resampled whole.
         pairs: which clips; None for timings.
         same: whether both are the very same candidate: then a difference of which nothing is seen is none.
+        pace: the yardstick's figures in our run and in theirs, where timings were taken at two times.
     """
 
     spec: MetricSpec
@@ -153,6 +154,20 @@ class Match:
     n_clusters: int | None
     pairs: Pairs | None
     same: bool = False
+    pace: tuple[Sample, Sample] | None = None
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """What must be estimated."""
+        return (self.ours, self.theirs, *(self.pace or ()))
+
+    def figure(self, estimates: Mapping[Sample, Estimate]) -> Estimate:
+        """Ours: what it would have been when theirs was taken, where there is a yardstick to tell."""
+        ours = estimates[self.ours]
+        if self.pace is None:
+            return ours
+        here, there = (estimates[sample] for sample in self.pace)
+        return ours * (there / here)
 
     def difference(self, ours: Estimate, theirs: Estimate, scale: float = 1.0) -> Estimate:
         """Ours minus theirs, `scale` times."""
@@ -161,9 +176,12 @@ class Match:
 
     @property
     def exchange(self) -> Exchange | None:
-        """What a permutation test asks; None of codes, which mean something else on each side."""
+        """What a permutation test asks; None where nothing can be exchanged.
+
+        Codes mean something else on each side, and so does a second of another time.
+        """
         ours, theirs = self.ours.statistic, self.theirs.statistic
-        if isinstance(ours, UsageStatistic) or isinstance(theirs, UsageStatistic):
+        if isinstance(ours, UsageStatistic) or isinstance(theirs, UsageStatistic) or self.pace is not None:
             return None
         return Exchange(ours, theirs, self.ours.units if self.ours.seed == self.theirs.seed else None)
 
@@ -176,11 +194,25 @@ class Matches:
         self._pairs: dict[tuple[int, int], Pairs] = {}
         self._other_clips: dict[tuple[int, int], frozenset[str]] = {}
 
-    def match(self, ours: Contender, theirs: Contender, metric: str, interval: IntervalSpec) -> Match:
+    def match(
+        self,
+        ours: Contender,
+        theirs: Contender,
+        metric: str,
+        interval: IntervalSpec,
+        sticks: tuple[Contender, Contender] | None = None,
+    ) -> Match:
         """Brings two contenders together on a metric that has no `obstacle`.
 
-        Clips are paired. Timing repetitions are two independent samples, unless both sides are the very same
-        measurement: then nothing lies between them, and the difference is 0 without any uncertainty.
+        Clips are paired, and so are timings that were taken in the same blocks of one run. Other timings are two
+        independent samples, unless both sides are the very same measurement: then nothing lies between them, and the
+        difference is 0 without any uncertainty.
+
+        Args:
+            ours, theirs: who is compared.
+            metric: its name.
+            interval: how to resample.
+            sticks: the yardstick in our run and in theirs, as `yardsticks` gives them.
         """
         spec = ours.metric(metric)
         our_table, their_table = (contender.table(spec.group) if spec else None for contender in (ours, theirs))
@@ -194,12 +226,27 @@ class Matches:
             other = samples.sample(spec, their_table, units, interval, pairs.theirs)
             same_candidate = ours.record.digest == theirs.record.digest
             return Match(spec, mine, other, pairs.n, n_clusters, pairs, same_candidate)
-        our_units, _ = samples.units(spec, our_table, ours.run.clips, interval)
-        their_units, _ = samples.units(spec, their_table, theirs.run.clips, interval)
-        mine = samples.sample(spec, our_table, our_units, interval)
-        seed = interval.seed if _same_measurement(our_table, their_table) else interval.seed + 1
-        other = samples.sample(spec, their_table, their_units, interval, seed=seed)
-        return Match(spec, mine, other, min(our_units.n, their_units.n), None, None)
+        seed, apart = interval.seed, theirs.run is not ours.run and not same_measurement(our_table, their_table)
+        paired = not apart and (in_blocks(our_table, their_table) or same_measurement(our_table, their_table))
+        mine = self._timings(ours, metric, interval, seed)
+        other = self._timings(theirs, metric, interval, seed if paired else seed + 1)
+        pace = None
+        if sticks is not None:
+            # Those of one run are paired by its blocks, and independent of the other run's.
+            here, there = (stick.table(spec.group) for stick in sticks)
+            assert here is not None and there is not None
+            pace = (
+                self._timings(sticks[0], metric, interval, seed if in_blocks(our_table, here) else seed + 2),
+                self._timings(sticks[1], metric, interval, seed + 1 if in_blocks(their_table, there) else seed + 3),
+            )
+        return Match(spec, mine, other, min(mine.units.n, other.units.n), None, None, pace=pace)
+
+    def _timings(self, contender: Contender, metric: str, interval: IntervalSpec, seed: int) -> Sample:
+        spec = contender.metric(metric)
+        table = contender.table(spec.group) if spec else None
+        assert spec is not None and table is not None
+        units, _ = self.samples.units(spec, table, contender.run.clips, interval)
+        return self.samples.sample(spec, table, units, interval, seed=seed)
 
     def pairs(self, our_run: Run, our_table: Table, their_run: Run, their_table: Table) -> Pairs:
         """The pairs of two tables of the same group."""
@@ -221,7 +268,13 @@ class Matches:
         return self._other_clips[key]
 
 
-def _same_measurement(first: Table, second: Table) -> bool:
+def in_blocks(first: Table, second: Table) -> bool:
+    """Whether timings of one run were taken in turns, block by block, so that they can be paired."""
+    return first.row_ids == second.row_ids and all(row_id.startswith(BLOCK) for row_id in first.row_ids)
+
+
+def same_measurement(first: Table, second: Table) -> bool:
+    """Whether two tables hold the very same rows."""
     names = first.columns.keys()
     return (
         first.row_ids == second.row_ids
@@ -257,8 +310,8 @@ class Contrast:
 
 def contrast_all(matches: Sequence[Match]) -> list[Contrast]:
     """Estimates the figures of many matches together."""
-    estimates = estimate_all(sample for match in matches for sample in (match.ours, match.theirs))
-    return [Contrast(match, estimates[match.ours], estimates[match.theirs]) for match in matches]
+    estimates = estimate_all(sample for match in matches for sample in match.samples)
+    return [Contrast(match, match.figure(estimates), estimates[match.theirs]) for match in matches]
 
 
 def contrast(ours: Contender, theirs: Contender, metric: str, interval: IntervalSpec) -> Contrast:
@@ -270,8 +323,8 @@ def p_values(contrasts: Sequence[Contrast], permutations: int) -> list[float]:
     """Two-sided p-values of "there is no difference", which must be `testable`.
 
     By permutations, of paired rows where they are paired. But codes mean something else on each side, and swapping them
-    would mix codebooks: usage figures are compared by the t test of their jackknife; its p is given as no smaller than
-    one of so many permutations can be.
+    would mix codebooks: usage figures are compared by the t test of their jackknife, and ratios to a yardstick by that
+    of the bootstrap; its p is given as no smaller than one of so many permutations can be.
     """
     found: dict[int, float] = {}
     asked: dict[int, list[tuple[int, Exchange]]] = {}

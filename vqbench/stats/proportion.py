@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,6 +41,7 @@ def wilson_interval(shares: Array, n: Array | Indices, confidence: float) -> tup
     return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
 
 
+@lru_cache(maxsize=4096)
 def clopper_pearson(share: float, n: float, confidence: float) -> tuple[float, float]:
     """The two ends of the exact interval of a share: either misses in at most half of 1 - confidence, whatever is true.
 
