@@ -194,6 +194,7 @@ def _spec(
     decimals: int = 3,
     headline: bool = False,
     bounded: bool = False,
+    version: int = _VERSION,
 ) -> MetricSpec:
     return MetricSpec(
         name=f"token_agreement.{name}",
@@ -202,7 +203,7 @@ def _spec(
         reduction=reduction,
         unit=unit,
         higher_is_better=better,
-        version=_VERSION,
+        version=version,
         description=description,
         decimals=decimals,
         headline=headline,
@@ -231,9 +232,10 @@ AGREEMENT_SPECS = (
         "relabelled",
         ("relabelled_matches", "relabelled_tokens"),
         True,
-        "raw under the best one-to-one relabelling, fitted on other sentences",
+        "raw under the best one-to-one relabelling, fitted on other sentences, mean over several ways to deal these out",
         headline=True,
         bounded=True,
+        version=2,
     ),
     _spec("without_silence", ("audible_matches", "audible_tokens"), True, "raw over the audible tokens"),
     _spec("inner", ("inner_matches", "inner_tokens"), True, f"raw more than {EDGE_TOKENS} tokens from both ends"),
