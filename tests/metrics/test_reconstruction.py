@@ -124,10 +124,10 @@ def test_mcd_against_scipy() -> None:
 
 
 def test_silent_frames_are_left_out_of_the_distortion_of_speech(waveform: torch.Tensor) -> None:
-    """Half a second of speech, and half a second 60 dB below it in which the copy is white noise of that level."""
-    quiet = 0.0001 * torch.randn(len(waveform))
-    spoken = torch.cat([waveform, quiet])
-    copied = torch.cat([waveform, 0.0001 * torch.randn(len(waveform))])
+    """A second of speech, and one of white noise far below it, of which the copy has another."""
+    quiet = 0.001 * torch.randn(len(waveform))
+    spoken = torch.cat([5 * waveform, quiet])
+    copied = torch.cat([5 * waveform, 0.001 * torch.randn(len(waveform))])
     cells = row(spoken, MelFrontEnd()(spoken), copied)
     assert cells["speech_frames"] == pytest.approx(cells["frames"] / 2, abs=6)
     assert cells["mcd_speech_db_sum"] < 0.05 * cells["mcd_db_sum"]
