@@ -46,9 +46,13 @@ def shown(spec: MetricSpec, figure: Estimate, confidence: float) -> str:
 def main() -> None:
     """Prints the tables."""
     print("# Intervals, old and new\n")
-    print("95 % intervals of the headline figures, and of shares of clips, from the rows of the committed baselines: the")
+    print(
+        "95 % intervals of the headline figures, and of shares of clips, from the rows of the committed baselines: the"
+    )
     print("percentile bootstrap as it was, and the outer ends of percentile and BCa, exact for shares, as it is")
-    print("([decision 2](../docs/decisions/0002-intervals.md)). Nothing was measured again: `python reports/intervals.py`.")
+    print(
+        "([decision 2](../docs/decisions/0002-intervals.md)). Nothing was measured again: `python reports/intervals.py`."
+    )
     for name in ("pocket", "adapted", "quick"):
         run = load_run(BASELINES / f"{name}.json")
         print(f"\n## {name}\n\n| metric | candidate | figure | n | old | new |\n|---|---|---|---|---|---|")

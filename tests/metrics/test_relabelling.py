@@ -140,9 +140,7 @@ def agreeing(share: float, n: int, size: int = 64, seed: int = 0) -> tuple[list[
     names, weights = draw.permutation(size), 1 / np.arange(1, size + 1)
     targets = [draw.choice(size, n // 40, p=weights / weights.sum()) for _ in range(40)]
     noise = [draw.choice(size, n // 40, p=weights / weights.sum()) for _ in range(40)]
-    codes = [
-        names[np.where(draw.random(len(t)) < share, t, other)] for t, other in zip(targets, noise, strict=True)
-    ]
+    codes = [names[np.where(draw.random(len(t)) < share, t, other)] for t, other in zip(targets, noise, strict=True)]
     return codes, targets
 
 

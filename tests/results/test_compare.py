@@ -197,7 +197,10 @@ def test_timings_of_another_time_are_not_compared():
     """The machine may have been in another mood; a yardstick would tell."""
     for other, why in (
         (WORSE, "timed at another time"),
-        (make_run(quality={"good": 1.6}, machine="gpu: other"), "timed on another machine: gpu: other against cpu: test"),
+        (
+            make_run(quality={"good": 1.6}, machine="gpu: other"),
+            "timed on another machine: gpu: other against cpu: test",
+        ),
     ):
         one = found(compare(("old", RUN), ("new", other)), TIMINGS[0], "new:good")
         assert (one.delta, one.ci_low, one.p_value) == (None, None, None)

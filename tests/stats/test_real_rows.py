@@ -78,7 +78,9 @@ def _with(figure: Estimate, method: Bootstrap) -> Estimate:
 @pytest.mark.parametrize("differences", [False, True])
 def test_the_outer_ends_err_less_on_their_worse_side_than_either_interval_alone(differences: bool) -> None:
     """Of single figures 3 %, where percentile has 4 and more; of differences 4 %. None comes to 2.5 on such rows."""
-    chosen = [one for one in populations("pocket") if (one.theirs is not None) == differences][:: 4 if differences else 2]
+    chosen = [one for one in populations("pocket") if (one.theirs is not None) == differences][
+        :: 4 if differences else 2
+    ]
     worse: dict[str, list[float]] = {method: [] for method in METHODS}
     for seed, population in enumerate(chosen):
         for method, sides in misses(population, 40, 300, 400, seed).items():

@@ -75,9 +75,7 @@ class Estimate:
     def __rmul__(self, scale: float) -> Estimate:
         pulls = {draws: scale * pull for draws, pull in self.pulls.items()}
         shares = tuple(share.times(scale) for share in self.shares)
-        return replace(
-            self, value=scale * self.value, replicates=scale * self.replicates, pulls=pulls, shares=shares
-        )
+        return replace(self, value=scale * self.value, replicates=scale * self.replicates, pulls=pulls, shares=shares)
 
     def __mul__(self, other: Estimate) -> Estimate:
         """Value and replicates, each times the other's."""
