@@ -232,7 +232,7 @@ AGREEMENT_SPECS = (
         "relabelled",
         ("relabelled_matches", "relabelled_tokens"),
         True,
-        "raw under the best one-to-one relabelling, fitted on other sentences, mean over several ways to deal these out",
+        "raw under the best one-to-one relabelling, fitted on other sentences, several times over",
         headline=True,
         bounded=True,
         version=2,

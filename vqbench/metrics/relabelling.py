@@ -2,7 +2,8 @@
 
 A relabelling with a free choice for each of thousands of codes fits chance as well: fitted and scored on the same
 tokens, it makes unrelated codes agree. It is therefore cross-fitted: what is scored on a sentence was fitted on others.
-Which others, and which of several relabellings that fit equally well, is chance, so it is done several times and averaged.
+Which others, and which of several relabellings that fit equally well, is chance, so it is done several times and
+averaged.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ def crossfitted_matches(
         codebook_size: codes of the larger of the two codebooks.
 
     Returns:
-        (n_sequences,) matches, each the mean over `N_ASSIGNMENTS` ways to deal sentences out; None where there are fewer
-        than two sentences, since there is nothing to fit on.
+        (n_sequences,) matches, each the mean over `N_ASSIGNMENTS` ways to deal sentences out; None where there are
+        fewer than two sentences, since there is nothing to fit on.
     """
     if len(set(sentences)) < 2:
         return None

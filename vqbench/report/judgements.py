@@ -23,8 +23,8 @@ def verdict(comparison: Comparison, metric: MetricSpec, confidence: float) -> Ve
     """Says in a word how the candidate stands to its reference.
 
     Better and worse are said where the difference's interval leaves 0 out and the test, corrected for all that was
-    compared together, finds it; nominally, where the interval alone does. A metric without a good end is not tested, and
-    only says which way it differs.
+    compared together, finds it; nominally, where the interval alone does. A metric without a good end is not tested,
+    and only says which way it differs.
 
     Args:
         comparison: with its p-values.

@@ -32,8 +32,8 @@ class MetricSpec:
         unit: printed after the number; empty for shares and ratios.
         higher_is_better: None where neither end is better.
         version: raised whenever the same audio would give another number.
-        resampled: what the bootstrap draws: clips (paired across candidates), or repetitions of timings (paired within a
-            run where they were taken in blocks).
+        resampled: what the bootstrap draws: clips (paired across candidates), or repetitions of timings (paired within
+            a run where they were taken in blocks).
         needs_same_front_end: true where the unit belongs to the mel front end, so that other front ends do not compare.
         description: one line: formula or source.
         decimals: digits shown.
@@ -103,8 +103,8 @@ class Table:
     """The sufficient statistics of one candidate in one group.
 
     Attributes:
-        row_ids: clip ids, or ids of blocks for timings (of repetitions, in runs before there were blocks). Every clip of the group's set is here or in `unscored`, never
-            in both.
+        row_ids: clip ids, or ids of blocks for timings (of repetitions, in runs before there were blocks). Every clip of
+            the group's set is here or in `unscored`, never in both.
         columns: name → one number a row, or several; those of a file are read when they are asked for.
         constants: numbers that hold for all rows, e.g. `codebook_size`.
         unscored: clip id → why it has no row.

@@ -1,7 +1,7 @@
 """Intervals of shares, which must not leave [0, 1] nor shrink to a point where all agree.
 
-The bootstrap knows nothing of what did not happen: where none of 40 clips ran away, none of any resample's does, and its
-interval would be 0 to 0.
+The bootstrap knows nothing of what did not happen: where none of 40 clips ran away, none of any resample's does, and
+its interval would be 0 to 0.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ def interval_of_shares(value: float, shares: Sequence[Share], confidence: float)
     """The interval of a figure that is a sum of scaled shares and of what is known for sure.
 
     Each share has its own interval, and what they leave open adds up as variances do (R. G. Newcombe, "Interval
-    estimation for the difference between independent proportions", 1998, method 10; G. Y. Zou & A. Donner, "Construction
-    of confidence limits about effect measures", 2008). Of two shares of the same rows only those rows count that
+    estimation for the difference between independent proportions", 1998, method 10; G. Y. Zou & A. Donner,
+    "Construction of confidence limits about effect measures", 2008). Of two shares of the same rows only those rows count that
     differ: `a - b` is the share of rows with a alone less that of rows with b alone.
 
     Args:
