@@ -51,7 +51,7 @@ def main() -> None:
     )
     print("percentile bootstrap as it was, and the outer ends of percentile and BCa, exact for shares, as it is")
     print(
-        "([decision 2](../docs/decisions/0002-intervals.md)). Nothing was measured again: `python reports/intervals.py`."
+        "([decision 2](../docs/decisions/0002-intervals.md)). Nothing was measured anew: `python reports/intervals.py`."
     )
     for name in ("pocket", "adapted", "quick"):
         run = load_run(BASELINES / f"{name}.json")

@@ -81,7 +81,8 @@ def _ties(counts: NDArray[np.int64], row: Codes, column: Codes, seed: int) -> ND
     of_rows, of_columns = np.bincount(row, weights=counts), np.bincount(column, weights=counts)
     shares = counts**2 / (of_rows[row] * of_columns[column])
     drawn = np.random.default_rng(seed).random(len(counts))
-    return (shares + 1e-3 * drawn) / (2.0 * (row.max() + 1))
+    ties: NDArray[np.float64] = (shares + 1e-3 * drawn) / (2.0 * (row.max() + 1))
+    return ties
 
 
 def _numbered(codes: Codes) -> tuple[Codes, Codes]:

@@ -13,9 +13,10 @@ import numpy as np
 from vqbench.results.record import BLOCK, IntervalSpec, MetricSpec, Run, Table
 from vqbench.results.selection import Contender
 from vqbench.results.summary import Samples
-from vqbench.stats.columns import Indices, same
+from vqbench.stats.columns import Array, Indices, same
 from vqbench.stats.estimate import Estimate, Sample, estimate_all
 from vqbench.stats.paired import Exchange, permutation_p_values
+from vqbench.stats.reductions import REDUCTIONS
 from vqbench.stats.usage import UsageStatistic
 
 
@@ -174,16 +175,42 @@ class Match:
         found = ours - scale * theirs
         return replace(found, shares=()) if self.same and scale == 1 else found
 
+    def _sides(self) -> tuple[tuple[Sample, Sample], tuple[Sample, Sample]]:
+        """Each with its yardstick."""
+        assert self.pace is not None
+        return (self.ours, self.pace[0]), (self.theirs, self.pace[1])
+
     @property
     def exchange(self) -> Exchange | None:
-        """What a permutation test asks; None where nothing can be exchanged.
+        """What a permutation test asks; None where nothing can be exchanged: codes mean something else on each side.
 
-        Codes mean something else on each side, and so does a second of another time.
+        A second of another time means something else, too, but its ratio to the yardstick's does not. Of these the
+        logarithms are dealt out, so that one block in which the machine stood still does not decide.
         """
         ours, theirs = self.ours.statistic, self.theirs.statistic
-        if isinstance(ours, UsageStatistic) or isinstance(theirs, UsageStatistic) or self.pace is not None:
+        if isinstance(ours, UsageStatistic) or isinstance(theirs, UsageStatistic):
             return None
+        if self.pace is not None:
+            mean = REDUCTIONS["mean"]
+            here, there = (mean.prepare([_paces(self.spec, *side)], {}) for side in self._sides())
+            assert not isinstance(here, UsageStatistic)
+            assert not isinstance(there, UsageStatistic)
+            return Exchange(here, there)
         return Exchange(ours, theirs, self.ours.units if self.ours.seed == self.theirs.seed else None)
+
+
+def _paces(spec: MetricSpec, sample: Sample, yardstick: Sample) -> Array:
+    """(n,) the log of a figure over the yardstick's, block by block."""
+    reduction = REDUCTIONS[spec.reduction]
+    rows = []
+    for one in (sample, yardstick):
+        figures = reduction.of_rows(one.statistic.columns[: reduction.n_columns])
+        assert figures is not None
+        rows.append(figures)
+    n = min(map(len, rows))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        paces: Array = np.log(rows[0][:n] / rows[1][:n])
+    return paces
 
 
 class Matches:
@@ -323,8 +350,8 @@ def p_values(contrasts: Sequence[Contrast], permutations: int) -> list[float]:
     """Two-sided p-values of "there is no difference", which must be `testable`.
 
     By permutations, of paired rows where they are paired. But codes mean something else on each side, and swapping them
-    would mix codebooks: usage figures are compared by the t test of their jackknife, and ratios to a yardstick by that
-    of the bootstrap; its p is given as no smaller than one of so many permutations can be.
+    would mix codebooks: usage figures are compared by the t test of their jackknife; its p is given as no smaller than
+    one of so many permutations can be.
     """
     found: dict[int, float] = {}
     asked: dict[int, list[tuple[int, Exchange]]] = {}

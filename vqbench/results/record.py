@@ -103,8 +103,8 @@ class Table:
     """The sufficient statistics of one candidate in one group.
 
     Attributes:
-        row_ids: clip ids, or ids of blocks for timings (of repetitions, in runs before there were blocks). Every clip of
-            the group's set is here or in `unscored`, never in both.
+        row_ids: clip ids, or ids of blocks for timings (of repetitions, in runs before there were blocks). Every clip
+            of the group's set is here or in `unscored`, never in both.
         columns: name → one number a row, or several; those of a file are read when they are asked for.
         constants: numbers that hold for all rows, e.g. `codebook_size`.
         unscored: clip id → why it has no row.

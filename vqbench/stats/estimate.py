@@ -162,8 +162,6 @@ class Estimate:
     def t_test(self) -> float:
         """Two-sided p-value of "the true value is 0", by Student's t; 1 where it is 0, or undefined on a resample."""
         error = self.standard_error()
-        if self.resampling == "bootstrap":
-            error *= math.sqrt(self.n_units / (self.n_units - 1))
         if self.value == 0 or not math.isfinite(error):
             return 1.0
         return 2 * t_cdf(-abs(self.value) / error, self.n_units - 1) if error > 0 else 0.0

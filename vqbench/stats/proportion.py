@@ -155,8 +155,8 @@ def interval_of_shares(value: float, shares: Sequence[Share], confidence: float)
 
     Each share has its own interval, and what they leave open adds up as variances do (R. G. Newcombe, "Interval
     estimation for the difference between independent proportions", 1998, method 10; G. Y. Zou & A. Donner,
-    "Construction of confidence limits about effect measures", 2008). Of two shares of the same rows only those rows count that
-    differ: `a - b` is the share of rows with a alone less that of rows with b alone.
+    "Construction of confidence limits about effect measures", 2008). Of two shares of the same rows only those rows
+    count that differ: `a - b` is the share of rows with a alone less that of rows with b alone.
 
     Args:
         value: the figure.
