@@ -75,15 +75,16 @@ class ThroughputConfig(ConfigModel):
     segment_s: float = Field(default=4.0, gt=0, le=600)
     """Length of the clips that are measured with, in seconds."""
 
-    repetitions: int = Field(default=10, ge=2, le=100_000)
-    """Timed runs of each stage."""
+    repetitions: int = Field(default=20, ge=2, le=100_000)
+    """Blocks, in each of which every candidate is timed once at every stage and batch size, in a drawn order. With
+    fewer than some twenty no difference of speed is told apart once all comparisons are corrected for."""
 
     warmup: int = Field(default=2, ge=0, le=100_000)
-    """Runs before the timed ones."""
+    """Blocks before the timed ones."""
 
     yardstick: str | None = None
-    """A candidate whose speed tells how fast a machine is. Against a baseline of another machine the others' speeds are
-    then judged by their ratio to its; without one, such rules are inconclusive."""
+    """A candidate whose speed tells how fast the machine was. Against another run the others' speeds are then compared
+    by their ratio to its; without one, such comparisons are not made, and rules on them are inconclusive."""
 
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:

@@ -52,7 +52,6 @@ from vqbench.measuring import (
 from vqbench.results.plausibility import CHECKS
 from vqbench.results.record import (
     INTERVAL_METHODS,
-    Bootstrap,
     Inconclusive,
     IntervalSpec,
     PlausibilityLevel,
@@ -60,6 +59,7 @@ from vqbench.results.record import (
 )
 from vqbench.results.reference import NATURAL, judged_by_default
 from vqbench.results.rules import parse_rule
+from vqbench.stats.estimate import Bootstrap
 
 MetricGroup = Literal["token_agreement", "reconstruction", "codebook", "speech", "downstream", "throughput"]
 """What can be measured; a metric's name is `group.figure`."""
@@ -128,11 +128,10 @@ class IntervalConfig(ConfigModel):
     resamples: int = Field(default=2000, ge=100, le=1_000_000)
     """Draws of the bootstrap."""
 
-    method: Bootstrap = Field(default="percentile", title="method")
-    """Which interval of the bootstrap. `percentile` comes nearer to the confidence for differences of paired
-    candidates, which most gates judge. `bca` corrects for bias and skewness: of single figures of skewed rows (errors
-    of few words, a high quantile) it misses as often on either side, where the other stops short of the long tail.
-    Codebook usage has but one interval, the jackknife's."""
+    method: Bootstrap = Field(default="outer", title="method")
+    """Which interval of the bootstrap. `percentile` stops short of the long tail of skewed rows (errors of few words),
+    `bca` corrects for that, and takes noise for skewness where rows are few; `outer` takes the further end of the two
+    on either side. Shares of clips have the exact interval, codebook usage the jackknife's."""
 
     unit: Literal["speaker", "sentence", "clip"] = Field(default="speaker", title="unit")
     """What is drawn whole. `speaker`: all clips of a speaker, so that an interval is for speakers who were not heard.

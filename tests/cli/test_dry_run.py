@@ -57,7 +57,7 @@ def test_a_table_for_people(project: Path) -> None:
     assert lines[0].startswith("an estimate for dry, from an empty cache, on this machine (cpu")
     rows = [line.split() for line in lines]
     assert [row[1:3] for row in rows if row[:1] == ["listening"]] == [["12", "clips"]]
-    assert [row[1:3] for row in rows if row[:1] == ["speed"]] == [["14", "timings"]]
+    assert [row[1:3] for row in rows if row[:1] == ["speed"]] == [["70", "timings"]]
     assert "from a rehearsal with first, which took" in done.stdout
     assert "first: listening: done in" in done.stderr
 
@@ -69,7 +69,7 @@ def test_json_for_programs() -> None:
     found = json.loads(done.stdout)
     assert [(stage["name"], stage["tasks"], stage["units"]) for stage in found["stages"]] == [
         ("listening", 1, 6),
-        ("speed", 1, 7),
+        ("speed", 1, 35),
         ("intervals", 1, len(found_metrics())),
     ]
     assert found["candidate"] == "second"

@@ -63,12 +63,15 @@ def test_defaults_are_those_of_the_documented_suite(project: Path) -> None:
     assert short.gate == ()
 
 
-@pytest.mark.parametrize(("written", "method"), [("", "percentile bootstrap"), ("method: bca, ", "BCa bootstrap")])
+@pytest.mark.parametrize(
+    ("written", "method"),
+    [("", "outer ends of the percentile and the BCa bootstrap"), ("method: bca, ", "BCa bootstrap")],
+)
 def test_a_run_keeps_which_interval_the_suite_asks_for(project: Path, written: str, method: str) -> None:
     suite = suite_of(project, SHORT_SUITE + f"seed: 7\ninterval: {{{written}unit: clip, resamples: 300}}\n")
     kept = suite.interval.record(suite.seed)
     assert kept.method.startswith(f"{method}, expanded for small n")
-    assert kept.bootstrap == ("bca" if written else "percentile")
+    assert kept.bootstrap == ("bca" if written else "outer")
     assert (kept.seed, kept.unit, kept.resamples, kept.confidence) == (7, "clip", 300, 0.95)
 
 

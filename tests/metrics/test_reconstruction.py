@@ -17,8 +17,10 @@ from vqbench.metrics.reconstruction import (
     ReconstructionDistance,
     mel_cepstral_distortion,
     multi_resolution_stft_distance,
+    speech_frames,
 )
 
+COUNTS = ("mel_cells", "one", "frames", "speech_frames")
 CLIP = Clip(id="a", path=Path("a.wav"), sha256="0", duration_s=1.0)
 
 
@@ -52,12 +54,13 @@ def test_mel_errors_by_hand(waveform: torch.Tensor) -> None:
 
 def test_the_same_is_at_distance_zero(waveform: torch.Tensor) -> None:
     cells = row(waveform, MelFrontEnd()(waveform), waveform)
-    assert {name: value for name, value in cells.items() if name not in ("mel_cells", "one", "frames")} == {
+    assert {name: value for name, value in cells.items() if name not in COUNTS} == {
         "mel_l1_sum": 0,
         "mel_l2_sum": 0,
         "mel_db_sum": 0,
         "mr_stft": 0,
         "mcd_db_sum": 0,
+        "mcd_speech_db_sum": 0,
     }
 
 
@@ -118,3 +121,20 @@ def test_mcd_against_scipy() -> None:
     expected = 10 / np.log(10) * np.sqrt(2 * ((cepstra[0] - cepstra[1])[1:14] ** 2).sum(0))
     ours = mel_cepstral_distortion(torch.from_numpy(a).float(), torch.from_numpy(b).float())
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-4)
+
+
+def test_silent_frames_are_left_out_of_the_distortion_of_speech(waveform: torch.Tensor) -> None:
+    """A second of speech, and one of white noise far below it, of which the copy has another."""
+    quiet = 0.001 * torch.randn(len(waveform))
+    spoken = torch.cat([5 * waveform, quiet])
+    copied = torch.cat([5 * waveform, 0.001 * torch.randn(len(waveform))])
+    cells = row(spoken, MelFrontEnd()(spoken), copied)
+    assert cells["speech_frames"] == pytest.approx(cells["frames"] / 2, abs=6)
+    assert cells["mcd_speech_db_sum"] < 0.05 * cells["mcd_db_sum"]
+
+
+def test_a_frame_is_speech_by_its_level_beside_the_loudest() -> None:
+    """By hand: 0, 39.9 and 40.1 dB below the loudest, all power in one of two bands."""
+    ln = torch.tensor([[30.0, -9.9, -10.1], [-400.0, -400.0, -400.0]]) * math.log(10) / 10
+    assert speech_frames(ln).tolist() == [True, True, False]
+    assert speech_frames(torch.full((2, 3), -20.0)).tolist() == [False, False, False]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from vqbench.audio.mel import MelSpec
-from vqbench.metrics.throughput import STAGES, Load, measure_throughput, throughput_specs
-from vqbench.progress import Silent
+from vqbench.metrics.throughput import STAGES, Entrant, Load, Timings, measure_throughput, n_timings, throughput_specs
+from vqbench.progress import Progress, Silent
 from vqbench.results.check import check_table
 from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
@@ -18,15 +20,20 @@ from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 LOAD = Load(batch_sizes=(1, 3), segment_s=0.5, repetitions=4, warmup=1)
 
 
+def tokenizer(hidden_dim: int = 8) -> DVAETokenizer:
+    torch.manual_seed(0)
+    dimensions = Dimensions(codebook_size=30, codebook_dim=8, hidden_dim=hidden_dim, num_resnet_blocks=1)
+    return DVAETokenizer(DVAE(dimensions), MelSpec())
+
+
+def timed(*entrants: Entrant, seed: int = 0, progress: Progress | None = None) -> Timings:
+    return measure_throughput(entrants, LOAD, torch.device("cpu"), seed, progress or Silent())
+
+
 @pytest.fixture(scope="module")
 def tables() -> dict:  # type: ignore[type-arg]
-    torch.manual_seed(0)
-    dvae = DVAE(Dimensions(codebook_size=30, codebook_dim=8, hidden_dim=8, num_resnet_blocks=1))
-    tokenizer = DVAETokenizer(dvae, MelSpec())
-    made = measure_throughput(
-        "a", tokenizer, [torch.randn(9000), torch.randn(700)], LOAD, torch.device("cpu"), Silent()
-    )
-    return {table.group: table for table in made}
+    made = timed(Entrant("a", tokenizer(), [torch.randn(9000), torch.randn(700)]))
+    return {table.group: table for table in made.tables}
 
 
 def test_every_figure_has_its_table(tables: dict) -> None:  # type: ignore[type-arg]
@@ -53,16 +60,76 @@ def test_audio_and_tokens_are_counted(tables: dict) -> None:  # type: ignore[typ
 
 
 def test_a_slower_tokenizer_measures_slower() -> None:
-    def rtfx(hidden_dim: int) -> float:
-        dvae = DVAE(Dimensions(codebook_size=30, codebook_dim=8, hidden_dim=hidden_dim))
-        made = measure_throughput(
-            "a", DVAETokenizer(dvae, MelSpec()), [torch.randn(22_050)], LOAD, torch.device("cpu"), Silent()
-        )
-        (table,) = (t for t in made if t.group == "throughput.encode.b3")
-        return sum(table.columns["audio_s"]) / sum(table.columns["seconds"])
-
+    waveforms = [torch.randn(22_050)]
+    made = timed(Entrant("small", tokenizer(8), waveforms), Entrant("large", tokenizer(256), waveforms)).tables
+    small, large = (
+        sum(table.columns["seconds"])
+        for name in ("small", "large")
+        for table in made
+        if (table.candidate, table.group) == (name, "throughput.encode.b3")
+    )
     # A hundred and more times the work; the bound leaves a factor of fifty to noise.
-    assert rtfx(8) > 2 * rtfx(256)
+    assert large > 2 * small
+
+
+class Order:
+    """Who was timed at what, one after the other: a tokenizer that tells when it decodes."""
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self._own, self._name, self._told = tokenizer(), name, told
+        self.mel_spec = self._own.mel_spec
+
+    def latents(self, mels: list[torch.Tensor]) -> list[torch.Tensor]:
+        return self._own.latents(mels)
+
+    def quantize(self, latents: list[torch.Tensor]) -> list[torch.Tensor]:
+        return self._own.quantize(latents)
+
+    def decode(self, codes: list[torch.Tensor]) -> list[torch.Tensor]:
+        self._told.append(self._name)
+        return self._own.decode(codes)
+
+
+def order(seed: int) -> list[str]:
+    told: list[str] = []
+    timed(*(Entrant(name, Order(name, told), [torch.randn(9000)]) for name in "abc"), seed=seed)  # type: ignore[arg-type]
+    return told
+
+
+def test_candidates_take_turns_in_a_drawn_order() -> None:
+    """Each thing that is timed is timed of everybody before the next is; the order among them is drawn anew."""
+    told = order(0)
+    threes = [told[i : i + 3] for i in range(0, len(told), 3)]
+    assert all(set(three) == set("abc") for three in threes)
+    assert len({tuple(three) for three in threes}) > 3
+    assert told == order(0) != order(1)
+
+
+def test_timings_of_all_are_of_the_same_blocks_and_the_state_of_the_machine_is_told() -> None:
+    made = timed(*(Entrant(name, tokenizer(), [torch.randn(9000)]) for name in "ab"), seed=3)
+    assert {table.row_ids for table in made.tables if table.row_ids} == {("block-0", "block-1", "block-2", "block-3")}
+    assert (made.conditions["blocks"], made.conditions["seed"]) == (LOAD.repetitions, 3)
+    assert len(made.conditions["load_average"]) == len(made.conditions["clock_mhz"]) == LOAD.repetitions  # type: ignore[arg-type]
+
+
+def test_as_many_timings_are_taken_as_are_told_beforehand() -> None:
+    counted = Counting()
+    timed(*(Entrant(name, tokenizer(), [torch.randn(9000)]) for name in "ab"), progress=counted)
+    assert counted.units == counted.total == 2 * n_timings(LOAD)
+
+
+class Counting:
+    """Counts what it is told."""
+
+    units = total = 0
+
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Callable[..., None]]:
+        self.total += total
+        yield self._advance
+
+    def _advance(self, n: int = 1) -> None:
+        self.units += n
 
 
 PEAK = """

@@ -49,9 +49,13 @@ def test_a_against_a_passes_after_a_round_over_the_disk(tmp_path):
     assert judge(again, *RULES, candidates=()).status == "pass"
 
 
-def test_another_measurement_of_the_same_speed_passes_with_a_margin():
-    again = make_run(quality={"good": 1.001})
-    assert judge(again, "throughput.encode.b8.audio_s_per_s >= baseline * 0.8").status == "pass"
+def test_another_measurement_of_the_same_speed_passes_beside_the_yardsticks_and_never_alone():
+    again = make_run(quality={"good": 1.001, "fair": 2.0})
+    rule = "throughput.encode.b8.audio_s_per_s >= baseline * 0.8"
+    outcome = only(judge(again, rule))
+    assert (outcome.status, outcome.open) == ("inconclusive", False)
+    assert "timed at another time; the suite names no yardstick" in outcome.reason
+    assert judge(replace(again, suite=replace(again.suite, yardstick="fair")), rule).status == "pass"
 
 
 def test_a_worsened_candidate_fails_and_the_reason_has_rule_figure_interval_limit_and_n():

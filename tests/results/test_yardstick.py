@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from builders import make_run, replace_table, table_of
 
+from vqbench.results.compare import compare_runs
 from vqbench.results.gate import gate
 from vqbench.results.record import GateRule
 from vqbench.results.selection import Selection
@@ -66,10 +67,28 @@ def test_the_figure_is_what_the_other_machine_would_have_had():
     assert outcome.limit == pytest.approx(0.1 * speed(BASE, "good"))
 
 
-def test_on_one_machine_nothing_is_scaled():
+def test_on_one_machine_another_time_is_another_pace_too():
     run = make_run(machine="runner A", slowdown=1.05)
-    assert "yardstick" not in judged(run, f"{SPEED} >= 0.8 * baseline").reason
-    assert judged(run, f"{SPEED} >= 0.8 * baseline") == judged(run, f"{SPEED} >= 0.8 * baseline", stick=None)
+    assert "by the yardstick fair" in judged(run, f"{SPEED} >= 0.8 * baseline").reason
+    alone = judged(run, f"{SPEED} >= 0.8 * baseline", stick=None)
+    assert (alone.status, alone.open) == ("inconclusive", False)
+    assert "timed at another time" in alone.reason
+
+
+def test_a_measurement_equals_itself_whatever_is_named():
+    outcome = judged(make_run(machine="runner A"), f"{SPEED} >= baseline", stick=None)
+    assert (outcome.status, outcome.ci_low, outcome.ci_high) == ("pass", 0.0, 0.0)
+
+
+def test_a_comparison_of_two_runs_is_scaled_alike():
+    run = elsewhere(good=2.0)
+    run = replace(run, suite=replace(run.suite, yardstick=STICK))
+    table = compare_runs([Selection("old", BASE), Selection("new", run, "good")], [SPEED])
+    (one,) = table.comparisons
+    assert one.candidate_value == pytest.approx(one.reference_value / 2, rel=0.15)
+    assert one.ci_high < 0
+    assert one.p_value < 0.01
+    assert one.reason == "timed on another machine: runner B against runner A; scaled by the yardstick fair"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +96,7 @@ def test_on_one_machine_nothing_is_scaled():
     [
         (elsewhere(), "good", None, BASE, "the suite names no yardstick"),
         (elsewhere(), "fair", STICK, BASE, "fair is the yardstick itself"),
-        (elsewhere(), "good", STICK, make_run(machine="A", quality={"good": 1.0}), "fair is missing in the baseline"),
+        (elsewhere(), "good", STICK, make_run(machine="A", quality={"good": 1.0}), "fair is missing in the other"),
         (elsewhere(), "good", STICK, make_run(machine="A", quality={"good": 1.0, "fair": 3.0}), "its digest differs"),
         (elsewhere(), "good", "gone", BASE, "gone is missing in this run"),
     ],
@@ -100,7 +119,7 @@ def test_the_interval_of_a_scaled_figure_covers(bca):
                 REDUCTIONS["ratio"].prepare(list(columns_of({"a": [1.0] * n, "s": seconds}).values()), {}),
                 seed=seed,
                 resamples=400,
-                bca=bca,
+                method="bca" if bca else "percentile",
             )
             for seed, seconds in enumerate(generator.lognormal(sigma=0.2, size=(4, n)) * [[1], [2], [3], [3]])
         ]

@@ -15,7 +15,7 @@ NUMBERS = [name for name, reduction in REDUCTIONS.items() if reduction.cell == "
 
 def bca(name, *columns, **options):
     statistic = REDUCTIONS[name].prepare([column_of(column) for column in columns], {})
-    return estimate(statistic, bca=True, **options)
+    return estimate(statistic, method="bca", **options)
 
 
 def skewed(n, seed=0):

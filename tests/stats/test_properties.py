@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqbench.stats.columns import Column, Ragged, column_of, take
-from vqbench.stats.estimate import Sample, Statistic, estimate, estimate_all
+from vqbench.stats.estimate import Bootstrap, Sample, Statistic, estimate, estimate_all
 from vqbench.stats.paired import Exchange, holm, permutation_p_values
 from vqbench.stats.reductions import REDUCTIONS
 from vqbench.stats.units import units_of
@@ -18,6 +18,7 @@ NUMBERS = [name for name, reduction in REDUCTIONS.items() if reduction.cell == "
 USAGE = [name for name, reduction in REDUCTIONS.items() if reduction.cell == "codes" and reduction.n_columns == 1]
 BOOTSTRAPPED = [name for name, reduction in REDUCTIONS.items() if reduction.cell in ("number", "scores")]
 
+METHODS = st.sampled_from(["outer", "percentile", "bca"])
 SEEDS = st.integers(0, 2**32 - 1)
 RESAMPLES = 60
 
@@ -59,14 +60,14 @@ def test_the_order_of_rows_does_not_matter(name: str, n: int, seed: int) -> None
         np.testing.assert_allclose(other.left_out(units), one.left_out(units)[order], rtol=1e-9)  # type: ignore[union-attr]
 
 
-@given(seed=SEEDS, scale=st.floats(0.01, 100), shift=st.floats(-100, 100), bca=st.booleans(), clustered=st.booleans())
+@given(seed=SEEDS, scale=st.floats(0.01, 100), shift=st.floats(-100, 100), method=METHODS, clustered=st.booleans())
 def test_a_mean_and_its_interval_are_scaled_and_shifted_with_the_rows(
-    seed: int, scale: float, shift: float, bca: bool, clustered: bool
+    seed: int, scale: float, shift: float, method: Bootstrap, clustered: bool
 ) -> None:
     rows = np.random.default_rng(seed).gamma(2.0, size=20)
     clusters = [str(i // 3) for i in range(20)] if clustered else None
     one, other = (
-        estimate(prepare("mean", [given]), clusters=clusters, resamples=RESAMPLES, bca=bca)
+        estimate(prepare("mean", [given]), clusters=clusters, resamples=RESAMPLES, method=method)
         for given in (rows, scale * rows + shift)
     )
     slack = 1e-9 * (abs(shift) + scale)
@@ -82,12 +83,12 @@ def test_a_mean_and_its_interval_are_scaled_and_shifted_with_the_rows(
     name=st.sampled_from(["ratio", "root_ratio", "normalised_ratio", "best_offset_ratio"]),
     seed=SEEDS,
     scale=st.floats(0.01, 100),
-    bca=st.booleans(),
+    method=METHODS,
 )
-def test_a_ratio_does_not_know_the_unit_of_its_columns(name: str, seed: int, scale: float, bca: bool) -> None:
+def test_a_ratio_does_not_know_the_unit_of_its_columns(name: str, seed: int, scale: float, method: Bootstrap) -> None:
     columns = columns_for(name, 20, seed)
     one, other = (
-        estimate(prepare(name, given), resamples=RESAMPLES, bca=bca)
+        estimate(prepare(name, given), resamples=RESAMPLES, method=method)
         for given in (columns, [scale * np.asarray(column) for column in columns])
     )
     np.testing.assert_allclose(other.replicates, one.replicates, rtol=1e-6, atol=1e-9)
@@ -114,7 +115,7 @@ def test_swapping_the_two_mirrors_the_difference_and_keeps_the_p_value(
     n = 16
     sides = [prepare(name, columns_for(name, n, seed + i)) for i in range(2)]
     clusters = [str(i // 2) for i in range(n)] if clustered else None
-    ours, theirs = (estimate(side, clusters=clusters, resamples=RESAMPLES, bca=True) for side in sides)
+    ours, theirs = (estimate(side, clusters=clusters, resamples=RESAMPLES, method="bca") for side in sides)
     np.testing.assert_array_equal((ours - theirs).replicates, -(theirs - ours).replicates)
     assert (ours - theirs).acceleration() == pytest.approx(-(theirs - ours).acceleration())
     if not paired:
@@ -147,8 +148,8 @@ def test_how_speakers_are_called_changes_nothing(name: str, seed: int, names: li
         np.testing.assert_allclose(sorted(renamed.replicates), sorted(first.replicates), rtol=1e-9, atol=1e-9)
 
 
-@given(seed=SEEDS, bca=st.booleans(), data=st.data())
-def test_what_is_estimated_beside_a_figure_does_not_touch_it(seed: int, bca: bool, data: st.DataObject) -> None:
+@given(seed=SEEDS, method=METHODS, data=st.data())
+def test_what_is_estimated_beside_a_figure_does_not_touch_it(seed: int, method: Bootstrap, data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(BOOTSTRAPPED + USAGE), min_size=2, max_size=5))
     clusters = [str(i // 2) for i in range(14)]
     samples = [
@@ -156,7 +157,7 @@ def test_what_is_estimated_beside_a_figure_does_not_touch_it(seed: int, bca: boo
             prepare(name, columns_for(name, 14, seed + i)),
             units_of(14, data.draw(st.sampled_from([None, clusters]))),
             RESAMPLES,
-            bca=bca,
+            method=method,
         )
         for i, name in enumerate(names)
     ]

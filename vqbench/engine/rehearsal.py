@@ -98,13 +98,13 @@ def rehearse(suite: Suite, progress: Progress) -> Estimate:
 
         keeper, cuda = Timekeeper(progress, _resident_bytes), _Cuda(ready.device)
         run = run_suite(small.suite, cache, keeper).run
-        shares = _shares(ready, chosen, small, max_tokens)
-        workload = Workload(ready, entrants, chosen.name, max_tokens, reference, *shares)
+        share = _step_share(ready, chosen, small, max_tokens)
+        workload = Workload(ready, entrants, chosen.name, max_tokens, reference, share)
         stages = stages_of(workload.work, keeper.tasks)
         disk = _disk(cache.folder, workload, keeper)
-        host_more, device_more = _recordings_bytes(workload, small, run)
-        memory = [Memory("process", keeper.most, host_more, memory_bytes(torch.device("cpu")))] if keeper.most else []
-        memory += cuda.memory(device_more)
+        more = _recordings_bytes(workload, small, run)
+        memory = [Memory("process", keeper.most, more, memory_bytes(torch.device("cpu")))] if keeper.most else []
+        memory += cuda.memory()
     made = collect_provenance(ready.device, Path.cwd(), [])
     return Estimate(
         suite=suite.name,
@@ -250,18 +250,16 @@ def _source(path: Path, clips: Sequence[Clip]) -> DataSource:
     return DataSource(manifest=path)
 
 
-def _shares(ready: Prepared, chosen: Entrant, small: _Miniature, max_tokens: int) -> tuple[float, float]:
-    """How long a step of fine-tuning, and a stage of speed, is beside a rehearsed one."""
-    load = ready.load
-    speed = (load.repetitions + load.warmup) / (REPETITIONS + load.warmup)
+def _step_share(ready: Prepared, chosen: Entrant, small: _Miniature, max_tokens: int) -> float:
+    """How long a step of fine-tuning is beside a rehearsed one."""
     if ready.assignment is None:
-        return 1.0, speed
+        return 1.0
     clips = training_clips(ready.assignment, chosen.tokenizer, max_tokens)
     lengths = torch.tensor([clip.duration_s for clip in clips]).sort().values
     draw, size = torch.Generator().manual_seed(0), min(ready.assignment.finetune.batch_size, len(lengths))
     # A batch is as long as its longest clip; the rehearsed one holds the longest of all.
     longest = [lengths[draw_like_length(len(lengths), size, draw)].max() for _ in range(_DRAWS)]
-    return float(torch.stack(longest).mean() / lengths[-1]), speed
+    return float(torch.stack(longest).mean() / lengths[-1])
 
 
 def _notes(workload: Workload, stages: Sequence[Stage]) -> Iterator[str]:
@@ -312,28 +310,25 @@ def _disk(folder: Path, workload: Workload, keeper: Timekeeper) -> dict[str, int
     return {kind: size for kind, size in found.items() if size}
 
 
-def _recordings_bytes(workload: Workload, small: _Miniature, run: Run) -> tuple[int, int]:
-    """What the suite's recordings take in memory beyond the rehearsed ones: in the process, and on the device."""
+def _recordings_bytes(workload: Workload, small: _Miniature, run: Run) -> int:
+    """What the suite's recordings take in memory beyond the rehearsed ones."""
     ready, spec = workload.ready, MelSpec()
 
     def more_s(clips: Iterable[Clip], rehearsed: Iterable[Clip]) -> float:
         return max(0.0, sum(clip.duration_s for clip in clips) - sum(clip.duration_s for clip in rehearsed))
 
-    host = device = 0.0
+    host = 0.0
     if small.training and ready.assignment is not None:
         mel_bytes = 2 * spec.n_mels * spec.sample_rate_hz / spec.hop_length  # a second, in half precision
         host += mel_bytes * more_s(ready.assignment.clips, small.training)
     sample_bytes = 4 * spec.sample_rate_hz
-    if "throughput" in ready.suite.metrics:
-        device = sample_bytes * more_s(ready.clips, small.speech)
-        host += 2 * device if ready.device.type == "cpu" else device
     written = [clip.duration_s for clip in run.clips if clip.clip_set == "pairs"]
     if written and ready.question is not None and ready.question.writing is not None:
         host += sample_bytes * fmean(written) * (ready.question.writing.n - len(written))
     if ready.question is not None:
         rehearsed = sum(clip.duration_s for clip in run.clips if clip.clip_set == ready.question.clip_set)
         host += sample_bytes * max(0.0, sum(clip.duration_s for clip in ready.question.natural) - rehearsed)
-    return round(host), round(device)
+    return round(host)
 
 
 def _size_bytes(folder: Path) -> int:
@@ -365,7 +360,7 @@ class _Cuda:
             torch.cuda.reset_peak_memory_stats(device)
             self._free_bytes = torch.cuda.mem_get_info(device)[0]
 
-    def memory(self, more_bytes: int) -> list[Memory]:
+    def memory(self) -> list[Memory]:
         """Torch's tensors at their peak; and all that the device gave, to other libraries (CTranslate2), too."""
         if self._device.type != "cuda":
             return []
@@ -373,6 +368,6 @@ class _Cuda:
         # What torch once took it keeps for later, so the end shows the most that there was.
         taken = self._free_bytes - free_bytes
         return [
-            Memory("tensors on the GPU", torch.cuda.max_memory_allocated(self._device), more_bytes, size_bytes),
-            Memory("all on the GPU", taken, more_bytes, size_bytes),
+            Memory("tensors on the GPU", torch.cuda.max_memory_allocated(self._device), 0, size_bytes),
+            Memory("all on the GPU", taken, 0, size_bytes),
         ]

@@ -6,7 +6,6 @@ measured.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from vqbench.errors import DataError, VqbenchError, raise_all
 from vqbench.metrics.base import MetricGroup, Rendering
 from vqbench.metrics.spoken.voice import SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
-from vqbench.metrics.throughput import Load, measure_throughput, throughput_specs
+from vqbench.metrics.throughput import Entrant, Load, Timings, measure_throughput, throughput_specs
 from vqbench.progress import Progress
 from vqbench.results.exhibits import Exhibits
 from vqbench.results.gate import check_rules
@@ -216,12 +215,10 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         judges["downstream"] = assignment.identity(listeners)
         written += assignment.records
         records.append(assignment.zero_shot)
-    if "throughput" in suite.metrics:
-        for system in systems:
-            if isinstance(system, Candidate) and (waveforms := readable_waveforms(clips, system.mel_spec)):
-                tables += measure_throughput(
-                    system.record.name, system.tokenizer, waveforms, ready.load, device, progress
-                )
+    timings = _time(ready, systems, progress) if "throughput" in suite.metrics else None
+    if timings is not None:
+        tables += timings.tables
+        provenance["throughput"] = timings.conditions
     interval = suite.interval.record(suite.seed)
     recordings = (*map(_record, clips), *written)
     run = Run(
@@ -261,6 +258,19 @@ def _checkpoints(ready: Prepared, systems: Sequence[System]) -> dict[str, dict[s
     read = [(f"the teacher {one.name}", one.tokenizer) for one in teachers if one is not None] + [*known.items()]
     lines = {name: one.loaded for name, one in read if isinstance(one, DVAETokenizer) and one.loaded}
     return {"checkpoints": lines} if lines else {}
+
+
+def _time(ready: Prepared, systems: Sequence[System], progress: Progress) -> Timings:
+    """Speed of all candidates, on as much speech as is timed."""
+    speech = {}
+    for spec in {system.mel_spec for system in systems}:
+        speech[spec] = readable_waveforms(ready.clips, spec, ready.load.audio_s)
+    entrants = [
+        Entrant(system.record.name, system.tokenizer, speech[system.mel_spec])
+        for system in systems
+        if isinstance(system, Candidate) and speech[system.mel_spec]
+    ]
+    return measure_throughput(entrants, ready.load, ready.device, ready.suite.seed, progress)
 
 
 def _record(clip: Clip) -> ClipRecord:
@@ -372,7 +382,7 @@ def _results(
             advance()
 
 
-def readable_waveforms(clips: Sequence[Clip], mel_spec: MelSpec, enough_s: float = math.inf) -> list[torch.Tensor]:
+def readable_waveforms(clips: Sequence[Clip], mel_spec: MelSpec, enough_s: float) -> list[torch.Tensor]:
     """Clips as (N,) float32 each, in their order, without those that cannot be read, until there are `enough_s`."""
     front_end = MelFrontEnd(mel_spec)
     waveforms: list[torch.Tensor] = []

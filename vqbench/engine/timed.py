@@ -45,7 +45,7 @@ def load_timed(suite: Suite, candidate: str, cache: Cache, progress: Progress) -
     ready = prepare_suite(select(suite, [candidate], ["throughput"]), cache, progress)
     (bring,) = ready.bring
     tokenizer, load = bring(), ready.load
-    waveforms = readable_waveforms(ready.clips, tokenizer.mel_spec, max(load.batch_sizes) * load.segment_s)
+    waveforms = readable_waveforms(ready.clips, tokenizer.mel_spec, load.audio_s)
     if not waveforms:
         raise DataError("no clip can be read, so there is nothing to time", where=str(suite.path or suite.name))
     made = {work.group: work for work in workloads(tokenizer, waveforms, load, ready.device)}

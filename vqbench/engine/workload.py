@@ -16,7 +16,7 @@ from vqbench.engine.question import TRUE
 from vqbench.engine.runner import Prepared
 from vqbench.engine.systems import Candidate, Original, Vocoded
 from vqbench.metrics.base import Part
-from vqbench.metrics.stages import STAGES
+from vqbench.metrics.throughput import n_timings
 from vqbench.results.estimate import Work
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.training.finetune import clips_that_fit, is_held_out
@@ -53,7 +53,6 @@ class Workload:
         max_tokens: what the teacher's GPT can write at once.
         reference: whose tokens the candidates' are held against; None where the suite names nobody.
         step_share: how long a step of fine-tuning is, as a share of a rehearsed one.
-        speed_share: likewise a stage whose speed is measured.
     """
 
     ready: Prepared
@@ -62,7 +61,6 @@ class Workload:
     max_tokens: int
     reference: Entrant | None = None
     step_share: float = 1.0
-    speed_share: float = 1.0
 
     @cached_property
     def work(self) -> tuple[Work, ...]:
@@ -148,9 +146,7 @@ class Workload:
 
     def _speed(self) -> Iterator[Work]:
         if "throughput" in self.ready.suite.metrics:
-            total = len(STAGES) * len(self.ready.load.batch_sizes) + 2
-            for one in self.entrants:
-                yield Work(SPEED, total, one.name, f"{self.like}: {SPEED}", self.speed_share, alike=False)
+            yield Work(SPEED, n_timings(self.ready.load) * len(self.entrants), alike=False)
 
     def _intervals(self) -> Iterator[Work]:
         yield Work("intervals", len(self.ready.specs))

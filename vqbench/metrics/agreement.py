@@ -176,6 +176,7 @@ def _spec(
     decimals: int = 3,
     headline: bool = False,
     bounded: bool = False,
+    version: int = _VERSION,
 ) -> MetricSpec:
     return MetricSpec(
         name=f"token_agreement.{name}",
@@ -184,7 +185,7 @@ def _spec(
         reduction=reduction,
         unit=unit,
         higher_is_better=better,
-        version=_VERSION,
+        version=version,
         description=description,
         decimals=decimals,
         headline=headline,
@@ -213,9 +214,10 @@ AGREEMENT_SPECS = (
         "relabelled",
         ("relabelled_matches", "relabelled_tokens"),
         True,
-        "raw under the best one-to-one relabelling, fitted on other sentences",
+        "raw under the best one-to-one relabelling, fitted on other sentences, several times over",
         headline=True,
         bounded=True,
+        version=2,
     ),
     _spec("without_silence", ("audible_matches", "audible_tokens"), True, "raw over the audible tokens"),
     _spec("inner", ("inner_matches", "inner_tokens"), True, f"raw more than {EDGE_TOKENS} tokens from both ends"),

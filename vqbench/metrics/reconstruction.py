@@ -23,6 +23,9 @@ _RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
 _N_CEPSTRA = 13
 _VERSION = 1
 
+SPEECH_DB = 40.0
+"""A frame is speech where its power is within so many dB of the clip's loudest frame."""
+
 
 def _spec(name: str, columns: tuple[str, str], unit: str, description: str, **flags: bool) -> MetricSpec:
     return MetricSpec(
@@ -80,6 +83,12 @@ class ReconstructionDistance:
             "dB",
             "mel-cepstral distortion after vocoding, c1..c13, frames paired in time",
         ),
+        _spec(
+            "mcd_speech_db",
+            ("mcd_speech_db_sum", "speech_frames"),
+            "dB",
+            f"mcd_db over the frames within {SPEECH_DB:g} dB of the recording's loudest: without silences",
+        ),
     )
 
     def __init__(self, mel_spec: MelSpec) -> None:
@@ -87,8 +96,8 @@ class ReconstructionDistance:
 
     @property
     def identity(self) -> Mapping[str, object]:
-        """The version of the formulas; the front end is part of the rendering."""
-        return {"version": _VERSION}
+        """The version of the formulas, and what is counted; the front end is part of the rendering."""
+        return {"version": _VERSION, "speech_db": SPEECH_DB}
 
     @torch.inference_mode()
     def measure(self, renderings: Sequence[Rendering]) -> list[Measured | DataError]:
@@ -103,7 +112,9 @@ class ReconstructionDistance:
         difference = (mel - mel_hat).double()
         n = min(len(rendering.waveform), len(rendering.waveform_hat))
         original, vocoded = rendering.waveform[:n], rendering.waveform_hat[:n]
-        distortion = mel_cepstral_distortion(self._log_power(original), self._log_power(vocoded))
+        log_power = self._log_power(original)
+        distortion = mel_cepstral_distortion(log_power, self._log_power(vocoded))
+        spoken = distortion[speech_frames(log_power)]
         return Measured(
             {
                 "mel_l1_sum": float(difference.abs().sum()),
@@ -114,6 +125,8 @@ class ReconstructionDistance:
                 "one": 1.0,
                 "mcd_db_sum": float(distortion.sum()),
                 "frames": float(len(distortion)),
+                "mcd_speech_db_sum": float(spoken.sum()),
+                "speech_frames": float(len(spoken)),
             }
         )
 
@@ -160,6 +173,20 @@ def _magnitude(waveform: Tensor, n_fft: int, hop: int, width: int) -> Tensor:
 @functools.lru_cache(maxsize=4)
 def _hann(width: int) -> Tensor:
     return torch.hann_window(width)
+
+
+def speech_frames(log_power: Tensor) -> Tensor:
+    """Which frames are speech: those within `SPEECH_DB` of the loudest, by the sum of their mel powers above the floor.
+
+    Args:
+        log_power: (n_mels, T) float32, natural log of mel power.
+
+    Returns:
+        (T,) bool.
+    """
+    # Eighty bands at the floor of the logarithm are not far below quiet speech, and silence is not speech.
+    level = (log_power.double().exp() - LOG_FLOOR).clamp_min(0).sum(0)
+    return (level > 0) & (level >= level.max() * 10 ** (-SPEECH_DB / 10))
 
 
 def mel_cepstral_distortion(reference: Tensor, estimate: Tensor) -> Tensor:

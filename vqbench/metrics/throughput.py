@@ -1,13 +1,19 @@
 """Speed and memory of a tokenizer, as two scenarios: a single stream (latency) and batches offline (throughput).
 
+A machine has moods: it is slower for seconds or minutes, whoever is timed. So candidates take turns. A block is one
+repetition of everything: the stages and batch sizes in a drawn order, and at each of them all candidates in a drawn
+order. Whatever the mood, each candidate had the same chance of it, and within a block they can be paired.
+
 Nothing here is cached: a timing belongs to the machine and the minute it was taken.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
+import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +25,7 @@ from torch import Tensor
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.metrics.stages import STAGES, timed_group
 from vqbench.progress import Progress
-from vqbench.results.record import MetricSpec, Table
+from vqbench.results.record import BLOCK, MetricSpec, Table
 from vqbench.stats.columns import columns_of
 from vqbench.tokenizer.protocol import SpeechTokenizer
 
@@ -30,12 +36,46 @@ _MEMORY = "throughput.memory"
 
 @dataclass(frozen=True)
 class Load:
-    """What is timed: batches of `segment_s` of real speech, `repetitions` times after `warmup` uncounted runs."""
+    """What is timed: batches of `segment_s` of real speech, in `repetitions` blocks after `warmup` uncounted ones."""
 
     batch_sizes: tuple[int, ...]
     segment_s: float
     repetitions: int
     warmup: int
+
+    @property
+    def audio_s(self) -> float:
+        """Speech that the largest batch takes, in seconds."""
+        return max(self.batch_sizes) * self.segment_s
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """Who is timed.
+
+    Attributes:
+        name: in the tables.
+        tokenizer: what is timed.
+        waveforms: (N,) float32 each, real speech at the front end's rate; segments are cut from them end to end.
+    """
+
+    name: str
+    tokenizer: SpeechTokenizer
+    waveforms: Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What was measured, and in what state the machine was meanwhile.
+
+    Attributes:
+        tables: of every candidate.
+        conditions: plain JSON values for the provenance: the number of blocks, the seed of their order, and at the
+            beginning of each block the load average and the mean clock frequency, None where the system does not tell.
+    """
+
+    tables: tuple[Table, ...]
+    conditions: Mapping[str, object]
 
 
 def throughput_specs(load: Load) -> tuple[MetricSpec, ...]:
@@ -123,7 +163,14 @@ class Workload:
 def workloads(
     tokenizer: SpeechTokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device
 ) -> Iterator[Workload]:
-    """Gives what is timed, batch size by batch size, each with its stages. Arguments as for `measure_throughput`."""
+    """Gives what is timed of one candidate, batch size by batch size, each with its stages.
+
+    Args:
+        tokenizer: what is timed.
+        waveforms: as an `Entrant` has them.
+        load: how much of it.
+        device: where the tokenizer runs.
+    """
     speech = _Speech(tokenizer, waveforms, load, device)
     front_end = speech.front_end
     for size in load.batch_sizes:
@@ -146,44 +193,77 @@ def workloads(
 
 @torch.inference_mode()
 def measure_throughput(
-    candidate: str,
-    tokenizer: SpeechTokenizer,
-    waveforms: Sequence[Tensor],
-    load: Load,
-    device: torch.device,
-    progress: Progress,
-) -> list[Table]:
-    """Times every stage at every batch size.
+    entrants: Sequence[Entrant], load: Load, device: torch.device, seed: int, progress: Progress
+) -> Timings:
+    """Times every candidate at every stage and batch size, in blocks.
 
     Args:
-        candidate: its name in the tables.
-        tokenizer: what is timed.
-        waveforms: (N,) float32 each, real speech at the front end's rate; segments are cut from them end to end.
+        entrants: who is timed; nobody may be.
         load: how much of it.
-        device: where the tokenizer runs.
-        progress: advances once a stage and batch size.
+        device: where the tokenizers run.
+        seed: of the order within the blocks.
+        progress: advances `n_timings` times a candidate.
     """
-    tables: list[Table] = []
-    with progress.task(f"{candidate}: speed", len(STAGES) * len(load.batch_sizes) + 2) as advance:
-        for workload in workloads(tokenizer, waveforms, load, device):
-            seconds = _time(workload.run, load)
-            columns = {
-                "seconds": tuple(seconds),
-                "audio_s": (workload.audio_s,) * len(seconds),
-                "tokens": (float(workload.n_tokens),) * len(seconds),
-            }
-            tables.append(_table(candidate, workload.group, columns))
-            advance()
-        speech = _Speech(tokenizer, waveforms, load, device)
-        single = partial(speech.end_to_end, speech.segments(1))
-        _wait(device)
-        latencies = [1000 * s for s in _time(partial(_finish, single, device), load)]
-        tables.append(_table(candidate, _LATENCY, {"milliseconds": tuple(latencies)}))
-        advance()
-        largest = partial(speech.end_to_end, speech.segments(max(load.batch_sizes)))
-        tables.append(_memory_table(candidate, largest, load.repetitions, device))
-        advance()
-    return tables
+    draw = random.Random(f"throughput {seed}")
+    # Group → candidate → what is done. All of it is held at once, which is a few batches each.
+    work: dict[str, dict[str, Workload]] = {}
+    largest: dict[str, Callable[[], object]] = {}
+    for one in entrants:
+        for load_of_one in workloads(one.tokenizer, one.waveforms, load, device):
+            work.setdefault(load_of_one.group, {})[one.name] = load_of_one
+        speech = _Speech(one.tokenizer, one.waveforms, load, device)
+        single = partial(_finish, partial(speech.end_to_end, speech.segments(1)), device)
+        work.setdefault(_LATENCY, {})[one.name] = Workload(_LATENCY, load.segment_s, 0, single)
+        largest[one.name] = partial(speech.end_to_end, speech.segments(max(load.batch_sizes)))
+    seconds: dict[tuple[str, str], list[float]] = {}
+    loads, clocks = [], []
+    peaks: dict[str, list[float | None]] = {one.name: [] for one in entrants}
+    with progress.task("speed", n_timings(load) * len(entrants)) as advance:
+        for block in range(-load.warmup, load.repetitions):
+            if block >= 0:
+                loads.append(load_average())
+                clocks.append(clock_mhz())
+            for group in draw.sample(list(work), len(work)):
+                for name in draw.sample(list(work[group]), len(work[group])):
+                    start = time.perf_counter()
+                    work[group][name].run()
+                    took = time.perf_counter() - start
+                    if block >= 0:
+                        seconds.setdefault((name, group), []).append(took)
+                    advance()
+        for _ in range(load.repetitions):
+            for name in draw.sample(list(largest), len(largest)):
+                peaks[name].append(peak_memory_mb(largest[name], device))
+                advance()
+    tables = [_timed(name, work[group][name], took) for (name, group), took in seconds.items()]
+    tables += [_memory_table(name, of_one) for name, of_one in peaks.items()]
+    order = {one.name: place for place, one in enumerate(entrants)}
+    tables.sort(key=lambda table: (order[table.candidate], table.group))
+    conditions = {"blocks": load.repetitions, "seed": seed, "load_average": loads, "clock_mhz": clocks}
+    return Timings(tuple(tables), conditions)
+
+
+def n_timings(load: Load) -> int:
+    """How often something is done for each candidate: every stage at every batch size, a single stream, memory."""
+    return (load.warmup + load.repetitions) * (len(STAGES) * len(load.batch_sizes) + 1) + load.repetitions
+
+
+def load_average() -> float | None:
+    """How many processes wanted to run, on average over the last minute; None where the system does not tell."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (OSError, AttributeError):
+        return None
+
+
+def clock_mhz() -> float | None:
+    """The mean frequency of the cores that Linux tells of; None where it tells of none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        told = [float(line.partition(":")[2]) for line in text.splitlines() if line.startswith("cpu MHz")]
+    except (OSError, ValueError):
+        return None
+    return round(sum(told) / len(told)) if told else None
 
 
 class _Speech:
@@ -208,17 +288,6 @@ class _Speech:
         tokenizer.decode(tokenizer.quantize(tokenizer.latents(list(self.front_end(batch)))))
 
 
-def _time(run: Callable[[], object], load: Load) -> list[float]:
-    for _ in range(load.warmup):
-        run()
-    seconds = []
-    for _ in range(load.repetitions):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
 def _finish(work: Callable[[], object], device: torch.device) -> None:
     work()
     _wait(device)
@@ -229,17 +298,27 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def _timed(candidate: str, work: Workload, seconds: Sequence[float]) -> Table:
+    if work.group == _LATENCY:
+        return _table(candidate, work.group, {"milliseconds": tuple(1000 * took for took in seconds)})
+    columns = {
+        "seconds": tuple(seconds),
+        "audio_s": (work.audio_s,) * len(seconds),
+        "tokens": (float(work.n_tokens),) * len(seconds),
+    }
+    return _table(candidate, work.group, columns)
+
+
 def _table(candidate: str, group: str, columns: dict[str, tuple[float, ...]]) -> Table:
     n = len(next(iter(columns.values())))
-    return Table(candidate, group, tuple(f"repetition-{i}" for i in range(n)), columns_of(columns))
+    return Table(candidate, group, tuple(f"{BLOCK}{i}" for i in range(n)), columns_of(columns))
 
 
-def _memory_table(candidate: str, work: Callable[[], object], repetitions: int, device: torch.device) -> Table:
-    peaks_mb = [peak_memory_mb(work, device) for _ in range(repetitions)]
+def _memory_table(candidate: str, peaks_mb: Sequence[float | None]) -> Table:
     told = tuple(peak for peak in peaks_mb if peak is not None)
-    if len(told) < repetitions:
+    if len(told) < len(peaks_mb):
         reason = "this system does not tell a process's peak memory"
-        return Table(candidate, _MEMORY, (), columns_of({"peak_mb": ()}), unscored={"repetition-0": reason})
+        return Table(candidate, _MEMORY, (), columns_of({"peak_mb": ()}), unscored={f"{BLOCK}0": reason})
     return _table(candidate, _MEMORY, {"peak_mb": told})
 
 

@@ -94,8 +94,9 @@ def _gate(report: GateReport) -> dict[str, Any]:
 
 def _comparisons(table: ComparisonTable) -> Iterable[dict[str, Any]]:
     metrics = {metric.name: metric for metric in table.metrics}
+    confidence = table.contenders[0].run.interval.confidence
     for comparison in table.comparisons:
-        yield {**to_plain(comparison), "verdict": verdict(comparison, metrics[comparison.metric])}
+        yield {**to_plain(comparison), "verdict": verdict(comparison, metrics[comparison.metric], confidence)}
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:

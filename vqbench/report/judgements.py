@@ -9,17 +9,27 @@ from vqbench.report import format as fmt
 from vqbench.report.figures import good_side
 from vqbench.report.grid import Cell, Column, Grid, Row, Span
 from vqbench.results.compare import ComparisonTable
+from vqbench.results.contrast import in_blocks
 from vqbench.results.record import Comparison, Finding, GateOutcome, GateReport, GateStatus, Inconclusive, MetricSpec
+from vqbench.results.selection import Contender
 from vqbench.stats.reductions import REDUCTIONS
 
-Verdict = Literal["better", "worse", "higher", "lower", "same", "unclear", "not compared"]
+Verdict = Literal[
+    "better", "worse", "nominally better", "nominally worse", "higher", "lower", "same", "unclear", "not compared"
+]
 
 
-def verdict(comparison: Comparison, metric: MetricSpec) -> Verdict:
-    """Says in a word how the candidate stands to its reference: whether the difference's interval leaves 0 out.
+def verdict(comparison: Comparison, metric: MetricSpec, confidence: float) -> Verdict:
+    """Says in a word how the candidate stands to its reference.
 
-    A metric without a good end only says which way it differs. With few speakers no permutation can give a small p, so
-    the word does not hang on Holm's correction; both p-values stand beside it.
+    Better and worse are said where the difference's interval leaves 0 out and the test, corrected for all that was
+    compared together, finds it; nominally, where the interval alone does. A metric without a good end is not tested,
+    and only says which way it differs.
+
+    Args:
+        comparison: with its p-values.
+        metric: what is compared.
+        confidence: of the interval; the test's level is what it lacks to 1.
     """
     if comparison.delta is None:
         return "not compared"
@@ -32,7 +42,10 @@ def verdict(comparison: Comparison, metric: MetricSpec) -> Verdict:
     rises = comparison.delta > 0
     if metric.higher_is_better is None:
         return "higher" if rises else "lower"
-    return "better" if rises == metric.higher_is_better else "worse"
+    found = comparison.p_holm is not None and comparison.p_holm <= 1 - confidence + 1e-12
+    if rises == metric.higher_is_better:
+        return "better" if found else "nominally better"
+    return "worse" if found else "nominally worse"
 
 
 def comparison_grid(table: ComparisonTable) -> Grid:
@@ -40,6 +53,7 @@ def comparison_grid(table: ComparisonTable) -> Grid:
     metrics = {metric.name: metric for metric in table.metrics}
     order = list(metrics)
     notes = fmt.Notes()
+    confidence = table.contenders[0].run.interval.confidence
     comparisons = sorted(table.comparisons, key=lambda comparison: order.index(comparison.metric))
     references = list(dict.fromkeys(comparison.reference for comparison in table.comparisons))
     return Grid(
@@ -54,25 +68,31 @@ def comparison_grid(table: ComparisonTable) -> Grid:
             Column(("verdict",)),
         ),
         rows=tuple(
-            _comparison_row(comparison, metrics[comparison.metric], notes, several=len(references) > 1)
+            _comparison_row(comparison, metrics[comparison.metric], notes, confidence, several=len(references) > 1)
             for comparison in comparisons
         ),
         caption=(
             "difference = candidate - reference, over the clips that both scored; better or worse where its interval "
-            f"leaves 0 out{_tests(metrics[one.metric] for one in comparisons if one.p_value is not None)}"
+            f"leaves 0 out and Holm's p is at most {1 - confidence:.2g}, nominally where the interval alone does"
+            f"{_tests(table)}"
         ),
         notes=(*notes.lines(), *table.notes),
     )
 
 
-def _tests(tested: Iterable[MetricSpec]) -> str:
+def _tests(table: ComparisonTable) -> str:
     """Says which tests the p-values are of, and how many are corrected together: as `results.compare` does it."""
     of_speed = of_quality = 0
     tests: dict[str, str] = {}
-    for metric in tested:
+    metrics = {metric.name: metric for metric in table.metrics}
+    contenders = {contender.label: contender for contender in table.contenders}
+    for one in table.comparisons:
+        metric = metrics[one.metric]
+        if one.p_value is None:
+            continue
         if metric.resampled == "repetition":
             of_speed += 1
-            tests["timings"] = "unpaired permutation"
+            tests["timings"] = _test_of_timings(contenders[one.candidate], contenders[one.reference], metric)
         else:
             of_quality += 1
             codes = REDUCTIONS[metric.reduction].cell == "codes"
@@ -87,8 +107,18 @@ def _tests(tested: Iterable[MetricSpec]) -> str:
     return f"; p: {named}, below it Holm's over {family}"
 
 
-def _comparison_row(comparison: Comparison, metric: MetricSpec, notes: fmt.Notes, *, several: bool) -> Row:
-    word = verdict(comparison, metric)
+def _test_of_timings(candidate: Contender, reference: Contender, metric: MetricSpec) -> str:
+    if candidate.run is not reference.run:
+        return "permutation of the ratios to the yardstick"
+    ours, theirs = candidate.table(metric.group), reference.table(metric.group)
+    paired = ours is not None and theirs is not None and in_blocks(ours, theirs)
+    return "permutation within blocks" if paired else "unpaired permutation"
+
+
+def _comparison_row(
+    comparison: Comparison, metric: MetricSpec, notes: fmt.Notes, confidence: float, *, several: bool
+) -> Row:
+    word = verdict(comparison, metric, confidence)
     return Row(
         (
             Cell(metric.name, f"{metric.unit} {fmt.arrow(metric)}".strip()),

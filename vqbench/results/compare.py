@@ -11,6 +11,7 @@ from vqbench.results.contrast import Contrast, Match, Matches, Pairs, contrast_a
 from vqbench.results.record import Comparison, MetricSpec, Result, Run
 from vqbench.results.selection import Contender, Selection, candidates_of, check_candidate
 from vqbench.results.slices import language_notes
+from vqbench.results.yardstick import yardsticks
 from vqbench.stats.paired import holm
 
 _PERMUTATIONS_A_TEST = 50
@@ -93,8 +94,13 @@ def compare(
     asked: list[tuple[Contender, Contender, Comparison, Match | None]] = []
     for reference, candidate in pairings:
         for metric in metrics:
-            reason = obstacle(candidate, reference, metric)
-            match = None if reason else matches.match(candidate, reference, metric, reference.run.interval)
+            reason, sticks = obstacle(candidate, reference, metric), None
+            spec = candidate.metric(metric)
+            if reason is None and spec is not None:
+                found = yardsticks(candidate, reference, spec)
+                reason, sticks = (found, None) if isinstance(found, str) else (None, found)
+            interval = reference.run.interval
+            match = None if reason else matches.match(candidate, reference, metric, interval, sticks)
             empty = Comparison(
                 metric, reference.label, candidate.label, None, None, None, None, None, None, None, 0, reason=reason
             )
@@ -162,8 +168,9 @@ def _comparison(reference: Contender, candidate: Contender, empty: Comparison, f
     ends = difference.interval(reference.run.interval.confidence)
     if ends is None:
         reason = "no interval: the figure is undefined on some resamples"
-    elif match.pairs is None:
-        reason = other_machine(candidate.run, reference.run)
+    elif match.pace is not None:
+        why = other_machine(candidate.run, reference.run) or "timed at another time"
+        reason = f"{why}; scaled by the yardstick {candidate.run.suite.yardstick}"
     low, high = ends or (None, None)
     return replace(
         empty,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from vqbench.results.record import IntervalSpec, MetricSpec, Run, Table
+from vqbench.results.record import BLOCK, IntervalSpec, MetricSpec, Run, Table
 from vqbench.results.selection import Contender
 from vqbench.results.summary import Samples
-from vqbench.stats.columns import Indices, same
+from vqbench.stats.columns import Array, Indices, same
 from vqbench.stats.estimate import Estimate, Sample, estimate_all
 from vqbench.stats.paired import Exchange, permutation_p_values
+from vqbench.stats.reductions import REDUCTIONS
 from vqbench.stats.usage import UsageStatistic
 
 
@@ -143,6 +144,8 @@ class Match:
         n: pairs, or the smaller number of repetitions.
         n_clusters: speakers of the pairs, where they are resampled whole.
         pairs: which clips; None for timings.
+        same: whether both are the very same candidate: then a difference of which nothing is seen is none.
+        pace: the yardstick's figures in our run and in theirs, where timings were taken at two times.
     """
 
     spec: MetricSpec
@@ -151,14 +154,63 @@ class Match:
     n: int
     n_clusters: int | None
     pairs: Pairs | None
+    same: bool = False
+    pace: tuple[Sample, Sample] | None = None
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """What must be estimated."""
+        return (self.ours, self.theirs, *(self.pace or ()))
+
+    def figure(self, estimates: Mapping[Sample, Estimate]) -> Estimate:
+        """Ours: what it would have been when theirs was taken, where there is a yardstick to tell."""
+        ours = estimates[self.ours]
+        if self.pace is None:
+            return ours
+        here, there = (estimates[sample] for sample in self.pace)
+        return ours * (there / here)
+
+    def difference(self, ours: Estimate, theirs: Estimate, scale: float = 1.0) -> Estimate:
+        """Ours minus theirs, `scale` times."""
+        found = ours - scale * theirs
+        return replace(found, shares=()) if self.same and scale == 1 else found
+
+    def _sides(self) -> tuple[tuple[Sample, Sample], tuple[Sample, Sample]]:
+        """Each with its yardstick."""
+        assert self.pace is not None
+        return (self.ours, self.pace[0]), (self.theirs, self.pace[1])
 
     @property
     def exchange(self) -> Exchange | None:
-        """What a permutation test asks; None of codes, which mean something else on each side."""
+        """What a permutation test asks; None where nothing can be exchanged: codes mean something else on each side.
+
+        A second of another time means something else, too, but its ratio to the yardstick's does not. Of these the
+        logarithms are dealt out, so that one block in which the machine stood still does not decide.
+        """
         ours, theirs = self.ours.statistic, self.theirs.statistic
         if isinstance(ours, UsageStatistic) or isinstance(theirs, UsageStatistic):
             return None
+        if self.pace is not None:
+            mean = REDUCTIONS["mean"]
+            here, there = (mean.prepare([_paces(self.spec, *side)], {}) for side in self._sides())
+            assert not isinstance(here, UsageStatistic)
+            assert not isinstance(there, UsageStatistic)
+            return Exchange(here, there)
         return Exchange(ours, theirs, self.ours.units if self.ours.seed == self.theirs.seed else None)
+
+
+def _paces(spec: MetricSpec, sample: Sample, yardstick: Sample) -> Array:
+    """(n,) the log of a figure over the yardstick's, block by block."""
+    reduction = REDUCTIONS[spec.reduction]
+    rows = []
+    for one in (sample, yardstick):
+        figures = reduction.of_rows(one.statistic.columns[: reduction.n_columns])
+        assert figures is not None
+        rows.append(figures)
+    n = min(map(len, rows))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        paces: Array = np.log(rows[0][:n] / rows[1][:n])
+    return paces
 
 
 class Matches:
@@ -169,11 +221,25 @@ class Matches:
         self._pairs: dict[tuple[int, int], Pairs] = {}
         self._other_clips: dict[tuple[int, int], frozenset[str]] = {}
 
-    def match(self, ours: Contender, theirs: Contender, metric: str, interval: IntervalSpec) -> Match:
+    def match(
+        self,
+        ours: Contender,
+        theirs: Contender,
+        metric: str,
+        interval: IntervalSpec,
+        sticks: tuple[Contender, Contender] | None = None,
+    ) -> Match:
         """Brings two contenders together on a metric that has no `obstacle`.
 
-        Clips are paired. Timing repetitions are two independent samples, unless both sides are the very same
-        measurement: then nothing lies between them, and the difference is 0 without any uncertainty.
+        Clips are paired, and so are timings that were taken in the same blocks of one run. Other timings are two
+        independent samples, unless both sides are the very same measurement: then nothing lies between them, and the
+        difference is 0 without any uncertainty.
+
+        Args:
+            ours, theirs: who is compared.
+            metric: its name.
+            interval: how to resample.
+            sticks: the yardstick in our run and in theirs, as `yardsticks` gives them.
         """
         spec = ours.metric(metric)
         our_table, their_table = (contender.table(spec.group) if spec else None for contender in (ours, theirs))
@@ -185,13 +251,29 @@ class Matches:
             units, n_clusters = samples.units(spec, our_table, ours.run.clips, interval, pairs.ours)
             mine = samples.sample(spec, our_table, units, interval, pairs.ours)
             other = samples.sample(spec, their_table, units, interval, pairs.theirs)
-            return Match(spec, mine, other, pairs.n, n_clusters, pairs)
-        our_units, _ = samples.units(spec, our_table, ours.run.clips, interval)
-        their_units, _ = samples.units(spec, their_table, theirs.run.clips, interval)
-        mine = samples.sample(spec, our_table, our_units, interval)
-        seed = interval.seed if _same_measurement(our_table, their_table) else interval.seed + 1
-        other = samples.sample(spec, their_table, their_units, interval, seed=seed)
-        return Match(spec, mine, other, min(our_units.n, their_units.n), None, None)
+            same_candidate = ours.record.digest == theirs.record.digest
+            return Match(spec, mine, other, pairs.n, n_clusters, pairs, same_candidate)
+        seed, apart = interval.seed, theirs.run is not ours.run and not same_measurement(our_table, their_table)
+        paired = not apart and (in_blocks(our_table, their_table) or same_measurement(our_table, their_table))
+        mine = self._timings(ours, metric, interval, seed)
+        other = self._timings(theirs, metric, interval, seed if paired else seed + 1)
+        pace = None
+        if sticks is not None:
+            # Those of one run are paired by its blocks, and independent of the other run's.
+            here, there = (stick.table(spec.group) for stick in sticks)
+            assert here is not None and there is not None
+            pace = (
+                self._timings(sticks[0], metric, interval, seed if in_blocks(our_table, here) else seed + 2),
+                self._timings(sticks[1], metric, interval, seed + 1 if in_blocks(their_table, there) else seed + 3),
+            )
+        return Match(spec, mine, other, min(mine.units.n, other.units.n), None, None, pace=pace)
+
+    def _timings(self, contender: Contender, metric: str, interval: IntervalSpec, seed: int) -> Sample:
+        spec = contender.metric(metric)
+        table = contender.table(spec.group) if spec else None
+        assert spec is not None and table is not None
+        units, _ = self.samples.units(spec, table, contender.run.clips, interval)
+        return self.samples.sample(spec, table, units, interval, seed=seed)
 
     def pairs(self, our_run: Run, our_table: Table, their_run: Run, their_table: Table) -> Pairs:
         """The pairs of two tables of the same group."""
@@ -213,7 +295,13 @@ class Matches:
         return self._other_clips[key]
 
 
-def _same_measurement(first: Table, second: Table) -> bool:
+def in_blocks(first: Table, second: Table) -> bool:
+    """Whether timings of one run were taken in turns, block by block, so that they can be paired."""
+    return first.row_ids == second.row_ids and all(row_id.startswith(BLOCK) for row_id in first.row_ids)
+
+
+def same_measurement(first: Table, second: Table) -> bool:
+    """Whether two tables hold the very same rows."""
     names = first.columns.keys()
     return (
         first.row_ids == second.row_ids
@@ -238,7 +326,7 @@ class Contrast:
     @property
     def difference(self) -> Estimate:
         """Ours minus theirs."""
-        return self.ours - self.theirs
+        return self.match.difference(self.ours, self.theirs)
 
     @property
     def testable(self) -> bool:
@@ -249,8 +337,8 @@ class Contrast:
 
 def contrast_all(matches: Sequence[Match]) -> list[Contrast]:
     """Estimates the figures of many matches together."""
-    estimates = estimate_all(sample for match in matches for sample in (match.ours, match.theirs))
-    return [Contrast(match, estimates[match.ours], estimates[match.theirs]) for match in matches]
+    estimates = estimate_all(sample for match in matches for sample in match.samples)
+    return [Contrast(match, match.figure(estimates), estimates[match.theirs]) for match in matches]
 
 
 def contrast(ours: Contender, theirs: Contender, metric: str, interval: IntervalSpec) -> Contrast:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vqbench.errors import ConfigError, did_you_mean, raise_all
-from vqbench.results.contrast import Matches, obstacle
+from vqbench.results.contrast import Match, Matches, obstacle
 from vqbench.results.plausibility import check_plausibility
 from vqbench.results.record import GateOutcome, GateReport, GateRule, GateStatus, MetricSpec, Run, Table
 from vqbench.results.reference import judged_by_default
@@ -21,7 +21,6 @@ from vqbench.results.rules import Rule, parse_rule
 from vqbench.results.selection import Contender, Selection, candidates_of, members
 from vqbench.results.slices import Parts
 from vqbench.results.yardstick import yardsticks
-from vqbench.stats.columns import numbers
 from vqbench.stats.estimate import Estimate, Sample, estimate_all
 
 _ROUNDING = 1e-9
@@ -221,10 +220,9 @@ class _Question:
 
     Attributes:
         ours: the candidate's figure.
-        theirs: the baseline's over the same rows; None where the limit is a number.
-        pace: the yardstick's figures here and there, where timings come from two machines.
         n: rows behind the figures.
         n_clusters: speakers behind them, where these are resampled whole.
+        match: beside the baseline's; None where the limit is a number.
     """
 
     written: str
@@ -232,15 +230,14 @@ class _Question:
     contender: Contender
     spec: MetricSpec
     ours: Sample
-    theirs: Sample | None
     n: int
     n_clusters: int | None
-    pace: tuple[Sample, Sample] | None = None
+    match: Match | None = None
 
     @property
     def samples(self) -> tuple[Sample, ...]:
         """What must be estimated."""
-        return (self.ours, *(() if self.theirs is None else (self.theirs,)), *(self.pace or ()))
+        return (self.ours,) if self.match is None else self.match.samples
 
 
 def _question(
@@ -268,19 +265,14 @@ def _question(
         reason = _unlike(spec, table, contender, theirs, matches)
         if reason is not None:
             return _undecided(written, rule, contender, "inconclusive", reason, len(table.row_ids))
-        match = matches.match(contender, theirs, rule.metric, interval)
-        asked = _Question(written, rule, contender, spec, match.ours, match.theirs, match.n, match.n_clusters)
-        sticks = yardsticks(contender, theirs, spec) if spec.resampled == "repetition" else None
+        sticks = yardsticks(contender, theirs, spec)
         if isinstance(sticks, str):
             return _undecided(written, rule, contender, "inconclusive", sticks, len(table.row_ids))
-        if sticks is not None:
-            apart = replace(interval, seed=interval.seed + 2)  # two more measurements, independent of the first two
-            pace = matches.match(*sticks, rule.metric, apart)
-            asked = replace(asked, pace=(pace.ours, pace.theirs))
-        return asked
+        match = matches.match(contender, theirs, rule.metric, interval, sticks)
+        return _Question(written, rule, contender, spec, match.ours, match.n, match.n_clusters, match)
     units, n_clusters = matches.samples.units(spec, table, contender.run.clips, interval)
     ours = matches.samples.sample(spec, table, units, interval)
-    return _Question(written, rule, contender, spec, ours, None, len(table.row_ids), n_clusters)
+    return _Question(written, rule, contender, spec, ours, len(table.row_ids), n_clusters)
 
 
 @dataclass(frozen=True)
@@ -295,15 +287,14 @@ class _Evidence:
 
     @classmethod
     def of(cls, asked: _Question, estimates: Mapping[Sample, Estimate]) -> _Evidence:
-        ours, rule = estimates[asked.ours], asked.rule
-        if asked.theirs is None:
+        rule, match = asked.rule, asked.match
+        if match is None:
+            ours = estimates[asked.ours]
             return cls(ours.value, rule.offset, ours - rule.offset, asked.n, asked.n_clusters)
-        theirs = estimates[asked.theirs]
-        if asked.pace is not None:
-            here, there = (estimates[sample] for sample in asked.pace)
-            ours = ours * (there / here)
+        ours, theirs = match.figure(estimates), estimates[match.theirs]
         limit = rule.scale * theirs.value + rule.offset
-        return cls(ours.value, limit, ours - rule.scale * theirs - rule.offset, asked.n, asked.n_clusters)
+        margin = match.difference(ours, theirs, rule.scale) - rule.offset
+        return cls(ours.value, limit, margin, asked.n, asked.n_clusters)
 
 
 def _decide(asked: _Question, estimates: Mapping[Sample, Estimate]) -> GateOutcome:
@@ -319,8 +310,8 @@ def _decide(asked: _Question, estimates: Mapping[Sample, Estimate]) -> GateOutco
     figures = _figures(spec, evidence, ends, run.interval.cluster)
     if ends is not None and ends[0] == ends[1] and evidence.margin.resampling == "bootstrap":
         figures += ", between which nothing varies"
-    if asked.pace is not None:
-        figures += f", scaled to the baseline's machine by the yardstick {run.suite.yardstick}"
+    if asked.match is not None and asked.match.pace is not None:
+        figures += f", scaled to the baseline's time by the yardstick {run.suite.yardstick}"
     status: GateStatus
     undecided = False
     if spec.resampled == "clip" and evidence.n < run.suite.min_clips:
@@ -376,9 +367,7 @@ def _unlike(spec: MetricSpec, table: Table, ours: Contender, theirs: Contender, 
     if reason is not None or their_table is None:
         return reason
     if spec.resampled == "repetition":
-        ours_s, theirs_s = (t.columns.get("audio_s") for t in (table, their_table))
-        alike = ours_s is None or theirs_s is None or set(numbers(ours_s)) == set(numbers(theirs_s))
-        return None if alike else "timed on another amount of audio"
+        return None
     allowed = ours.run.suite.allow_unscored
     if len(their_table.unscored) > allowed:
         return f"the baseline: {_unscored(their_table, allowed)}"

@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vqbench.stats.columns import Column, same
+from vqbench.stats.estimate import Bootstrap
 
 SCHEMA_VERSION = 3
+
+BLOCK = "block-"
+"""How ids of timings begin that were taken in turns: those of one run with the same id belong to the same block."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class MetricSpec:
         unit: printed after the number; empty for shares and ratios.
         higher_is_better: None where neither end is better.
         version: raised whenever the same audio would give another number.
-        resampled: what the bootstrap draws: clips (paired across candidates) or timing repetitions (not paired).
+        resampled: what the bootstrap draws: clips (paired across candidates), or repetitions of timings (paired within
+            a run where they were taken in blocks).
         needs_same_front_end: true where the unit belongs to the mel front end, so that other front ends do not compare.
         description: one line: formula or source.
         decimals: digits shown.
@@ -98,8 +103,8 @@ class Table:
     """The sufficient statistics of one candidate in one group.
 
     Attributes:
-        row_ids: clip ids, or repetition ids for timings. Every clip of the group's set is here or in `unscored`, never
-            in both.
+        row_ids: clip ids, or ids of blocks for timings (of repetitions, in runs before there were blocks). Every clip
+            of the group's set is here or in `unscored`, never in both.
         columns: name → one number a row, or several; those of a file are read when they are asked for.
         constants: numbers that hold for all rows, e.g. `codebook_size`.
         unscored: clip id → why it has no row.
@@ -167,12 +172,12 @@ class Slice:
     by: str | None = None
 
 
-Bootstrap = Literal["percentile", "bca"]
-"""Which interval the bootstrap gives."""
+_FURTHER = "exact for shares of clips; jackknife for codebook usage and mutual information"
 
 INTERVAL_METHODS: Mapping[Bootstrap, str] = {
-    "percentile": "percentile bootstrap, expanded for small n; jackknife for codebook usage and mutual information",
-    "bca": "BCa bootstrap, expanded for small n; jackknife for codebook usage and mutual information",
+    "outer": f"outer ends of the percentile and the BCa bootstrap, expanded for small n; {_FURTHER}",
+    "percentile": f"percentile bootstrap, expanded for small n; {_FURTHER}",
+    "bca": f"BCa bootstrap, expanded for small n; {_FURTHER}",
 }
 
 
@@ -190,12 +195,12 @@ class IntervalSpec:
         bootstrap: which interval of the bootstrap.
     """
 
-    method: str = INTERVAL_METHODS["percentile"]
+    method: str = INTERVAL_METHODS["outer"]
     confidence: float = 0.95
     resamples: int = 2000
     seed: int = 0
     unit: Literal["speaker", "sentence", "clip"] = "speaker"
-    bootstrap: Bootstrap = "percentile"
+    bootstrap: Bootstrap = "outer"
 
     @property
     def cluster(self) -> Literal["speaker", "sentence"]:

@@ -90,7 +90,7 @@ class Samples:
             check_columns(spec, table)  # columns of a file are looked at where they are first used
             columns = [self._column(table, name, rows) for name in spec.columns]
             statistic = REDUCTIONS[spec.reduction].prepare(columns, table.constants)
-            self._samples[key] = Sample(statistic, units, interval.resamples, seed, interval.bootstrap == "bca")
+            self._samples[key] = Sample(statistic, units, interval.resamples, seed, interval.bootstrap)
         return self._samples[key]
 
     def _column(self, table: Table, name: str, rows: Indices | None) -> Column:

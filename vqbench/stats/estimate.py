@@ -15,15 +15,22 @@ import numpy as np
 
 from vqbench.stats.bootstrap import bootstrap
 from vqbench.stats.columns import Array
+from vqbench.stats.proportion import Share, interval_of_shares
 from vqbench.stats.student import normal_cdf, normal_quantile, t_cdf, t_quantile
 from vqbench.stats.units import Units, units_of
 from vqbench.stats.usage import UsageStatistic, jackknife
-from vqbench.stats.weighted import Weighted
+from vqbench.stats.weighted import Weighted, WeightedStatistic
 
 Statistic = Weighted | UsageStatistic
 """A reduction with its data. It has `n_rows`, a `value`, and says in `resampling` how its replicates are made."""
 
 Resampling = Literal["bootstrap", "jackknife"]
+
+Bootstrap = Literal["outer", "percentile", "bca"]
+"""Which interval the bootstrap gives: the percentile one, the BCa one, or the outer end of the two on either side."""
+
+_MANY = 1000
+"""From so many units on, the BCa interval of a figure that is no function of sums is not worth leaving each out."""
 
 
 class Draws(NamedTuple):
@@ -44,7 +51,9 @@ class Estimate:
         resampling: which of the two.
         n_units: how many independent units stand behind the value.
         pulls: draws → (n_units,) what each of the units adds to the value, to first order (its empirical influence
-            over the number of units): with them an interval of the bootstrap is BCa.
+            over the number of units): a BCa interval needs them; without any, it is the percentile one.
+        method: which interval the bootstrap gives.
+        shares: where the figure is made of shares of rows, these, and it has an interval of shares, not a bootstrap's.
     """
 
     value: float
@@ -52,16 +61,21 @@ class Estimate:
     resampling: Resampling
     n_units: int
     pulls: Mapping[Draws, Array] = field(default_factory=dict)
+    method: Bootstrap = "percentile"
+    shares: tuple[Share, ...] = ()
 
     def __sub__(self, other: Estimate | float) -> Estimate:
         """Value and replicates, each minus the other's; the smaller number of units stands behind the difference."""
         if isinstance(other, Estimate):
-            return self._joined(np.subtract, other, 1.0, -1.0)
-        return Estimate(self.value - other, self.replicates - other, self.resampling, self.n_units, self.pulls)
+            joined = self._joined(np.subtract, other, 1.0, -1.0)
+            shares = (*self.shares, *(share.times(-1.0) for share in other.shares))
+            return replace(joined, shares=shares if self.shares and other.shares else ())
+        return replace(self, value=self.value - other, replicates=self.replicates - other)
 
     def __rmul__(self, scale: float) -> Estimate:
         pulls = {draws: scale * pull for draws, pull in self.pulls.items()}
-        return Estimate(scale * self.value, scale * self.replicates, self.resampling, self.n_units, pulls)
+        shares = tuple(share.times(scale) for share in self.shares)
+        return replace(self, value=scale * self.value, replicates=scale * self.replicates, pulls=pulls, shares=shares)
 
     def __mul__(self, other: Estimate) -> Estimate:
         """Value and replicates, each times the other's."""
@@ -82,16 +96,19 @@ class Estimate:
         pulls = {draws: slope * pull for draws, pull in self.pulls.items()}
         for draws, pull in other.pulls.items():
             pulls[draws] = pulls.get(draws, np.zeros(len(pull))) + other_slope * pull
-        return Estimate(value, replicates, self.resampling, n_units, pulls)
+        return Estimate(value, replicates, self.resampling, n_units, pulls, self.method)
 
     def interval(self, confidence: float) -> tuple[float, float] | None:
         """A two-sided confidence interval, or None where fewer than two units or undefined replicates leave none.
 
         Bootstrap: quantiles of the replicates. Percentile intervals take them at the two ends of the confidence, BCa
         ones (B. Efron, "Better Bootstrap Confidence Intervals", 1987) shift those levels by the bias of the replicates
-        and by how much the spread changes with the value, both of which skewed rows bring. Either way the levels are
-        first moved outwards so that the interval is as wide as a t interval is for few units (T. Hesterberg, "What
-        Teachers Should Know About the Bootstrap", 2015, section 5.3).
+        and by how much the spread changes with the value, both of which skewed rows bring. `outer` takes the further of
+        the two on either side: of skewed rows percentile stops short of the long tail, and of nearly symmetric ones,
+        as differences are, BCa takes noise for skewness. In any case the levels are first moved outwards so that the
+        interval is as wide as a t interval is for few units (T. Hesterberg, "What Teachers Should Know About the
+        Bootstrap", 2015, section 5.3).
+        Shares of rows: by `interval_of_shares`. An equal error rate has the outer ends of that and of the bootstrap.
         Jackknife: value ± t · standard error, with n_units - 1 degrees of freedom. By the Efron-Stein inequality the
         jackknife's variance is, on average, never too small.
 
@@ -105,14 +122,17 @@ class Estimate:
         if self.resampling == "jackknife":
             half_width = t * self.standard_error()
             return self.value - half_width, self.value + half_width
-        z = t * math.sqrt(n / (n - 1))
-        low, high = np.quantile(self.replicates, [self._level(-z), self._level(z)])
-        return float(low), float(high)
+        ends = [interval_of_shares(self.value, self.shares, confidence)] if self.shares else []
+        if not ends or any(share.hits is None for share in self.shares):
+            z = t * math.sqrt(n / (n - 1))
+            levels = [(normal_cdf(-z), normal_cdf(z))] if self.method != "bca" or not self.pulls else []
+            levels += [(self._level(-z), self._level(z))] if self.method != "percentile" and self.pulls else []
+            found = np.quantile(self.replicates, levels)
+            ends += [(float(low), float(high)) for low, high in found]
+        return min(low for low, _ in ends), max(high for _, high in ends)
 
     def _level(self, z: float) -> float:
-        """Which quantile of the replicates stands for the end at z standard errors."""
-        if not self.pulls:
-            return normal_cdf(z)
+        """Which quantile of the replicates stands for the end at z standard errors of a BCa interval."""
         # Ties count half, since a figure of few values has many; and no bias is taken for infinite.
         below = (np.count_nonzero(self.replicates < self.value) + np.count_nonzero(self.replicates <= self.value)) / 2
         half = 0.5 / len(self.replicates)
@@ -126,6 +146,8 @@ class Estimate:
         Of independent samples the third moments add up as the variances do (DiCiccio & Efron, "Bootstrap Confidence
         Intervals", 1996).
         """
+        if not self.pulls:
+            return 0.0
         pulls = np.concatenate([*self.pulls.values()])
         spread = float(pulls @ pulls) ** 1.5
         return float((pulls**3).sum()) / (6 * spread) if spread > 0 else 0.0
@@ -154,14 +176,14 @@ class Sample:
         units: what of its rows is drawn whole.
         resamples: bootstrap resamples; the jackknife has as many replicates as units.
         seed: of the bootstrap.
-        bca: whether an interval of the bootstrap shall be BCa, not percentile.
+        method: which interval the bootstrap shall give.
     """
 
     statistic: Statistic
     units: Units
     resamples: int = 2000
     seed: int = 0
-    bca: bool = False
+    method: Bootstrap = "percentile"
 
 
 def estimate(
@@ -170,7 +192,7 @@ def estimate(
     clusters: Sequence[str] | None = None,
     resamples: int = 2000,
     seed: int = 0,
-    bca: bool = False,
+    method: Bootstrap = "percentile",
 ) -> Estimate:
     """Resamples a statistic.
 
@@ -181,9 +203,9 @@ def estimate(
         clusters: the cluster (speaker) of each row, drawn whole; None draws rows.
         resamples: bootstrap resamples; the jackknife has as many replicates as units.
         seed: of the bootstrap.
-        bca: whether an interval of the bootstrap shall be BCa, not percentile.
+        method: which interval the bootstrap shall give.
     """
-    sample = Sample(statistic, units_of(statistic.n_rows, clusters), resamples, seed, bca)
+    sample = Sample(statistic, units_of(statistic.n_rows, clusters), resamples, seed, method)
     return estimate_all([sample])[sample]
 
 
@@ -212,13 +234,36 @@ def estimate_all(samples: Iterable[Sample]) -> dict[Sample, Estimate]:
         weighted = [(statistic, sample.units) for sample, statistic in alike]
         replicates = bootstrap(weighted, draws.resamples, draws.seed)
         for (sample, statistic), of_sample in zip(alike, replicates, strict=True):
-            pulls = {draws: _pull(statistic, sample.units)} if sample.bca else {}
-            estimates[sample] = Estimate(statistic.value, of_sample, "bootstrap", draws.n_units, pulls)
+            few = draws.n_units <= _MANY or not isinstance(statistic, WeightedStatistic)
+            pull = _pull(statistic, sample.units) if sample.method != "percentile" and few else None
+            estimates[sample] = Estimate(
+                statistic.value,
+                of_sample,
+                "bootstrap",
+                draws.n_units,
+                {} if pull is None else {draws: pull},
+                sample.method,
+                _shares(statistic, sample.units, of_sample),
+            )
     return estimates
 
 
-def _pull(statistic: Weighted, units: Units) -> Array:
-    """What each unit adds to the value: what it lacks without it, against the mean of that over all units."""
+def _pull(statistic: Weighted, units: Units) -> Array | None:
+    """What each unit adds to the value: what it lacks without it, against the mean of that over all units.
+
+    None where the value is undefined without one of them.
+    """
     left_out = statistic.left_out(units)
+    if not np.isfinite(left_out).all():
+        return None
     pull: Array = (left_out.mean() - left_out) * (units.n - 1) / units.n
     return pull
+
+
+def _shares(statistic: Weighted, units: Units, replicates: Array) -> tuple[Share, ...]:
+    """The share of rows that the statistic is, or of something else, if it is one."""
+    if isinstance(statistic, WeightedStatistic):
+        variance = float(np.var(replicates)) * units.n / (units.n - 1)
+        return (Share(statistic.value, units, variance=variance),) if statistic.is_share else ()
+    hits = statistic.hits
+    return () if hits is None else (Share(statistic.value, units, hits),)

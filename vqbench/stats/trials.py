@@ -80,7 +80,7 @@ def equal_error_rate(genuine: Ragged, impostors: Ragged) -> WeightedStatistic:
         genuine: scores of what is what it claims to be.
         impostors: scores of what is not, of the same rows.
     """
-    return WeightedStatistic((genuine, impostors), _crossing)
+    return WeightedStatistic((genuine, impostors), _crossing, is_share=True)
 
 
 def _crossing(genuine: Ragged, impostors: Ragged) -> Callable[[Array], Array]:

@@ -43,6 +43,15 @@ class SumStatistic:
         """The statistic with every row counted once; NaN without rows."""
         return float(self.of_sums(np.array([[column.sum() for column in self.columns]]))[0])
 
+    @property
+    def hits(self) -> Array | None:
+        """(n_rows,) zeros and ones, where the statistic is the share of the ones; else None."""
+        if self.finish is not np.divide or not self.n_rows:
+            return None
+        over, under = self.columns
+        is_share = under[0] == 1 and (under == 1).all() and ((over == 0) | (over == 1)).all()
+        return over if is_share else None
+
     def of_sums(self, sums: Array) -> Array:
         """The statistic of sums that are known, (R, columns) → (R,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -65,10 +74,12 @@ class WeightedStatistic:
         columns: the data, of one length.
         prepare: the columns → a function of weights (R, n_rows), how often each row counts, to (R,) values; NaN or
             infinity where undefined. It is only asked where there are rows.
+        is_share: whether it is a share, of no more than one in each row.
     """
 
     columns: tuple[Column, ...]
     prepare: Callable[..., Callable[[Array], Array]]
+    is_share: bool = False
     resampling: Literal["bootstrap"] = "bootstrap"
 
     @property
@@ -99,7 +110,7 @@ class WeightedStatistic:
     def pooled(self, other: WeightedStatistic) -> WeightedStatistic:
         """The same statistic over the rows of this one and then those of the other."""
         both = zip(self.columns, other.columns, strict=True)
-        return WeightedStatistic(tuple(join(*pair) for pair in both), self.prepare)
+        return WeightedStatistic(tuple(join(*pair) for pair in both), self.prepare, self.is_share)
 
 
 def _all_but_one(n: int) -> Iterator[Array]:
