@@ -15,6 +15,7 @@ from vqbench.metrics.learning import TokenLearning
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.report.figures import run_grids
 from vqbench.results.compare import compare_runs
+from vqbench.results.families import summarise_families
 from vqbench.results.gate import gate
 from vqbench.results.learning import FALLING_FAST, LATE_FALL, NATS, TOO_LITTLE, UNIGRAM, UNTOLD, doubts, with_doubts
 from vqbench.results.plausibility import check_plausibility
@@ -149,6 +150,15 @@ def test_a_suite_may_switch_it_off_or_make_it_fail() -> None:
     run = spoken_run({"one": TOO_FEW})
     for level, status in (("off", "pass"), ("warn", "inconclusive"), ("fail", "fail")):
         assert gate(replace(run, suite=replace(run.suite, plausibility={TOO_LITTLE: level}))).status == status
+
+
+def test_a_mean_over_seeds_names_those_that_learnt_too_little() -> None:
+    run = spoken_run({"a-1": LEARNT, "a-2": TOO_FEW})
+    run = replace(run, candidates=tuple(replace(one, family="a") for one in run.candidates))
+    means = {found.metric: found for found in summarise_families(run)}
+    assert means["downstream.wer"].mean is not None
+    assert (means["downstream.wer"].reason or "").startswith("a-2: the GPT learnt too little")
+    assert means["speech.wer"].reason is None
 
 
 def test_a_run_from_before_is_judged_as_it_was() -> None:
