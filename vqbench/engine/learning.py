@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def measure_learning(
         fall = late_fall(tuning_folder(tokenizer, assignment, cache))
         course = {} if fall is None else {LATE_FALL: fall}
         cache.put(_CACHED, lesson, course)
-        for name, row in _measure(tokenizer, tuned, missing, assignment, cache, progress):
+        for name, row in _measure(tokenizer, tuned, missing, assignment, cache, progress).items():
             rows[name] = row
             if isinstance(row, Measured):
                 keep_row(cache, judge.name, keys[name], row)
@@ -83,16 +83,20 @@ def _measure(
     assignment: Assignment,
     cache: Cache,
     progress: Progress,
-) -> Iterator[tuple[str, Row]]:
+) -> dict[str, Row]:
     teacher, folder = assignment.teacher, tuning_folder(tokenizer, assignment, cache)
     counts = count_tokens(assignment.finetune, teacher, tokenizer, assignment.clips, folder, progress)
     frequencies = unigram(counts)
+    front_end = MelFrontEnd(tokenizer.mel_spec)
+    with teacher.gpt.loaded() as gpt:
+        most = gpt.dimensions.max_mel_tokens
     rows: dict[str, Row] = {}
     read: dict[str, tuple[Tensor, Tensor]] = {}
     with progress.task(FORETELLING, 2 * len(clips)) as advance:
         for name, clip in clips.items():
             try:
-                read[name] = teacher.encode(clip.text or "").to(teacher.device), _codes(clip, tokenizer, teacher)
+                text, codes = teacher.encode(clip.text or ""), _codes(clip, tokenizer, front_end, most)
+                read[name] = text.to(teacher.device), codes.to(teacher.device)
             except DataError as error:
                 rows[name] = error
         found: dict[str, dict[str, float]] = {name: {} for name in read}
@@ -105,19 +109,16 @@ def _measure(
     for name, (_, codes) in read.items():
         cells = {**found[name], "nats_unigram": unigram_nats(frequencies, codes), "tokens": len(codes) + 1.0}
         rows[name] = finite(Measured(cells))
-    yield from rows.items()
+    return rows
 
 
-def _codes(clip: Clip, tokenizer: SpeechTokenizer, teacher: Teacher) -> Tensor:
+def _codes(clip: Clip, tokenizer: SpeechTokenizer, front_end: MelFrontEnd, most: int) -> Tensor:
     """(L,) int64. One by one: no row depends on its neighbours."""
-    rate_hz = tokenizer.mel_spec.sample_rate_hz
     with torch.inference_mode():
-        (codes,) = encode(tokenizer, [MelFrontEnd(tokenizer.mel_spec)(load_waveform(clip.path, rate_hz))])
-    with teacher.gpt.loaded() as gpt:
-        most = gpt.dimensions.max_mel_tokens
+        (codes,) = encode(tokenizer, [front_end(load_waveform(clip.path, front_end.spec.sample_rate_hz))])
     if len(codes) >= most:
         raise DataError(f"has {len(codes)} tokens, the GPT can write fewer than {most}")
-    return codes.to(teacher.device).clone()
+    return codes.clone()
 
 
 def _voices(teacher: Teacher, assignment: Assignment) -> dict[str, Tensor]:
