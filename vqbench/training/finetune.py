@@ -119,12 +119,9 @@ def count_tokens(
     Arguments and errors as for `finetune_gpt`, which leaves the counts in its folder; else they are taken again.
     """
     path, size = folder / _COUNTS, tokenizer.codebook_size
-    try:
-        counts = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(counts, list) and len(counts) == size + 1 and all(type(count) is int for count in counts):
-            return counts
-    except (OSError, ValueError):
-        pass
+    if has_sum(path):
+        counts: list[int] = json.loads(path.read_text(encoding="utf-8"))
+        return counts
     with teacher.gpt.loaded() as gpt:
         most = gpt.dimensions.max_mel_tokens
     return _keep_counts(folder, _speech(config, teacher, tokenizer, clips, most, progress), size)
@@ -156,6 +153,7 @@ def _keep_counts(folder: Path, speech: Speech, codebook_size: int) -> list[int]:
     written = codes.flat[: int(codes.starts[speech.n_training])].long()
     counts: list[int] = [*torch.bincount(written, minlength=codebook_size).tolist(), speech.n_training]
     write_whole(folder / _COUNTS, json.dumps(counts).encode())
+    write_sum(folder / _COUNTS)
     return counts
 
 
