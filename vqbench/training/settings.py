@@ -80,6 +80,10 @@ MOST_WARMUP_STEPS = 100
 """So long the learning rate rises at most where nobody says."""
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 class OptimizationConfig(ConfigModel):
     """What the training loop does, whatever is trained: AdamW throughout."""
 
@@ -89,9 +93,7 @@ class OptimizationConfig(ConfigModel):
     learning_rate: float = Field(default=6.0e-4, gt=0, le=1)
     """The highest learning rate, reached after the warm-up."""
 
-    warmup_steps: int = Field(
-        default=MOST_WARMUP_STEPS, ge=0, le=1_000_000_000, json_schema_extra=lambda schema: schema.pop("default")
-    )
+    warmup_steps: int = Field(default=MOST_WARMUP_STEPS, ge=0, le=1_000_000_000, json_schema_extra=_without_default)
     """Steps over which the learning rate rises from 0; left out, a tenth of `steps`, and 100 at most."""
 
     schedule: Literal["cosine", "constant"] = Field(default="cosine", title="schedule")
