@@ -331,3 +331,38 @@ def test_joint_training_needs_something_to_train_on_with(project: Path) -> None:
 def _with(path: Path, text: str) -> Path:
     path.write_text(f"name: joint\n{text}\n")
     return path
+
+
+PAIRS = "name: a\nteacher: pocket\npairs: {n: 10}\n"
+WITH_WARMUP = {
+    "reconstruct": "name: a\n\nreconstruct:\n  data: [{corpus: pocket}]\n",
+    "distil": f"{PAIRS}distil:\n",
+    "refine": f"{PAIRS}refine:\n",
+    "joint": f"{PAIRS}distil: {{}}\njoint:\n  data: [{{corpus: pocket}}]\n",
+    "finetune": f"{PAIRS}distil: {{}}\nfinetune:\n  data: [{{corpus: pocket}}]\n",
+}
+
+
+@pytest.mark.parametrize("phase", WITH_WARMUP)
+@pytest.mark.parametrize("warmup", [40, 41])
+def test_a_warm_up_as_long_as_the_training_is_refused(phase: str, warmup: int, project: Path) -> None:
+    text = WITH_WARMUP[phase]
+    with pytest.raises(ConfigError) as caught:
+        recipe_of(project, f"{text}  steps: 40\n  warmup_steps: {warmup}\n")
+    assert caught.value.where == f"{project / 'recipes/brief.yaml'}:{text.count(chr(10)) + 2}"
+    assert f"{phase}.warmup_steps: the learning rate would rise for {warmup} steps" in caught.value.problem
+    assert caught.value.fix is not None and "leave it out" in caught.value.fix
+    assert getattr(recipe_of(project, f"{text}  steps: 40\n  warmup_steps: 39\n"), phase).warmup_steps == 39
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(0, 0), (1, 0), (40, 4), (999, 99), (1000, 100), (20_000, 100)])
+def test_left_out_a_warm_up_fits_the_training(steps: int, warmup: int, project: Path) -> None:
+    written = recipe_of(project, f"{WITH_WARMUP['finetune']}  steps: {steps}\n").finetune
+    assert written is not None and written.warmup_steps == warmup
+    # As in a recipe of before, nothing is told apart that is not otherwise.
+    assert ("warmup_steps" in written.model_dump(exclude_defaults=True)) == (warmup != 100)
+
+
+def test_untrained_there_is_nothing_to_warm_up(project: Path) -> None:
+    written = recipe_of(project, f"{WITH_WARMUP['finetune']}  steps: 0\n  warmup_steps: 5\n").finetune
+    assert written is not None and written.warmup_steps == 5

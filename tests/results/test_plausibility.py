@@ -8,6 +8,7 @@ from builders import make_run, replace_table, summarised, table_of, without_clip
 
 from vqbench.errors import VqbenchError
 from vqbench.results.gate import gate, narrow_rules
+from vqbench.results.learning import TOO_LITTLE, UNTOLD
 from vqbench.results.plausibility import CHECKS, GPT_CODES, check_plausibility
 from vqbench.results.record import GateRule, MetricSpec
 from vqbench.results.selection import Selection
@@ -176,7 +177,8 @@ def test_every_check_is_tried_above():
     tried = {
         mark.args[1][i][1] for mark in test_every_check_can_stop_a_gate.pytestmark for i in range(len(mark.args[1]))
     }
-    assert {*tried, "missing_candidates"} == set(CHECKS)  # that one needs a baseline: below
+    # One needs a baseline: below. Of learning: test_learning.py.
+    assert {*tried, "missing_candidates", TOO_LITTLE, UNTOLD} == set(CHECKS)
 
 
 def test_against_a_baseline_it_is_that_candidate_that_counts():

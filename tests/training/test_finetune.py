@@ -24,7 +24,8 @@ from vqbench.tokenizer.dvae import DVAE, Dimensions
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 from vqbench.tortoise.gpt import GPTDimensions, UnifiedVoice
 from vqbench.tortoise.pair_generation import split_of
-from vqbench.training.finetune import TEXT_WEIGHT, NextToken, finetune_gpt
+from vqbench.training.finetune import TEXT_WEIGHT, NextToken, finetune_gpt, late_fall
+from vqbench.training.log import write_log
 from vqbench.training.loop import Term
 from vqbench.training.settings import FinetuneConfig
 from vqbench.training.speech import Batches
@@ -177,7 +178,9 @@ def test_what_is_saved_is_a_gpt_under_the_keys_of_its_teacher(clips: list[Clip],
     # The teacher itself is as it was, and goes on speaking as before.
     assert all(torch.equal(tensor, before[key]) for key, tensor in taught().items())
     left = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("events.out.tfevents.")}
-    assert left == {"autoregressive.pth", "autoregressive.pth.sha256", "best.pth", "last.pth", "log.csv"}
+    # A GPT is large: there is no second one.
+    summed = {"autoregressive.pth", "tokens.json"}
+    assert left == {*summed, *(f"{name}.sha256" for name in summed), "log.csv"}
 
 
 def test_the_loss_of_held_out_sentences_falls(clips: list[Clip], tmp_path: Path) -> None:
@@ -186,6 +189,32 @@ def test_the_loss_of_held_out_sentences_falls(clips: list[Clip], tmp_path: Path)
     mel = [float(row["validation_mel"]) for row in rows]
     assert max(mel[1:]) < 0.5 * mel[0]
     assert float(rows[-1]["validation_right"]) > float(rows[0]["validation_right"])
+
+
+@pytest.mark.parametrize(
+    ("course", "fall"),
+    [
+        ({0: 9.0, 20: 8.0, 40: 7.0, 60: 5.0, 80: 4.0}, 0.2),
+        ({0: 9.0, 50: 4.0, 70: 3.0, 80: 4.0}, 0.0),  # from 50 on: 70 is in the last quarter
+        ({0: 4.0, 40: 4.0, 80: 5.0}, -0.25),
+        ({0: 9.0, 39: 8.0, 61: 5.0, 80: 4.0}, None),  # neither is near that quarter's beginning
+        ({0: 9.0, 80: 4.0}, None),
+        ({0: 9.0}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_how_far_it_fell_in_the_last_quarter(course: dict[int, float], fall: float | None, tmp_path: Path) -> None:
+    rows = [{"step": step, "validation_mel": nats} for step, nats in course.items()]
+    write_log(tmp_path / "log.csv", rows)
+    found = late_fall(tmp_path)
+    assert found == (None if fall is None else pytest.approx(fall))
+
+
+def test_without_a_log_or_held_out_speech_nothing_is_said_of_a_fall(tmp_path: Path) -> None:
+    assert late_fall(tmp_path) is None
+    write_log(tmp_path / "log.csv", [{"step": step, "loss": 1.0} for step in (20, 60, 80)])
+    assert late_fall(tmp_path) is None
 
 
 @pytest.mark.parametrize("at", [1, 4, 7])

@@ -43,7 +43,14 @@ def phases(accumulate: int = 1) -> dict[str, dict[str, Any]]:
         },
         "finetune": {
             "teacher": "pocket",
-            "finetune": {**loop, "steps": 2, "data": CLIPS["data"], "validation_share": 0.3, "learning_rate": 1e-4},
+            "finetune": {
+                **loop,
+                "steps": 2,
+                "warmup_steps": 1,
+                "data": CLIPS["data"],
+                "validation_share": 0.3,
+                "learning_rate": 1e-4,
+            },
         },
     }
 
@@ -137,7 +144,7 @@ def test_two_processes_go_on_where_one_was_broken_off(place: Path) -> None:
 
 
 def test_one_process_makes_the_pairs_that_all_learn_from(place: Path) -> None:
-    loop = {**LOOP, "steps": 2, "crop_frames": 64}
+    loop = {**LOOP, "steps": 2, "warmup_steps": 1, "crop_frames": 64}
     sections = {
         "teacher": "pocket",
         "pairs": {"n": 8, "validation_share": 0.2},

@@ -21,11 +21,15 @@ from vqbench.engine.rows import clip_record
 from vqbench.engine.speaking import Line
 from vqbench.engine.teachers import new_sentences, open_teacher, teacher_voices
 from vqbench.errors import DataError, VqbenchError, raise_all
+from vqbench.metrics.learning import TokenLearning
 from vqbench.metrics.spoken.base import CLIP_SET, SpeechJudge
+from vqbench.results.learning import CLIP_SET as HELD_OUT
+from vqbench.results.learning import GROUP as LEARNING
 from vqbench.results.record import CandidateRecord, ClipRecord
 from vqbench.suite import Suite
 from vqbench.tortoise.pair_generation import plain_words
 from vqbench.tortoise.teacher import Teacher
+from vqbench.training.finetune import is_held_out
 from vqbench.training.settings import FinetuneConfig
 from vqbench.training.trainer import TRAINER_VERSION
 
@@ -91,6 +95,36 @@ class Assignment:
             return ClipRecord(line.id, sha256, 0.0, line.text, line.speaker, CLIP_SET)
         return clip_record(recording, line.id, sha256, 0.0, line.text, CLIP_SET)
 
+    @cached_property
+    def held_out(self) -> dict[str, Clip]:
+        """Recordings, by their ids in a run, that no GPT is tuned on, of speakers whose voices are taken.
+
+        They are those of the sentences that are said; where these are others, what the tuning is validated with.
+        """
+        share, speakers = self.finetune.validation_share, _speakers(self.voices)
+        clips = list(self.recordings.values()) or [
+            clip for clip in self.clips if clip.speaker in speakers and is_held_out(clip, share)
+        ]
+        return {f"{HELD_OUT}/{number:04d}-{clip.id}": clip for number, clip in enumerate(clips)}
+
+    @property
+    def held_out_records(self) -> tuple[ClipRecord, ...]:
+        """The same as a run lists them; another training is another question, so it is in their sha256."""
+        asked = {"lesson": self.lesson, "voices": content_of(self.voices)}
+        return tuple(
+            ClipRecord(
+                name,
+                _sha256({**asked, "clip": clip.sha256}),
+                clip.duration_s,
+                clip.text or "",
+                clip.speaker,
+                HELD_OUT,
+                clip.language,
+                dict(clip.columns),
+            )
+            for name, clip in self.held_out.items()
+        )
+
     @property
     def zero_shot(self) -> CandidateRecord:
         """The row of the teacher as it is."""
@@ -107,6 +141,12 @@ class Assignment:
             "k": self.k,
             "enrolment_that_told_the_voices": sum(clip.sha256 in told for clip in self.enrolment),
             "enrolment": len(self.enrolment),
+            # Said under a group's name of its own: it was the same question before this was told.
+            LEARNING: {
+                **TokenLearning().identity,
+                "held_out": len(self.held_out),
+                "warmup_steps": self.finetune.warmup_steps,
+            },
             **{judge.name: dict(map(_shortened, judge.identity.items())) for judge in judges},
         }
 

@@ -147,6 +147,25 @@ def have_spoken(
         return DataError(f"the GPT could not be tuned: {error.problem}")
 
 
+def lesson_of(tokenizer: SpeechTokenizer, assignment: Assignment) -> dict[str, object]:
+    """All that decides the GPT that is tuned to a candidate."""
+    # Rounding differs between devices, and with it what is learnt and said.
+    return {**assignment.lesson, "tokenizer": tokenizer.digest, "device": assignment.teacher.device.type}
+
+
+def tuning_folder(tokenizer: SpeechTokenizer, assignment: Assignment, cache: Cache) -> Path:
+    """Where the GPT that is tuned to a candidate lies, or grows."""
+    lesson = content_key(lesson_of(tokenizer, assignment))
+    return cache.training_folder(f"{lesson[:16]}-{assignment.teacher.device.type}")
+
+
+def tune(tokenizer: SpeechTokenizer, assignment: Assignment, cache: Cache, progress: Progress) -> Teacher:
+    """The teacher whose GPT is tuned to a candidate; it is tuned only where that was not done before."""
+    folder = tuning_folder(tokenizer, assignment, cache)
+    config, teacher, clips, seed = assignment.finetune, assignment.teacher, assignment.clips, assignment.seed
+    return tuned_teacher(teacher, finetune_gpt(config, teacher, tokenizer, clips, folder, seed, progress))
+
+
 def measure_downstream(
     record: CandidateRecord,
     spoken: Path | DataError,
@@ -229,22 +248,16 @@ def _recorded(line_id: str, clip: Clip, system: System, front_end: MelFrontEnd) 
 
 def _speak(tokenizer: SpeechTokenizer | None, assignment: Assignment, cache: Cache, progress: Progress) -> Path:
     teacher = assignment.teacher
-    # Rounding differs between devices, and with it what is learnt and said.
-    lesson = {**assignment.lesson, "tokenizer": tokenizer and tokenizer.digest, "device": teacher.device.type}
     said_by = {
         "teacher": teacher.digest,
         "sampling": asdict(teacher.sampling),
         "device": teacher.device.type,
         "voices": content_of(assignment.voices),
-        "lesson": None if tokenizer is None else content_key(lesson),
+        "lesson": None if tokenizer is None else content_key(lesson_of(tokenizer, assignment)),
     }
 
     def prepare() -> tuple[Teacher, list[Voice]]:
-        speaks = teacher
-        if tokenizer is not None:
-            folder = cache.training_folder(f"{content_key(lesson)[:16]}-{teacher.device.type}")
-            config, clips, seed = assignment.finetune, assignment.clips, assignment.seed
-            speaks = tuned_teacher(teacher, finetune_gpt(config, teacher, tokenizer, clips, folder, seed, progress))
+        speaks = teacher if tokenizer is None else tune(tokenizer, assignment, cache, progress)
         return speaks, listen(speaks, assignment.voices, progress)
 
     return speak_lines(assignment.lines, assignment.k, said_by, prepare, cache, progress)

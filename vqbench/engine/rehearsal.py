@@ -298,8 +298,6 @@ def _disk(folder: Path, workload: Workload, keeper: Timekeeper) -> dict[str, int
     kinds = {path.name: path for path in folder.iterdir()}
     weights = list(folder.glob(f"trainings/*/{GPT_WEIGHTS}"))
     tuned = sum(_size_bytes(path.parent) for path in weights)
-    if workload.validates:
-        tuned += sum(path.stat().st_size for path in weights)  # the ones that validated best
     rows = sum(_size_bytes(path) for name, path in kinds.items() if name not in ("trainings", "spoken", "pairs"))
     found = {
         "tuned GPTs": tuned * len(workload.tuned),

@@ -25,6 +25,7 @@ from vqbench.engine.downstream import choose_judges, have_spoken, measure_downst
 from vqbench.engine.exhibits import Material, check_named, keep_exhibits
 from vqbench.engine.further_judges import further_specs
 from vqbench.engine.groups import Groups
+from vqbench.engine.learning import measure_learning
 from vqbench.engine.provenance import choose_device, collect_provenance
 from vqbench.engine.question import Question, pose_question
 from vqbench.engine.recipes import SourceFinder
@@ -32,12 +33,14 @@ from vqbench.engine.rows import Row, clip_record, finite, keep_row, known_row, m
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import DataError, VqbenchError, raise_all
 from vqbench.metrics.base import MetricGroup, Rendering
+from vqbench.metrics.learning import TokenLearning
 from vqbench.metrics.spoken.voice import SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.metrics.throughput import Entrant, Load, Timings, measure_throughput, throughput_specs
 from vqbench.progress import Progress
 from vqbench.results.exhibits import Exhibits
 from vqbench.results.gate import check_rules
+from vqbench.results.learning import with_doubts
 from vqbench.results.record import (
     ClipRecord,
     GateRule,
@@ -124,7 +127,7 @@ def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
     specs = (
         *(question.specs if question else ()),
         *groups.specs,
-        *((*SpokenWords.specs, *SpokenVoice.specs) if assignment else ()),
+        *((*SpokenWords.specs, *SpokenVoice.specs, *TokenLearning.specs) if assignment else ()),
         *(further_specs(assignment.further_judges) if assignment else ()),
         *(throughput_specs(load) if "throughput" in suite.metrics else ()),
     )
@@ -212,8 +215,10 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         for record, tokenizer in [(assignment.zero_shot, None), *speakers]:
             said = spoken[record.name] = have_spoken(record, tokenizer, assignment, cache, progress)
             keep(measure_downstream(record, said, assignment, listeners, cache, progress))
+            if tokenizer is not None:
+                tables.append(measure_learning(record, tokenizer, said, assignment, cache, progress))
         judges["downstream"] = assignment.identity(listeners)
-        written += assignment.records
+        written += (*assignment.records, *assignment.held_out_records)
         records.append(assignment.zero_shot)
     timings = _time(ready, systems, progress) if "throughput" in suite.metrics else None
     if timings is not None:
@@ -221,7 +226,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         provenance["throughput"] = timings.conditions
     interval = suite.interval.record(suite.seed)
     recordings = (*map(_record, clips), *written)
-    run = Run(
+    measured = Run(
         suite=SuiteRecord(
             name=suite.name,
             digest=suite.digest,
@@ -243,6 +248,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         provenance={**provenance, "judges": judges, **_checkpoints(ready, systems)},
         slices=_slices(suite, assignment, recordings),
     )
+    run = with_doubts(measured)
     if run.slices:
         with progress.task("slices", len(run.slices)) as advance:
             run = replace(run, slice_results=summarise_slices(run, advance))

@@ -12,6 +12,7 @@ from vqbench.downstream import ZERO_SHOT
 from vqbench.engine.agreement import TOKEN_RATE_HZ, follows
 from vqbench.engine.assignment import Assignment
 from vqbench.engine.downstream import find_obstacle
+from vqbench.engine.learning import FORETELLING
 from vqbench.engine.question import TRUE
 from vqbench.engine.runner import Prepared
 from vqbench.engine.systems import Candidate, Original, Vocoded
@@ -140,6 +141,8 @@ class Workload:
                 yield self._of(one.name, READING, len(training_clips(assignment, one.tokenizer, self.max_tokens)))
                 yield self._of(one.name, FINETUNE, assignment.finetune.steps, self.step_share)
                 yield from (self._of(one.name, stage, total) for stage, total in _utterances(assignment))
+                if assignment.held_out:
+                    yield self._of(one.name, FORETELLING, 2 * len(assignment.held_out))
             if find_obstacle(one.tokenizer, assignment.teacher) is None:
                 # Of one who is another one by a second name, all rows are known.
                 yield self._of(one.name, JUDGED, n, 1.0 if one.name in tuned else 0.0)

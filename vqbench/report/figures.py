@@ -75,6 +75,7 @@ CLIP_NOUNS = {
     "pairs": "GPT sequences",
     "natural": "recordings",
     "downstream": "spoken sentences",
+    "held-out": "held-out recordings",
 }
 """What the clips of a set are called."""
 

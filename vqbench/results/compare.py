@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from vqbench.errors import ResultError, did_you_mean
 from vqbench.results.contrast import Contrast, Match, Matches, Pairs, contrast_all, obstacle, other_machine, p_values
+from vqbench.results.learning import concerns, doubts
 from vqbench.results.record import Comparison, MetricSpec, Result, Run
 from vqbench.results.selection import Contender, Selection, candidates_of, check_candidate
 from vqbench.results.slices import language_notes
@@ -171,6 +172,8 @@ def _comparison(reference: Contender, candidate: Contender, empty: Comparison, f
     elif match.pace is not None:
         why = other_machine(candidate.run, reference.run) or "timed at another time"
         reason = f"{why}; scaled by the yardstick {candidate.run.suite.yardstick}"
+    else:
+        reason = _doubt(reference, candidate, match.spec)
     low, high = ends or (None, None)
     return replace(
         empty,
@@ -183,6 +186,15 @@ def _comparison(reference: Contender, candidate: Contender, empty: Comparison, f
         n_clusters=match.n_clusters,
         reason=reason,
     )
+
+
+def _doubt(reference: Contender, candidate: Contender, spec: MetricSpec) -> str | None:
+    """What is doubtful about one of two figures; the candidate's comes first."""
+    if concerns(spec):
+        for contender in (candidate, reference):
+            if (doubt := doubts(contender.run).get(contender.name)) is not None:
+                return f"{contender.label}: {doubt.reason}"
+    return None
 
 
 def _pairings(selections: Sequence[Selection]) -> list[tuple[Contender, Contender]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from vqbench.results.learning import concerns, doubts
 from vqbench.results.record import MetricSpec, Result, Run
 from vqbench.stats.reductions import REDUCTIONS
 from vqbench.stats.student import t_interval
@@ -50,8 +52,17 @@ def summarise_families(run: Run) -> tuple[FamilyResult, ...]:
         if candidate.family is not None:
             families.setdefault(candidate.family, []).append(candidate.name)
     results = {(result.candidate, result.metric): result for result in run.results}
+    doubted = doubts(run)
+
+    def summarised(family: str, names: Sequence[str], spec: MetricSpec) -> FamilyResult:
+        found = _summarise(
+            family, spec, {name: results.get((name, spec.name)) for name in names}, run.interval.confidence
+        )
+        doubtful = [f"{name}: {doubted[name].reason}" for name in names if name in doubted and concerns(spec)]
+        return replace(found, reason="; ".join(doubtful)) if doubtful and found.reason is None else found
+
     return tuple(
-        _summarise(family, spec, {name: results.get((name, spec.name)) for name in names}, run.interval.confidence)
+        summarised(family, names, spec)
         for family, names in families.items()
         if len(names) >= 2
         for spec in run.metrics

@@ -3,7 +3,8 @@
 A rule passes when even the bad end of the interval of `value - limit` keeps it, fails when even the good end breaks
 it, and is inconclusive in between. Whatever cannot be decided never passes: what is wrong with the candidate itself (a
 figure missing or undefined, clips that could not be scored) fails, what is wrong with the comparison (too few clips, a
-baseline on other clips, another front end, metric version or machine) is inconclusive.
+baseline on other clips, another front end, metric version or machine) is inconclusive, and so is a rule that is kept by
+a GPT which learnt too little.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.results.contrast import Match, Matches, obstacle
+from vqbench.results.learning import Doubt, doubts, is_flattered
 from vqbench.results.plausibility import check_plausibility
 from vqbench.results.record import GateOutcome, GateReport, GateRule, GateStatus, MetricSpec, Run, Table
 from vqbench.results.reference import judged_by_default
@@ -64,7 +66,8 @@ def gate(run: Run, baseline: Selection | None = None) -> GateReport:
         for written, rule, name in asked
     ]
     estimates = estimate_all(sample for one in questions if isinstance(one, _Question) for sample in one.samples)
-    found = [one if isinstance(one, GateOutcome) else _decide(one, estimates) for one in questions]
+    doubted = doubts(run)
+    found = [one if isinstance(one, GateOutcome) else _decide(one, estimates, doubted) for one in questions]
     outcomes = [replace(one, slice=written.slice) for one, (written, _, _) in zip(found, asked, strict=True)]
     label = None if baseline is None else baseline.label
     return GateReport(tuple(outcomes), label, check_plausibility(run, baseline), run.suite.inconclusive)
@@ -297,7 +300,7 @@ class _Evidence:
         return cls(ours.value, limit, margin, asked.n, asked.n_clusters)
 
 
-def _decide(asked: _Question, estimates: Mapping[Sample, Estimate]) -> GateOutcome:
+def _decide(asked: _Question, estimates: Mapping[Sample, Estimate], doubted: Mapping[str, Doubt]) -> GateOutcome:
     evidence = _Evidence.of(asked, estimates)
     written, rule, contender, spec, run = asked.written, asked.rule, asked.contender, asked.spec, asked.contender.run
     if not math.isfinite(evidence.value):
@@ -328,6 +331,9 @@ def _decide(asked: _Question, estimates: Mapping[Sample, Estimate]) -> GateOutco
         status = "pass" if bad <= slack else "fail" if good > slack else "inconclusive"
         undecided = status == "inconclusive"
         reason = f"the interval holds the limit: {figures}" if undecided else f"{figures}; {_decisive(status, rule)}"
+        doubt = doubted.get(contender.name)
+        if doubt is not None and status == "pass" and is_flattered(spec, rule.op):
+            status, reason = "inconclusive", f"{doubt.reason}; {figures}"
     low, high = ends if ends is not None else (None, None)
     return GateOutcome(
         written,

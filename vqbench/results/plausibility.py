@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from vqbench.results.learning import TOO_LITTLE, UNTOLD, doubts
 from vqbench.results.record import ClipRecord, Finding, MetricSpec, PlausibilityLevel, Result, Run
 from vqbench.results.reference import NATURAL, WRITTEN, asks_for_tokens
 from vqbench.results.rules import parse_rule
@@ -251,9 +252,20 @@ def _agreement_not_asked(run: Run, baseline: Selection | None) -> _Lines:
             )
 
 
+def _doubts(check: str) -> Callable[[Run, Selection | None], _Lines]:
+    def find(run: Run, baseline: Selection | None) -> _Lines:
+        for name, doubt in doubts(run).items():
+            if doubt.check == check:
+                yield name, doubt.reason
+
+    return find
+
+
 CHECKS: Mapping[str, Check] = {
     "constant_tokens": Check("fail", "an encoder that writes hardly anything but one code", _constant_tokens),
     "codebook_size": Check("fail", "a codebook of another size than the GPT's, or the baseline's", _codebook_size),
+    TOO_LITTLE: Check("warn", "a GPT that learnt too little of its candidate's tokens", _doubts(TOO_LITTLE)),
+    UNTOLD: Check("warn", "a GPT of which nobody can tell whether it learnt its candidate's tokens", _doubts(UNTOLD)),
     "other_clips": Check("warn", "a candidate that was measured on other clips than another", _other_clips),
     "missing_candidates": Check("warn", "candidates of the baseline that the run has not", _missing_candidates),
     "front_end": Check("warn", "a mel front end that is not the baseline's, or not the first candidate's", _front_end),

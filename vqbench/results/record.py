@@ -132,7 +132,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Result:
-    """One figure. `value` is None where nothing could be scored, the interval where it is undefined; `reason` says why.
+    """One figure. `value` is None where nothing could be scored, the interval where it is undefined; `reason` says why,
+    or why the figure is not to be judged.
 
     Attributes:
         n: rows behind the figure.
@@ -191,7 +192,7 @@ class IntervalSpec:
         resamples: of the bootstrap.
         seed: of the draws.
         unit: what is drawn whole: all clips of a `speaker`, where every clip names one, or of a `sentence`, by its
-            text; or, of the sets `speech` and `downstream`, each `clip` by itself.
+            text; or, of the sets `speech`, `downstream` and `held-out`, each `clip` by itself.
         bootstrap: which interval of the bootstrap.
     """
 

@@ -19,7 +19,7 @@ def clusters_of(row_ids: Iterable[str], clips: Iterable[ClipRecord], interval: I
     Clips of one speaker are alike, so an interval that took each for new evidence would be too narrow, unless it is not
     meant to speak of other speakers. Likewise one sentence in several voices.
     """
-    single = {"speech", "downstream"} if interval.unit == "clip" else set()
+    single = {"speech", "downstream", "held-out"} if interval.unit == "clip" else set()
     of_clip = {clip.id: clip.text or None if interval.unit == "sentence" else clip.speaker for clip in clips}
     of_clip.update({clip.id: None for clip in clips if clip.clip_set in single})
     clusters = tuple(of_clip.get(row_id) for row_id in row_ids)

@@ -122,7 +122,7 @@ class Teacher:
         for speaker, waveforms in recordings.items():
             if not waveforms:
                 raise DataError(f"there is no recording of speaker {speaker!r}", expected="at least one")
-        heard_by_gpt = self._hear_by_gpt(recordings)
+        heard_by_gpt = self.heard_by_gpt(recordings)
         heard_by_diffusion = self._hear_by_diffusion(recordings)
         return [
             Voice(speaker, heard_by_gpt[speaker].cpu(), heard_by_diffusion[speaker].cpu(), _digest(waveforms))
@@ -206,7 +206,9 @@ class Teacher:
             for row, waveform in zip(written, waveforms, strict=True)
         ]
 
-    def _hear_by_gpt(self, recordings: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def heard_by_gpt(self, recordings: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+        """What its GPT alone hears of each speaker, (D,) float32 on its device; `recordings` as for `voices`."""
         with self.gpt.loaded() as gpt:
             return {
                 speaker: gpt.conditioning(self._stack([self.gpt_mel(waveform) for waveform in waveforms])).mean(0)

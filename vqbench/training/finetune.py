@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +37,12 @@ TEXT_WEIGHT = 0.01
 GPT_WEIGHTS = "autoregressive.pth"
 """What a fine-tuned GPT is saved as: TorToiSe's own name, and its own keys."""
 
+_COUNTS = "tokens.json"
+"""Beside it, how often each token of the training speech was written; the stops last."""
+
+_LATE, _TOO_EARLY = 0.75, 0.5
+"""What `late_fall` looks at: the last quarter of a training, or as much more of its second half as was validated."""
+
 _IGNORED = -100
 
 
@@ -54,7 +62,7 @@ def finetune_gpt(
         teacher: whose GPT it is; nothing of it is changed.
         tokenizer: writes the tokens of the training speech.
         clips: speech with transcripts and speakers.
-        folder: for state, log and, in the end, `autoregressive.pth`, which tortoise-tts loads.
+        folder: for state, log, `tokens.json` and, in the end, `autoregressive.pth`, which tortoise-tts loads.
         seed: of every draw.
         progress: shows how far it is.
 
@@ -68,6 +76,7 @@ def finetune_gpt(
     """
     path, device = folder / GPT_WEIGHTS, teacher.device
     if has_sum(path):
+        _drop_others(folder)
         return path
     require_writable_codes(tokenizer.codebook_size, teacher)
     with teacher.gpt.loaded() as taught:
@@ -77,6 +86,9 @@ def finetune_gpt(
     speech = _speech(config, teacher, tokenizer, clips, gpt.dimensions.max_mel_tokens, progress)
     n_frames = teacher.gpt_mel(torch.zeros(tokenizer.mel_spec.sample_rate_hz)).shape[-1]
     batches = Batches(speech, min(config.batch_size, speech.n_training), device, n_frames)
+
+    if rank() == 0:
+        _keep_counts(folder, speech, tokenizer.codebook_size)
 
     def save(file: Path) -> None:
         content = io.BytesIO()
@@ -89,8 +101,66 @@ def finetune_gpt(
         save(path)
         write_sum(path)  # without it, what was saved counts as absent
         (folder / "state.pt").unlink(missing_ok=True)
+        _drop_others(folder)
     all_processes_together(device)
     return path
+
+
+def count_tokens(
+    config: FinetuneConfig,
+    teacher: Teacher,
+    tokenizer: SpeechTokenizer,
+    clips: Sequence[Clip],
+    folder: Path,
+    progress: Progress,
+) -> list[int]:
+    """How often each token is written of the speech that a GPT was trained on; the last count is that of the stops.
+
+    Arguments and errors as for `finetune_gpt`, which leaves the counts in its folder; else they are taken again.
+    """
+    path, size = folder / _COUNTS, tokenizer.codebook_size
+    if has_sum(path):
+        counts: list[int] = json.loads(path.read_text(encoding="utf-8"))
+        return counts
+    with teacher.gpt.loaded() as gpt:
+        most = gpt.dimensions.max_mel_tokens
+    return _keep_counts(folder, _speech(config, teacher, tokenizer, clips, most, progress), size)
+
+
+def late_fall(folder: Path) -> float | None:
+    """By which share the cross-entropy of the codes of validation speech fell in the last quarter of a training.
+
+    It is told by the log: from the last validation before that quarter began, but in the second half, to the end.
+
+    Args:
+        folder: as for `finetune_gpt`, which is done.
+
+    Returns:
+        a share, below 0 where it rose; None where nothing was validated then.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO((folder / "log.csv").read_text(encoding="utf-8"))))
+        course = [(int(row["step"]), float(row["validation_mel"])) for row in rows if row.get("validation_mel")]
+    except (OSError, ValueError, KeyError):
+        return None
+    end = course[-1][0] if course else 0
+    before = [nats for step, nats in course if _TOO_EARLY * end <= step <= _LATE * end]
+    return 1 - course[-1][1] / before[-1] if end and before else None
+
+
+def _keep_counts(folder: Path, speech: Speech, codebook_size: int) -> list[int]:
+    codes = speech.codes[0]
+    written = codes.flat[: int(codes.starts[speech.n_training])].long()
+    counts: list[int] = [*torch.bincount(written, minlength=codebook_size).tolist(), speech.n_training]
+    write_whole(folder / _COUNTS, json.dumps(counts).encode())
+    write_sum(folder / _COUNTS)
+    return counts
+
+
+def _drop_others(folder: Path) -> None:
+    """A GPT is large: beside the one that is handed on, neither the last nor the one that validated best is kept."""
+    for name in ("best.pth", "last.pth"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def require_writable_codes(codebook_size: int, teacher: Teacher, where: str | None = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo, ValidationInfo
+from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo, ValidationInfo, model_validator
 
 from vqbench.config import (
     ConfigModel,
@@ -76,6 +76,14 @@ class AugmentConfig(ConfigModel):
     """Standard deviation of the slowest wave of the equaliser; faster ones are smaller."""
 
 
+MOST_WARMUP_STEPS = 100
+"""So long the learning rate rises at most where nobody says."""
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 class OptimizationConfig(ConfigModel):
     """What the training loop does, whatever is trained: AdamW throughout."""
 
@@ -85,8 +93,8 @@ class OptimizationConfig(ConfigModel):
     learning_rate: float = Field(default=6.0e-4, gt=0, le=1)
     """The highest learning rate, reached after the warm-up."""
 
-    warmup_steps: int = Field(default=100, ge=0, le=1_000_000_000)
-    """Steps over which the learning rate rises from 0."""
+    warmup_steps: int = Field(default=MOST_WARMUP_STEPS, ge=0, le=1_000_000_000, json_schema_extra=_without_default)
+    """Steps over which the learning rate rises from 0; left out, a tenth of `steps`, and 100 at most."""
 
     schedule: Literal["cosine", "constant"] = Field(default="cosine", title="schedule")
     """The learning rate after the warm-up: down to 0 along a cosine, or constant."""
@@ -118,6 +126,28 @@ class OptimizationConfig(ConfigModel):
 
     keep: Literal["last", "best"] = Field(default="last", title="choice")
     """Which weights the phase hands on: the last, or those that validated best."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _warm_up(cls, data: Any) -> Any:
+        """Fills in a warm-up that fits the steps."""
+        if isinstance(data, Mapping) and "warmup_steps" not in data:
+            steps = cls.value_in(data, "steps")
+            if isinstance(steps, int):
+                return {**data, "warmup_steps": min(MOST_WARMUP_STEPS, max(0, steps) // 10)}
+        return data
+
+    @classmethod
+    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
+        """A learning rate that arrives before the training is over."""
+        steps, warmup = cls.value_in(data, "steps"), data.get("warmup_steps")
+        if isinstance(steps, int) and isinstance(warmup, int) and 0 < steps <= warmup:
+            yield Fault(
+                ("warmup_steps",),
+                f"the learning rate would rise for {warmup:,} steps, and the training ends after {steps:,}",
+                expected=f"fewer than steps, say {steps // 10:,}",
+                fix="leave it out, which is a tenth of steps, or train longer",
+            )
 
 
 class VQVAEPhaseConfig(OptimizationConfig):
@@ -157,7 +187,8 @@ class ReconstructConfig(VQVAEPhaseConfig):
 
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
-        """Something to reconstruct by."""
+        """Something to reconstruct by, too."""
+        yield from super().cross_faults(data)
         loss = section(data, "loss")
         if LossConfig.value_in(loss, "l1") == 0 and LossConfig.value_in(loss, "l2") == 0:
             yield Fault(("loss", "l1"), "l1 and l2 are both 0", expected="a weight above 0 for one of them")
@@ -195,7 +226,8 @@ class PairPhaseConfig(VQVAEPhaseConfig):
 
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
-        """Something to hear by."""
+        """Something to hear by, too."""
+        yield from super().cross_faults(data)
         if cls.value_in(data, "cross_entropy") == 0 and cls.value_in(data, "vector_mse") == 0:
             problem = "cross_entropy and vector_mse are both 0"
             yield Fault(("cross_entropy",), problem, expected="a weight above 0 for one of them")

@@ -1,0 +1,129 @@
+"""Whether the GPT that was tuned on a candidate's tokens learnt them: held-out recordings, foretold by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vqbench.audio.io import load_waveform
+from vqbench.audio.mel import MelFrontEnd
+from vqbench.data.manifest import Clip
+from vqbench.engine.assignment import Assignment, content_of
+from vqbench.engine.cache import Cache, content_key
+from vqbench.engine.downstream import lesson_of, tune, tuning_folder
+from vqbench.engine.rows import Row, finite, keep_row, known_row, make_table
+from vqbench.errors import DataError
+from vqbench.metrics.base import Measured
+from vqbench.metrics.learning import TokenLearning, foretold_nats, unigram, unigram_nats
+from vqbench.progress import Named, Progress
+from vqbench.results.learning import LATE_FALL
+from vqbench.results.record import CandidateRecord, Table
+from vqbench.tokenizer.protocol import SpeechTokenizer, encode
+from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
+from vqbench.tortoise.teacher import Teacher
+from vqbench.training.finetune import count_tokens, late_fall
+
+FORETELLING = "foretelling tokens"
+"""The task that progress shows, two units a recording."""
+
+_CACHED = "learning"
+
+
+def measure_learning(
+    record: CandidateRecord,
+    tokenizer: SpeechTokenizer,
+    spoken: Path | DataError,
+    assignment: Assignment,
+    cache: Cache,
+    progress: Progress,
+) -> Table:
+    """Asks the tuned GPT, and the untuned one, for the candidate's tokens of each held-out recording.
+
+    Args:
+        record: how results name the candidate.
+        tokenizer: it.
+        spoken: what `have_spoken` gave: the GPT is tuned, or there is a reason why not.
+        assignment: what was learnt, and what is held out.
+        cache: where the GPT is, and rows are kept.
+        progress: shows how far it is.
+    """
+    judge, clips = TokenLearning(), assignment.held_out
+    if isinstance(spoken, DataError) or not clips:
+        return make_table(record, judge, {name: DataError(str(spoken)) for name in clips})[0]
+    lesson = content_key(lesson_of(tokenizer, assignment))
+    asked = {"identity": dict(judge.identity), "lesson": lesson, "voices": content_of(assignment.voices)}
+    keys = {
+        name: content_key({**asked, "clip": [clip.sha256, clip.text, clip.speaker]}) for name, clip in clips.items()
+    }
+    rows = {name: row for name, key in keys.items() if (row := known_row(cache, judge.name, key)) is not None}
+    course = cache.get(_CACHED, lesson)
+    missing = {name: clip for name, clip in clips.items() if name not in rows}
+    if missing or course is None:
+        progress = Named(progress, record.name)
+        tuned = tune(tokenizer, assignment, cache, progress)
+        fall = late_fall(tuning_folder(tokenizer, assignment, cache))
+        course = {} if fall is None else {LATE_FALL: fall}
+        cache.put(_CACHED, lesson, course)
+        for name, row in _measure(tokenizer, tuned, missing, assignment, cache, progress).items():
+            rows[name] = row
+            if isinstance(row, Measured):
+                keep_row(cache, judge.name, keys[name], row)
+    table, _ = make_table(record, judge, {name: rows[name] for name in clips})
+    return replace(table, constants={**table.constants, **course})
+
+
+def _measure(
+    tokenizer: SpeechTokenizer,
+    tuned: Teacher,
+    clips: Mapping[str, Clip],
+    assignment: Assignment,
+    cache: Cache,
+    progress: Progress,
+) -> dict[str, Row]:
+    teacher, folder = assignment.teacher, tuning_folder(tokenizer, assignment, cache)
+    counts = count_tokens(assignment.finetune, teacher, tokenizer, assignment.clips, folder, progress)
+    frequencies = unigram(counts)
+    front_end = MelFrontEnd(tokenizer.mel_spec)
+    with teacher.gpt.loaded() as gpt:
+        most = gpt.dimensions.max_mel_tokens
+    rows: dict[str, Row] = {}
+    read: dict[str, tuple[Tensor, Tensor]] = {}
+    with progress.task(FORETELLING, 2 * len(clips)) as advance:
+        for name, clip in clips.items():
+            try:
+                text, codes = teacher.encode(clip.text or ""), _codes(clip, tokenizer, front_end, most)
+                read[name] = text.to(teacher.device), codes.to(teacher.device)
+            except DataError as error:
+                rows[name] = error
+        found: dict[str, dict[str, float]] = {name: {} for name in read}
+        for column, speaks in (("nats_before", teacher), ("nats", tuned)):
+            voices = _voices(speaks, assignment)
+            with speaks.gpt.loaded() as gpt:
+                for name, (text, codes) in read.items():
+                    found[name][column] = foretold_nats(gpt, voices[clips[name].speaker or ""], text, codes)
+                    advance()
+    for name, (_, codes) in read.items():
+        cells = {**found[name], "nats_unigram": unigram_nats(frequencies, codes), "tokens": len(codes) + 1.0}
+        rows[name] = finite(Measured(cells))
+    return rows
+
+
+def _codes(clip: Clip, tokenizer: SpeechTokenizer, front_end: MelFrontEnd, most: int) -> Tensor:
+    """(L,) int64. One by one: no row depends on its neighbours."""
+    with torch.inference_mode():
+        (codes,) = encode(tokenizer, [front_end(load_waveform(clip.path, front_end.spec.sample_rate_hz))])
+    if len(codes) >= most:
+        raise DataError(f"has {len(codes)} tokens, the GPT can write fewer than {most}")
+    return codes.clone()
+
+
+def _voices(teacher: Teacher, assignment: Assignment) -> dict[str, Tensor]:
+    """What its GPT hears of each speaker, (D,) each."""
+    recordings: dict[str, list[Tensor]] = {}
+    for clip in assignment.voices:
+        recordings.setdefault(clip.speaker or "", []).append(load_waveform(clip.path, SAMPLE_RATE_HZ))
+    return teacher.heard_by_gpt(recordings)
