@@ -57,7 +57,7 @@ class Foreign:
                 if at >= end:
                     break
         except (av.error.FFmpegError, ValueError) as error:
-            failure = f" ({error})"
+            failure = f" ({getattr(error, 'strerror', None) or error})"
         n_read = sum(map(len, blocks))
         if failure or not n_read or n_read + _SLACK_S * rate_hz < end - start:
             raise DataError(
@@ -85,10 +85,16 @@ def open_foreign(stream: BinaryIO, container: str, where: str) -> Iterator[Forei
                 # AAC by itself says no length, and a browser's webm none either: the packets do.
                 ends = [p.pts + (p.duration or 0) for p in opened.demux(found) if p.pts is not None]
                 length_s = float(max(ends, default=0) * found.time_base)
+                promised_s = (opened.duration or 0) / 1_000_000
+                # Of AAC by itself FFmpeg only guesses.
+                if container != "aac" and length_s + _SLACK_S < promised_s:
+                    problem = f"cut off: the header promises {promised_s:g} s, the file holds {length_s:g} s"
+                    raise DataError(problem, where=where)
         stream.seek(0)
         opened = _open(stream, container)
     except (av.error.FFmpegError, ValueError) as error:
-        raise DataError(f"this is not audio that can be read: {error}", where=where, expected=EXPECTED) from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"this is not audio that can be read: {why}", where=where, expected=EXPECTED) from error
     with opened:
         yield Foreign(opened, length_s, where)
 

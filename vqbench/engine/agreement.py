@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqbench.audio.io import load_waveform, resample
+from vqbench.audio.io import resample
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.hearing import Heard, Target, hear, with_distances
 from vqbench.engine.systems import Candidate
@@ -273,7 +274,7 @@ def _is_whole(folder: Path) -> bool:
 
 def _natural(clip: Clip, tokenizer: SpeechTokenizer) -> Target:
     spec = tokenizer.mel_spec
-    waveform = load_waveform(clip.path, spec.sample_rate_hz)
+    waveform = load_clip(clip, spec.sample_rate_hz)
     with torch.inference_mode():
         (latents,) = tokenizer.latents([MelFrontEnd(spec)(waveform)])
         (codes,) = tokenizer.quantize([latents])

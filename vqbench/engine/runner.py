@@ -35,6 +35,7 @@ from vqbench.metrics.base import MetricGroup, Rendering
 from vqbench.metrics.spoken.voice import SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.metrics.throughput import Load, measure_throughput, throughput_specs
+from vqbench.notes import collected
 from vqbench.progress import Progress
 from vqbench.results.exhibits import Exhibits
 from vqbench.results.gate import check_rules
@@ -141,7 +142,8 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         VqbenchError: for rules about figures that are not measured, for clips, candidates and judges that cannot be
             loaded; all faults of a kind at once, and before anything is trained or measured.
     """
-    ready = prepare_suite(suite, cache, progress)
+    with collected() as notes:
+        ready = prepare_suite(suite, cache, progress)
     device, groups, question, assignment = ready.device, ready.groups, ready.question, ready.assignment
     clips, specs = ready.clips, ready.specs
     provenance = collect_provenance(device, suite.path.parent if suite.path else Path.cwd(), list(command))
@@ -207,7 +209,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         tables=tuple(tables),
         results=tuple(_results(specs, tables, recordings, interval, progress)),
         interval=interval,
-        provenance={**provenance, "judges": judges, **_checkpoints(ready, systems)},
+        provenance={**provenance, "notes": notes, "judges": judges, **_checkpoints(ready, systems)},
     )
     material = Material(systems, clips, answer, assignment, spoken)
     exhibits, sounds = keep_exhibits(run, material, suite.exhibits, cache, progress)
@@ -320,6 +322,8 @@ def _key(system: System, group: MetricGroup, clip: Clip) -> str:
             "identity": dict(group.identity),
             "clip": clip.sha256,
             "text": clip.text,
+            # A decoder is named in there, with its version.
+            **({"notes": clip.notes} if clip.notes else {}),
         }
     )
 
