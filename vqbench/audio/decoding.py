@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import soundfile
@@ -125,7 +125,7 @@ def _behind_tag(file: BinaryIO, head: bytes) -> tuple[BinaryIO, tuple[str, ...]]
     file.seek(0)
     if chunk not in (b"RIFF", b"RIFX", b"RF64", b"FORM"):
         return file, ()
-    return io.BufferedReader(_Rest(file, size)), ("an ID3 tag before the recording is skipped",)
+    return cast(BinaryIO, io.BufferedReader(cast(Any, _Rest(file, size)))), ("an ID3 tag before the recording is skipped",)
 
 
 class _Rest(io.RawIOBase):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,8 @@ LONG_S = 30.0
 
 _QUANTILES = {"shortest": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "longest": 1.0}
 _NAMED = 5
-_ALL_FAULTS = 1_000_000
+_ALL_FAULTS = 10_000
+_KINDS = 40
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,16 @@ def describe(path: Path, format_name: str | None, progress: Progress) -> Descrip
         n_texts=len(texts),
         words=sum(len(text.split()) for text in texts),
         columns=tuple(sorted({name for clip in clips for name, _ in clip.columns})),
-        wrong=tuple(Wrong(what, len(places), tuple(places[:_NAMED])) for what, places in wrong.items() if places),
+        wrong=tuple(_wrong(wrong)),
     )
+
+
+def _wrong(found: Mapping[str, list[str]]) -> Iterator[Wrong]:
+    kinds = [(what, places) for what, places in found.items() if places]
+    for what, places in kinds[:_KINDS]:
+        yield Wrong(what, len(places), tuple(places[:_NAMED]))
+    if rest := [place for _, places in kinds[_KINDS:] for place in places]:
+        yield Wrong("further faults", len(rest), tuple(rest[:_NAMED]))
 
 
 def _header(path: Path, wrong: dict[str, list[str]]) -> Header | None:

@@ -181,8 +181,8 @@ def recognise(source: Source) -> list[Part]:
     raise DataError(
         f"this lists no clips in a way that is known; it looks like {looks_like(source)}",
         where=where,
-        expected="one of " + "; ".join(open_format(name).title for name in FORMATS),
-        fix="see docs/formats.md, or name its format with `format:` (--format)",
+        expected=f"clips listed as {', '.join(FORMATS)} have them (docs/formats.md shows each)",
+        fix="where it is one of these, name it with `format:` (--format)",
     )
 
 
@@ -237,7 +237,7 @@ def looks_like(source: Source) -> str:
     if first.startswith("{"):
         keys = source.object()
         return f"JSON lines with the keys {_few(keys)}" if keys else f"JSON that is no object a line, {_cut(first)}"
-    if first.startswith("["):
+    if first.startswith(("[{", "[[", '["')) or first == "[":
         return "a JSON list, not one object a line"
     for mark, name in (("|", "|"), ("\t", "tabs"), (",", "commas"), (";", "semicolons")):
         fields = source.header(mark)

@@ -76,12 +76,13 @@ class Recordings:
         Raises:
             DataError: for another recording than `sha256` says, or none, or a segment beyond its end.
         """
-        digest, header = self.look(clip.path)
-        if isinstance(header, DataError):
+        digest, found = self.look(clip.path)
+        if isinstance(found, DataError):
             if clip.start_s is not None or not clip.duration_s:
-                raise header
+                raise found
             header = None  # it is found out, and named, when it is to be measured
-        clip = _trimmed(clip, header) if header else clip
+        else:
+            header, clip = found, _trimmed(clip, found)
         own = digest if clip.start_s is None else _segment_digest(digest, clip.start_s, clip.duration_s)
         if clip.sha256 and clip.sha256 not in (own, digest):
             raise DataError(

@@ -42,8 +42,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     if not found["wrong"]:
         yield "wrong      nothing found"
     for wrong in found["wrong"]:
-        examples = ", ".join(wrong["examples"])
-        yield f"wrong      {wrong['n']:,} × {wrong['what']}: {examples}{', …' if wrong['n'] > len(wrong['examples']) else ''}"
+        more = ", …" if wrong["n"] > len(wrong["examples"]) else ""
+        yield f"wrong      {wrong['n']:,} × {wrong['what']}: {', '.join(wrong['examples'])}{more}"
 
 
 def _counts(counts: Mapping[str, int], unit: str = "") -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Literal, Protocol, cast
 
 from vqbench.data.clip import CHECKS, MAX_NAME, Line
 from vqbench.errors import DataError
@@ -139,7 +139,7 @@ class Source:
         Raises:
             DataError: as `text_lines`, or where a quotation does not end.
         """
-        quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
         lines = (f"{line}\n" for line in self._all_lines())
         rows = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
         header: list[str] = []
@@ -193,7 +193,7 @@ class Source:
                 file.seek(0)
                 return file
             file.close()
-            return gzip.open(self.path, "rb")
+            return cast(IO[bytes], gzip.open(self.path, "rb"))
         except OSError as error:
             raise DataError(f"the file cannot be read: {error.strerror}", where=str(self.path)) from error
 

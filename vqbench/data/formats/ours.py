@@ -34,6 +34,8 @@ class Ours:
             columns = {key: value for key, value in found.items() if key not in CHECKS}
             for key in columns.keys() - warned:
                 warned.add(key)
-                if near := did_you_mean(key, CHECKS):
+                # Letters out of order are the commonest slip, and unlike by difflib's measure.
+                shuffled = next((known for known in CHECKS if sorted(known) == sorted(key.lower())), key)
+                if near := did_you_mean(shuffled, CHECKS):
                     source.notes.append(f"the unknown key {key[:80]!r}{near} is kept as a column")
             yield Line(where, {key: found[key] for key in CHECKS if key in found}, columns)
