@@ -174,7 +174,6 @@ FOREIGN = {
     "m4a": ("ipod", "aac", 22_050, 1),
     "mp4, two channels": ("mp4", "aac", 44_100, 2),
     "webm": ("webm", "libopus", 48_000, 1),
-    "webm, Vorbis": ("webm", "libvorbis", 44_100, 1),
     "AAC": ("adts", "aac", 22_050, 1),
 }
 
@@ -248,7 +247,8 @@ def test_a_segment_of_a_lossy_recording_is_where_it_should_be(tmp_path, kind, su
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * 24_000)
     path.write_bytes(encoded(noise, 24_000, kind, subtype))
     whole, part = load_waveform(path, 24_000), load_waveform(path, 24_000, 2.0, 1.0)
-    assert (part - whole[48_000:72_000]).abs().max() < 5e-3
+    assert len(part) == 24_000
+    assert (part - whole[48_000:72_000]).abs().max() < 2e-3
 
 
 def cut(content: bytes, share: float = 0.6) -> bytes:

@@ -39,6 +39,9 @@ _UNKNOWN_SIZE = 0x7FFF_0000
 
 _OGG_CUT = re.compile(r"^Ogg ?: (?:Last page lacks an end-of-stream bit|Junk after the last page)", re.MULTILINE)
 
+_LEANING = ("MPEG", "VORBIS", "OPUS")
+"""Codecs whose packets lean on those before them: a segment is decoded from a second before it."""
+
 EXPECTED = "WAV, FLAC, Ogg, MP3 or what else libsndfile reads, or m4a, mp4, webm or AAC"
 
 
@@ -192,17 +195,18 @@ class Sndfile:
         blocks: list[np.ndarray] = []
         failure = ""
         wanted = sound.frames - start if n is None else min(n, sound.frames - start)
-        left = wanted if n is not None else _MOST_SAMPLES
+        lead = min(start, sound.samplerate) if sound.subtype.startswith(_LEANING) else 0
+        left = lead + wanted if n is not None else _MOST_SAMPLES
         try:
             if start:
-                sound.seek(start)
+                sound.seek(start - lead)
             while left and len(block := sound.read(min(_BLOCK_FRAMES, left), dtype="float32", always_2d=True)):
                 blocks.append(block)
                 left -= len(block)
         except soundfile.LibsndfileError as error:
             failure = f" ({error.error_string})"
-        n_read = sum(map(len, blocks))
-        if failure or not n_read or n_read + _slack(sound) < wanted:
+        n_read = sum(map(len, blocks)) - lead
+        if failure or n_read <= 0 or n_read + _slack(sound) < wanted:
             raise DataError(
                 f"cut off or damaged: the header promises {wanted} samples, {n_read} can be read{failure}",
                 where=where,
@@ -217,7 +221,7 @@ class Sndfile:
         if _is_mpeg(sound) and n is None and not start:
             at = self._stream.tell()
             _check_nothing_follows(self._stream.read(), n_read, at, where)
-        return np.concatenate(blocks)
+        return np.concatenate(blocks)[lead:]
 
 
 def decode_stream(stream: BinaryIO, where: str) -> tuple[np.ndarray, int]:
