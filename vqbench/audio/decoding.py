@@ -128,7 +128,9 @@ def _behind_tag(file: BinaryIO, head: bytes) -> tuple[BinaryIO, tuple[str, ...]]
     file.seek(0)
     if chunk not in (b"RIFF", b"RIFX", b"RF64", b"FORM"):
         return file, ()
-    return cast(BinaryIO, io.BufferedReader(cast(Any, _Rest(file, size)))), ("an ID3 tag before the recording is skipped",)
+    return cast(BinaryIO, io.BufferedReader(cast(Any, _Rest(file, size)))), (
+        "an ID3 tag before the recording is skipped",
+    )
 
 
 class _Rest(io.RawIOBase):

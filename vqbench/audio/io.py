@@ -16,7 +16,7 @@ from torch import Tensor
 from vqbench.audio.decoding import decode_stream, open_sound, read_header
 from vqbench.errors import DataError
 from vqbench.files import file_digest as file_digest
-from vqbench.files import require_file, write_whole
+from vqbench.files import write_whole
 
 OVERDRIVE = 2.0
 """Peaks up to this are clipped to 1, as TorToiSe does; above it the samples are taken for unscaled integers."""

@@ -241,8 +241,10 @@ def locate(written: str, folder: Path) -> Path:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise DataError(f"{_shown(value)} is not text", expected="text in quotes")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise DataError(f"{_shown(value)} holds half of a surrogate pair, which no file can hold")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{_shown(value)} holds half of a surrogate pair, which no file can hold") from None
     return value
 
 

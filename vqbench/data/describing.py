@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from vqbench.audio.decoding import Header, read_header
-from vqbench.audio.io import file_digest
 from vqbench.data.clip import Clip
 from vqbench.data.reading import list_clips
 from vqbench.errors import DataError
+from vqbench.files import file_digest
 from vqbench.progress import Progress
 
 SHORT_S = 0.5

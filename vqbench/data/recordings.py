@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from vqbench.audio.decoding import Header, read_header
-from vqbench.audio.io import file_digest, load_waveform
 from vqbench.data.clip import Clip
 from vqbench.errors import DataError, did_you_mean
+from vqbench.files import file_digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_CLIP_S = 600.0
 """A longer recording is not decoded, unless its source says so: a few megabytes of FLAC may hold ten hours."""
@@ -35,6 +37,8 @@ def load_clip(clip: Clip, sample_rate_hz: int) -> Tensor:
     Raises:
         DataError: as `load_waveform`, or because the clip has a fault.
     """
+    from vqbench.audio.io import load_waveform  # and with it torch, which a look at a manifest need not wait for
+
     if clip.fault is not None:
         raise DataError(clip.fault, where=str(clip.path))
     if clip.start_s is None:
