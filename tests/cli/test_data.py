@@ -8,10 +8,11 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from vqbench.audio.mel import MelSpec
 from vqbench.cli import app
 from vqbench.results.store import load_run
 from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, DVAEConfig
+from vqbench.tokenizer.dvae import DVAE, Dimensions
 
 
 @pytest.fixture
@@ -56,11 +57,12 @@ def test_a_wrong_format_or_file_is_bad_input(project):
 
 
 def test_a_run_says_what_it_read_and_keeps_it(project):
-    save_checkpoint(DVAE(DVAEConfig(hidden_dim=32, codebook_size=64, codebook_dim=16, num_resnet_blocks=1)), "m.pth")
+    dvae = DVAE(Dimensions(hidden_dim=32, codebook_size=64, codebook_dim=16, num_resnet_blocks=1))
+    save_checkpoint(project / "m.safetensors", dvae, MelSpec(), {})
     soundfile.write("wavs/b.wav", np.zeros(30 * 8_000), 8_000)
     Path("suite.yaml").write_text(
         "name: s\ndata: {speech: {manifest: metadata.csv, max_clip_s: 20}}\n"
-        "candidates: [{name: m, checkpoint: m.pth}]\nmetrics: [codebook]\nmin_clips: 1\ndevice: cpu\n"
+        "candidates: [{name: m, checkpoint: m.safetensors}]\nmetrics: [codebook]\nmin_clips: 1\ndevice: cpu\n"
     )
     code, _, said = vqbench("run", "suite.yaml", "-o", "out")
     assert code == 0, said
