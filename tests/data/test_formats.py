@@ -426,6 +426,13 @@ def test_what_is_none_of_these_gets_one_message_that_says_what_it_looks_like(fol
     assert len(str(caught.value)) < 800
 
 
+def test_what_a_list_with_faults_was_taken_for_is_told(folder):
+    path = put(folder / "counts.tsv", "one\t12\ntwo\t7\nthree\t5\nfour\t4\n")
+    with collected() as told, pytest.raises(DataError, match="4 recordings are missing: 'wavs/one.wav'"):
+        read_clips(path)
+    assert told == [f"{path}: read as {open_format('ljspeech').title}"]
+
+
 def test_an_empty_folder_and_one_without_recordings(tmp_path):
     with pytest.raises(DataError, match="it looks like an empty folder"):
         read_clips(tmp_path)

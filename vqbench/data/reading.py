@@ -86,6 +86,8 @@ def read_clips(
         ManyErrors: for several.
     """
     listing = list_clips(path, format_name, folder, None if split else limit)
+    if listing.faults and not format_name:
+        tell(f"{path}: read as {listing.title}")
     raise_all(listing.faults)
     clips: list[Clip] = []
     errors: list[DataError] = []
