@@ -100,6 +100,14 @@ def test_coqui_with_what_pandas_quotes(folder):
     assert "coqui" in told
 
 
+def test_coqui_with_quotes_that_a_script_wrote(folder):
+    text = (
+        'audio_file|text|speaker_name\nwavs/a.wav|"Yes," he said.|anna\nwavs/b.wav|"Yes" or "no"|bo\nwavs/c.wav|"|bo\n'
+    )
+    clips, _ = read(put(folder / "metadata_train.csv", text))
+    assert [clip.text for clip in clips] == ['"Yes," he said.', '"Yes" or "no"', '"']
+
+
 def test_a_folder_of_coquis_has_splits(folder):
     put(folder / "metadata_train.csv", COQUI)
     put(folder / "metadata_eval.csv", COQUI.replace("a.wav", "b.wav"))
@@ -428,7 +436,7 @@ def test_what_is_none_of_these_gets_one_message_that_says_what_it_looks_like(fol
 
 def test_what_a_list_with_faults_was_taken_for_is_told(folder):
     path = put(folder / "counts.tsv", "one\t12\ntwo\t7\nthree\t5\nfour\t4\n")
-    with collected() as told, pytest.raises(DataError, match="4 recordings are missing: 'wavs/one.wav'"):
+    with collected() as told, pytest.raises(DataError, match=r"4 recordings are missing: 'wavs/one\.wav'"):
         read_clips(path)
     assert told == [f"{path}: read as {open_format('ljspeech').title}"]
 
@@ -537,9 +545,19 @@ def test_a_line_that_is_not_utf8_is_named(folder):
 
 def test_lines_of_too_few_fields_are_named(folder):
     path = put(folder / "metadata.csv", COQUI + "wavs/b.wav\n")
-    with pytest.raises(DataError, match="too few fields") as caught:
+    with pytest.raises(DataError, match="the line has 1 fields, the header 3") as caught:
         read_clips(path)
     assert caught.value.where == f"{path}:3"
+
+
+def test_a_text_that_holds_the_mark_is_not_cut_short(folder):
+    for text in ("file_name,text\nwavs/a.wav,Hello, you.\n", "audio_file|text|speaker_name\nwavs/a.wav|a|b|anna\n"):
+        with pytest.raises(DataError, match=r"the line has . fields, the header") as caught:
+            read_clips(put(folder / "metadata.csv", text))
+        assert "in quotes" in str(caught.value.fix)
+    for text in ("wavs/a.wav|a|b|anna\n", "a|b|c|d\n"):
+        with pytest.raises(DataError):
+            read_clips(put(folder / "list.txt", text))
 
 
 def test_limits_stop_reading_where_nobody_needs_more(folder):

@@ -22,10 +22,7 @@ class AudioFolder:
     def lines(self, source: Source) -> Iterator[Line]:
         """All columns are kept; which one is taken for the text is said."""
         delimiter = _delimiter(source)
-        if delimiter is None:
-            rows: Iterator[tuple[str, Any]] = source.objects()
-        else:
-            rows = source.table(delimiter)
+        rows = source.objects() if delimiter is None else source.table(delimiter)
         for number, (where, found) in enumerate(rows):
             if isinstance(found, DataError):
                 yield Line(where, error=found)

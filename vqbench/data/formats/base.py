@@ -133,7 +133,7 @@ class Source:
             if line.strip():
                 yield f"{self.path}:{number}", line
 
-    def table(self, delimiter: str, quoted: bool = True) -> Iterator[tuple[str, dict[str, str]]]:
+    def table(self, delimiter: str, quoted: bool = True) -> Iterator[tuple[str, dict[str, Any] | DataError]]:
         """`file:line` and fields by name of a table with a header.
 
         Raises:
@@ -150,7 +150,12 @@ class Source:
                 if not header:
                     header = [name.strip() for name in row]
                     continue
-                yield f"{self.path}:{rows.line_num}", dict(zip(header, row, strict=False))
+                found: dict[str, Any] | DataError = dict(zip(header, row, strict=False))
+                if len(row) != len(header):
+                    # An unquoted mark in a text would cut it short, and nobody would know.
+                    problem = f"the line has {len(row)} fields, the header {len(header)}"
+                    found = DataError(problem, fix=f"put texts that hold {delimiter!r} in quotes" if quoted else None)
+                yield f"{self.path}:{rows.line_num}", found
         except csv.Error as error:
             raise DataError(f"the table cannot be read: {error}", where=f"{self.path}:{rows.line_num}") from error
 

@@ -26,9 +26,12 @@ class CommonVoice:
         place = "clips/" if clips.is_dir() else ""
         split = source.path.name.split(".")[0]
         for where, row in source.table("\t", quoted=False):
+            if isinstance(row, DataError):
+                yield Line(where, error=row)
+                continue
             path, text = row.pop("path", ""), row.pop("sentence", None)
-            if text is None or not path:
-                yield Line(where, error=DataError("the line has too few fields", expected=self.title))
+            if not path:
+                yield Line(where, error=DataError("the line names no recording"))
                 continue
             path = path if is_sound(path) else f"{path}.mp3"  # as old releases have it
             speaker, language = row.pop("client_id", None), row.pop("locale", None)

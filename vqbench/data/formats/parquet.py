@@ -64,6 +64,8 @@ def _line(source: Source, row: int, found: dict[str, Any], audio: str, folder: P
     where = f"{source.path}:{row + 1}"
     held = found.pop(audio) or {}
     content, written = held.get("bytes"), held.get("path")
+    if not isinstance(content, bytes | None) or not isinstance(written, str | None):
+        return Line(where, error=DataError("the recording is no bytes, or its path no text"))
     digest = None
     if content:
         digest = hashlib.sha256(content).hexdigest()
