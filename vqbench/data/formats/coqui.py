@@ -44,7 +44,7 @@ class Coqui:
 
 
 def _fields(line: str, n: int) -> list[str]:
-    """A line's fields: pandas puts in quotes what needs them, and scripts write a text that begins with one as it is."""
+    """A line's fields: pandas puts in quotes what needs them, scripts write a text that begins with one as it is."""
     plain = line.split("|")
     if len(plain) == n:
         return [
