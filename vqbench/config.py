@@ -215,16 +215,28 @@ def must_exist(path: Path, written: str, *, folders: bool = False) -> None:
 
 def existing_file(value: Any, info: ValidationInfo) -> Path:
     """Resolves the path of a file that must be there."""
+    return _existing(value, info, folders=False)
+
+
+def existing_path(value: Any, info: ValidationInfo) -> Path:
+    """Resolves the path of a file or folder that must be there."""
+    return _existing(value, info, folders=True)
+
+
+def _existing(value: Any, info: ValidationInfo, *, folders: bool) -> Path:
     if not isinstance(value, str | Path):
         raise reject(Fault((), f"expected a path, got {shown(value)}"))
     path = path_in_file(str(value), info)
     if info.context is not None:
-        must_exist(path, str(value))
+        must_exist(path, str(value), folders=folders)
     return path
 
 
 ExistingFile = Annotated[Path, BeforeValidator(existing_file), PlainSerializer(path_as_written, return_type=str)]
 """A file, relative to the file that names it (see `vqbench.paths`); the value is absolute, and there is a file."""
+
+ExistingPath = Annotated[Path, BeforeValidator(existing_path), PlainSerializer(path_as_written, return_type=str)]
+"""Likewise a file or a folder."""
 
 FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64, title="name")]
 """A name that is used in names of files and folders."""

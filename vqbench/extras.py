@@ -5,6 +5,7 @@ from __future__ import annotations
 from vqbench.errors import MissingExtraError
 
 MEASURING = {
+    "av": "av",
     "torch": "torch",
     "soundfile": "soundfile",
     "soxr": "soxr",

@@ -1,13 +1,27 @@
-"""Where a path written in a file may lead: inside the project, unless the writer asked for elsewhere."""
+"""Where things lie: the cache; and where a path written in a file may lead, inside the project unless it says so."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from vqbench.errors import ConfigError
 
+CACHE_VARIABLE = "VQBENCH_CACHE"
+
 _ROOT_MARKS = ("pyproject.toml", ".git")
+
+
+def default_cache_folder() -> Path:
+    """`$VQBENCH_CACHE`, or the system's folder for such things."""
+    if written := os.environ.get(CACHE_VARIABLE):
+        return Path(written).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "vqbench"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "vqbench" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqbench"
 
 
 def project_root(folder: Path) -> Path:

@@ -6,11 +6,13 @@ import os
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from vqbench.audio.decoding import MENDED_BYTES, read_header
 from vqbench.audio.io import (
     decode_waveform,
     encode_opus,
@@ -118,6 +120,135 @@ def test_a_stream_of_unknown_size_is_not_cut_off(tmp_path, size):
     path = tmp_path / "clip.wav"
     path.write_bytes(with_data_size(size))
     assert len(load_waveform(path, RATE_HZ)) == RATE_HZ // 2
+
+
+def with_tag(content: bytes, size: int) -> bytes:
+    """An ID3 tag of so many bytes before a recording."""
+    sizes = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x04\x00\x00" + sizes + bytes(size) + content
+
+
+@pytest.mark.parametrize("size", [0, 30, 1_000, 300_000])
+@pytest.mark.parametrize("kind", ["WAV", "AIFF"])
+def test_an_id3_tag_before_a_recording_is_skipped_and_noted(tmp_path, kind, size):
+    path = tmp_path / "clip.wav"
+    content = encoded(tone(RATE_HZ), RATE_HZ, kind, "PCM_16")
+    path.write_bytes(content)
+    bare = load_waveform(path, RATE_HZ)
+    assert read_header(path).notes == ()
+    path.write_bytes(with_tag(content, size))
+    assert (load_waveform(path, RATE_HZ) == bare).all()
+    assert read_header(path).notes == ("an ID3 tag before the recording is skipped",)
+    path.write_bytes(with_tag(content, size)[:-2_000])
+    with pytest.raises(DataError, match="cut off"):
+        load_waveform(path, RATE_HZ)
+
+
+@pytest.mark.parametrize("surplus", [1, 8, 44, MENDED_BYTES])
+def test_a_header_that_promises_a_few_bytes_more_is_noted(tmp_path, surplus):
+    path = tmp_path / "clip.wav"
+    n_bytes = len(tone(RATE_HZ)) * 2
+    path.write_bytes(with_data_size(n_bytes + surplus))
+    assert len(load_waveform(path, RATE_HZ)) == RATE_HZ // 2
+    assert read_header(path).notes == ("the header promises up to 64 bytes more than the file holds",)
+    path.write_bytes(with_data_size(n_bytes + MENDED_BYTES + 1))
+    with pytest.raises(DataError, match=f"promises {n_bytes + 65} bytes of sound, the file holds {n_bytes}"):
+        load_waveform(path, RATE_HZ)
+
+
+def by_ffmpeg(path: Path, kind: str, codec: str, rate_hz: int, channels: int = 1) -> None:
+    """Half a second of the tone as FFmpeg encodes it; a second channel is silent."""
+    samples = np.stack([tone(rate_hz), np.zeros(rate_hz // 2)][:channels]).astype(np.float32)
+    with av.open(str(path), "w", format=kind) as container:
+        layout = "stereo" if channels == 2 else "mono"
+        stream = container.add_stream(codec, rate=rate_hz, layout=layout)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts = rate_hz, 0
+        converter = av.AudioResampler(stream.format.name, layout, rate_hz, stream.frame_size or None)
+        for part in [*converter.resample(frame), *converter.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+
+
+FOREIGN = {
+    "m4a": ("ipod", "aac", 22_050, 1),
+    "mp4, two channels": ("mp4", "aac", 44_100, 2),
+    "webm": ("webm", "libopus", 48_000, 1),
+    "AAC": ("adts", "aac", 22_050, 1),
+}
+
+
+@pytest.mark.parametrize(("kind", "codec", "rate_hz", "channels"), FOREIGN.values(), ids=FOREIGN)
+def test_what_libsndfile_cannot_read_is_read_by_pyav(tmp_path, kind, codec, rate_hz, channels):
+    path = tmp_path / "clip.wav"
+    by_ffmpeg(path, kind, codec, rate_hz, channels)
+    waveform = load_waveform(path, RATE_HZ)
+    assert waveform.dtype == torch.float32 and waveform.ndim == 1
+    assert header_duration_s(path) == pytest.approx(len(waveform) / RATE_HZ, abs=0.01)
+    assert 0.49 <= len(waveform) / RATE_HZ < 0.61  # AAC by itself does not say how much of it is the encoder's padding
+    if kind != "adts":
+        assert len(waveform) == pytest.approx(RATE_HZ // 2, abs=RATE_HZ // 50)
+        # The silent channel halves the mean.
+        expected = tone(RATE_HZ) / channels
+        np.testing.assert_allclose(waveform.numpy()[2_000:9_000], expected[2_000:9_000], rtol=0, atol=0.02)
+    else:
+        assert 0.45 < waveform[3_000:9_000].abs().max() < 0.55
+    (note,) = read_header(path).notes
+    assert note == f"decoded by PyAV {av.__version__}"
+    part = load_waveform(path, RATE_HZ, 0.1, 0.2)
+    assert len(part) == pytest.approx(0.2 * RATE_HZ, abs=1)
+    if rate_hz == RATE_HZ:
+        assert (part == waveform[2_205 : 2_205 + len(part)]).all()
+
+
+@pytest.mark.parametrize(("kind", "codec", "rate_hz", "channels"), FOREIGN.values(), ids=FOREIGN)
+def test_what_pyav_reads_and_is_cut_off_or_garbage_says_so(tmp_path, kind, codec, rate_hz, channels):
+    path = tmp_path / "clip"
+    by_ffmpeg(path, kind, codec, rate_hz, channels)
+    content = path.read_bytes()
+    for broken in (content[:40], content[: len(content) // 2], content[:16] + bytes(500)):
+        path.write_bytes(broken)
+        try:
+            short = load_waveform(path, RATE_HZ)
+        except DataError as error:
+            assert error.where == str(path)
+        else:
+            # Of AAC by itself every part is a whole one.
+            assert kind == "adts" and len(short) < 0.4 * RATE_HZ
+
+
+def test_no_playlist_is_followed(tmp_path):
+    by_ffmpeg(tmp_path / "secret.m4a", "ipod", "aac", 22_050)
+    for text in (
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path}/secret.m4a\n#EXT-X-ENDLIST\n",
+        f"ffconcat version 1.0\nfile {tmp_path}/secret.m4a\n",
+    ):
+        (tmp_path / "list.m4a").write_text(text)
+        with pytest.raises(DataError, match="not audio that can be read"):
+            load_waveform(tmp_path / "list.m4a", RATE_HZ)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC"])
+def test_a_segment_is_that_part_of_the_recording_bit_for_bit(tmp_path, kind):
+    path = tmp_path / "clip"
+    path.write_bytes(encoded(np.random.default_rng(0).uniform(-1, 1, 5 * RATE_HZ), RATE_HZ, kind, "PCM_16"))
+    whole = load_waveform(path, RATE_HZ)
+    for start_s, duration_s in ((0.0, 1.0), (1.5, 2.0), (4.9999, None), (3.0, 99.0)):
+        start = round(start_s * RATE_HZ)
+        end = None if duration_s is None else start + round(duration_s * RATE_HZ)
+        assert (load_waveform(path, RATE_HZ, start_s, duration_s) == whole[start:end]).all()
+    with pytest.raises(DataError, match=r"the segment begins at 5 s of 5 s"):
+        load_waveform(path, RATE_HZ, 5.0, 1.0)
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS")])
+def test_a_segment_of_a_lossy_recording_is_where_it_should_be(tmp_path, kind, subtype):
+    path = tmp_path / "clip"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * 24_000)
+    path.write_bytes(encoded(noise, 24_000, kind, subtype))
+    whole, part = load_waveform(path, 24_000), load_waveform(path, 24_000, 2.0, 1.0)
+    assert len(part) == 24_000
+    assert (part - whole[48_000:72_000]).abs().max() < 2e-3
 
 
 def cut(content: bytes, share: float = 0.6) -> bytes:

@@ -1,9 +1,8 @@
-"""Recordings in and out: whatever libsndfile reads becomes one float32 waveform, or an error that says why not."""
+"""Recordings in and out: whatever can be decoded becomes one float32 waveform, or an error that says why not."""
 
 from __future__ import annotations
 
 import io
-import re
 import zlib
 from pathlib import Path
 from typing import Literal
@@ -14,29 +13,13 @@ import soxr
 import torch
 from torch import Tensor
 
+from vqbench.audio.decoding import decode_stream, open_sound, read_header
 from vqbench.errors import DataError
 from vqbench.files import file_digest as file_digest
-from vqbench.files import require_file, write_whole
+from vqbench.files import write_whole
 
 OVERDRIVE = 2.0
 """Peaks up to this are clipped to 1, as TorToiSe does; above it the samples are taken for unscaled integers."""
-
-_RATES_HZ = (1_000, 768_000)
-"""A header outside this range is taken for a broken one: it would turn a second into gigabytes or into nothing."""
-
-_MOST_SAMPLES = 1 << 34
-"""Over two days at 96 kHz. FLACs of unknown length promise more, and no part of them would be safe to read."""
-
-_BLOCK_FRAMES = 1 << 18
-
-_MPEG_SLACK_SAMPLES = 4 * 1152
-"""MPEG headers count whole packets, the encoder's padding among them, and tags may be counted as packets."""
-
-_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""How libsndfile's log says that the sound's chunk (WAV, AIFF, AU, W64, RF64) has another size than its header says."""
-
-_UNKNOWN_SIZE = 0x7FFF_0000
-"""Programs that write to a pipe cannot know the size and promise some 2 or 4 GiB."""
 
 _OPUS_RATE_HZ = 24_000
 """Of Opus's own rates the one next to TorToiSe's; its speech has nothing above 12 kHz."""
@@ -47,27 +30,33 @@ _OPUS_COMPRESSION = (256 - 64) / (256 - 6)
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 """Each byte with its bits in the other order."""
 
-_OGG_CUT = re.compile(r"^Ogg ?: (?:Last page lacks an end-of-stream bit|Junk after the last page)", re.MULTILINE)
 
+def load_waveform(
+    path: Path, sample_rate_hz: int, start_s: float | None = None, duration_s: float | None = None
+) -> Tensor:
+    """Reads a recording, or a segment of it, as one channel at one rate.
 
-def load_waveform(path: Path, sample_rate_hz: int) -> Tensor:
-    """Reads a recording as one channel at one rate.
-
-    Any format that libsndfile reads (WAV, FLAC, Ogg, MP3, AIFF, …), any rate (resampled by soxr, very high quality),
-    any number of channels (averaged). Silence and a single sample are valid recordings. Samples beyond ±1 are clipped,
-    as TorToiSe does, unless the peak is above `OVERDRIVE`.
+    Any format that libsndfile reads (WAV, FLAC, Ogg, MP3, AIFF, …) or, of the others, m4a, mp4, webm and AAC; any rate
+    (resampled by soxr, very high quality), any number of channels (averaged). Silence and a single sample are valid
+    recordings. Samples beyond ±1 are clipped, as TorToiSe does, unless the peak is above `OVERDRIVE`.
 
     A shortened Ogg or MP3 file may be a valid one in its own right, and damaged PCM is only other PCM: such changes are
     found by a manifest's `sha256`, not here.
+
+    Args:
+        path: the file.
+        sample_rate_hz: the rate asked for.
+        start_s: where the segment begins; None reads the whole file, whatever `duration_s` is.
+        duration_s: how long it is; None for all that follows.
 
     Returns:
         (N,) float32 in [-1, 1], N >= 1.
 
     Raises:
-        DataError: no regular file, not audio, no samples, cut off or damaged (naming what was promised and what came),
-            NaN or infinity (naming the first), or a peak above `OVERDRIVE`.
+        DataError: no regular file, not audio, no samples, a segment beyond the end, cut off or damaged (naming what was
+            promised and what came), NaN or infinity (naming the first), or a peak above `OVERDRIVE`.
     """
-    samples, rate_hz = _decode(path)
+    samples, rate_hz = _decode(path, start_s, duration_s)
     finite = np.isfinite(samples)
     if not finite.all():
         frame, channel = (int(i) for i in np.argwhere(~finite)[0])
@@ -165,7 +154,7 @@ def decode_waveform(content: bytes, where: str) -> Tensor:
     Raises:
         DataError: for bytes that are no whole one-channel recording; it names `where`.
     """
-    samples, _ = _decode_stream(io.BytesIO(content), where)
+    samples, _ = decode_stream(io.BytesIO(content), where)
     if samples.shape[1] != 1:
         raise DataError(f"the recording has {samples.shape[1]} channels", where=where, expected="one")
     return torch.from_numpy(samples[:, 0].copy())
@@ -209,87 +198,16 @@ def header_duration_s(path: Path) -> float:
     Raises:
         DataError: no regular file, not audio, or no samples.
     """
-    with _open(_content(path), str(path)) as sound:
-        return float(sound.frames / sound.samplerate)
+    return read_header(path).duration_s
 
 
-def _content(path: Path) -> io.BytesIO:
-    require_file(path)
-    try:
-        # Into memory, because soundfile wants more arguments for some names (`x.raw`) than for their content.
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
-    if not content:
-        raise DataError("the file is empty (0 bytes)", where=str(path), expected="a recording")
-    return io.BytesIO(content)
-
-
-def _open(content: io.BytesIO, where: str) -> soundfile.SoundFile:
-    try:
-        sound = soundfile.SoundFile(content)
-    except soundfile.LibsndfileError as error:
-        raise DataError(
-            f"this is not audio that can be read: {error.error_string}",
-            where=where,
-            expected="WAV, FLAC, Ogg, MP3 or what else libsndfile reads",
-        ) from error
-    if not _RATES_HZ[0] <= sound.samplerate <= _RATES_HZ[1]:
-        raise DataError(f"the header claims a rate of {sound.samplerate} Hz", where=where)
-    if not sound.frames:
-        raise DataError("the file holds no samples", where=where, expected="a recording")
-    if sound.frames >= _MOST_SAMPLES:
-        raise DataError("the header does not say how long the recording is", where=where, fix="encode it again")
-    return sound
-
-
-def _decode(path: Path) -> tuple[np.ndarray, int]:
+def _decode(path: Path, start_s: float | None, duration_s: float | None) -> tuple[np.ndarray, int]:
     """Returns (N, channels) float32 with N >= 1, and the rate."""
-    return _decode_stream(_content(path), str(path))
-
-
-def _decode_stream(stream: io.BytesIO, where: str) -> tuple[np.ndarray, int]:
-    with _open(stream, where) as sound:
-        blocks: list[np.ndarray] = []
-        failure = ""
-        try:
-            while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                blocks.append(block)
-        except soundfile.LibsndfileError as error:
-            failure = f" ({error.error_string})"
-        n_read = sum(map(len, blocks))
-        if failure or n_read + _slack(sound) < sound.frames:
-            raise DataError(
-                f"cut off or damaged: the header promises {sound.frames} samples, {n_read} can be read{failure}",
-                where=where,
-            )
-        for promised, held in _SHORT_CHUNK.findall(sound.extra_info):
-            if int(held) < int(promised) < _UNKNOWN_SIZE:
-                raise DataError(
-                    f"cut off: the header promises {promised} bytes of sound, the file holds {held}", where=where
-                )
-        if _OGG_CUT.search(sound.extra_info):
-            raise DataError(f"cut off: the Ogg stream breaks off after {n_read} samples", where=where)
-        if _is_mpeg(sound):
-            _check_nothing_follows(stream.getvalue()[stream.tell() :], n_read, stream.tell(), where)
-        return np.concatenate(blocks), sound.samplerate
-
-
-def _is_mpeg(sound: soundfile.SoundFile) -> bool:
-    return bool(sound.subtype.startswith("MPEG"))
-
-
-def _slack(sound: soundfile.SoundFile) -> int:
-    return _MPEG_SLACK_SAMPLES if _is_mpeg(sound) else 0
-
-
-def _check_nothing_follows(rest: bytes, n_read: int, n_bytes_read: int, where: str) -> None:
-    """Finds MP3s of varying bit rate without a length header: libsndfile guesses a length and stops there."""
-    is_packet = len(rest) > 1 and rest[0] == 0xFF and rest[1] & 0xE0 == 0xE0
-    n_left = n_read * len(rest) // n_bytes_read
-    if is_packet and n_left > _MPEG_SLACK_SAMPLES:
-        raise DataError(
-            f"the MP3 has no length header: {n_read} samples are read, and about {n_left} more follow",
-            where=where,
-            fix="rewrite the header, e.g. ffmpeg -i old.mp3 -c copy new.mp3",
-        )
+    with open_sound(path) as sound:
+        rate_hz, length_s = sound.header.rate_hz, sound.header.duration_s
+        if start_s is None:
+            return sound.read(0, None), rate_hz
+        start, n = round(start_s * rate_hz), None if duration_s is None else max(1, round(duration_s * rate_hz))
+        if start >= round(length_s * rate_hz):
+            raise DataError(f"the segment begins at {start_s:g} s of {length_s:g} s", where=str(path))
+        return sound.read(start, n), rate_hz

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vqbench.notes import collected
 from vqbench.progress import Advance, Progress, Silent
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ def note(text: str, *, quiet: bool = False) -> None:
     """Writes one line to stderr, unless the user asked for quiet."""
     if not quiet:
         sys.stderr.write(f"{text}\n")
+
+
+@contextmanager
+def notes(quiet: bool) -> Iterator[None]:
+    """Shows on stderr what is assumed, skipped or mended while the block runs."""
+    with collected(lambda line: note(line, quiet=quiet)):
+        yield
 
 
 def is_first_process() -> bool:

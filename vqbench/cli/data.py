@@ -28,3 +28,48 @@ def synthesize(
     from vqbench.data.synthesis import synthesize as speak
 
     console.answer(str(speak(folder, n, seed, console.progress(quiet))))
+
+
+Format = Annotated[
+    str | None, typer.Option("--format", "-f", help="How it is read, by name; where left out, its content tells.")
+]
+
+
+@app.command("convert")
+def convert(
+    source: Annotated[Path, typer.Argument(help="A list of clips, or a folder of them.", metavar="IN")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The manifest to write, .jsonl or .jsonl.gz.")],
+    format_name: Format = None,
+    quiet: console.Quiet = False,
+) -> None:
+    """Write vqbench's own manifest from what other tools write: LJSpeech, coqui, NeMo, Kaldi, Lhotse and others.
+
+    Texts, speakers, languages, splits and further columns are kept; recordings stay where they are.
+
+    Example: vqbench data convert LJSpeech-1.1 -o lj.jsonl
+    """
+    from vqbench.data.converting import convert as write
+
+    with console.notes(quiet):
+        n = write(source, output, format_name)
+    console.note(f"wrote {output}: {n} clips", quiet=quiet)
+
+
+@app.command("describe")
+def describe(
+    source: Annotated[Path, typer.Argument(help="A list of clips, or a folder of them.", metavar="IN")],
+    format_name: Format = None,
+    as_json: console.AsJson = False,
+    quiet: console.Quiet = False,
+) -> None:
+    """Say what a manifest holds: hours, speakers, languages, lengths, rates, texts, and what is wrong with it.
+
+    Example: vqbench data describe metadata.csv
+    """
+    from dataclasses import asdict
+
+    from vqbench.data.describing import describe as count
+    from vqbench.report.description import description_json, description_text
+
+    found = asdict(count(source, format_name, console.progress(quiet)))
+    console.answer(description_json(found) if as_json else description_text(found))

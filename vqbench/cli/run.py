@@ -70,7 +70,8 @@ def run(
         from vqbench.engine.rehearsal import rehearse
         from vqbench.report.estimate import estimate_json, estimate_tables
 
-        estimate = rehearse(wanted, console.progress(quiet))
+        with console.notes(quiet):
+            estimate = rehearse(wanted, console.progress(quiet))
         console.answer(estimate_json(estimate)) if as_json else console.answer(*estimate_tables(estimate))
         return
     folder = output or new_folder(wanted.name)
@@ -81,7 +82,8 @@ def run(
     from vqbench.engine.runner import run_suite
 
     with sole_writer(folder):
-        outcome = run_suite(wanted, cache, console.progress(quiet), ["vqbench", *sys.argv[1:]])
+        with console.notes(quiet):
+            outcome = run_suite(wanted, cache, console.progress(quiet), ["vqbench", *sys.argv[1:]])
         write_outcome(outcome, folder)
         verdict = gate_if_possible(outcome.run, against)
         evidence = Evidence(folder.resolve().name, outcome.run, outcome.exhibits, outcome.transcripts, folder)

@@ -45,7 +45,8 @@ def train(
     from vqbench.training.trainer import write_half
 
     chosen, progress = own_device(choose_device(device, "--device")), console.progress(quiet)
-    sources = SourceFinder(chosen, progress)(wanted)
+    with console.notes(quiet):
+        sources = SourceFinder(chosen, progress)(wanted)
     if sources.start is not None and sources.start.loaded:
         console.note(f"start: {sources.start.loaded}", quiet=quiet)
     with sole_writer(folder) if console.is_first_process() else nullcontext():

@@ -9,6 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 from vqbench.data.manifest import Clip, read_manifest, select
+from vqbench.data.reading import read_clips
+from vqbench.data.recordings import MAX_CLIP_S
 from vqbench.data.source import CorpusName, DataSource
 from vqbench.errors import DataError, ManyErrors, VqbenchError, did_you_mean
 
@@ -25,7 +27,13 @@ def load_clips(source: DataSource) -> list[Clip]:
     if source.corpus is not None:
         clips = corpus_clips(source.corpus, source.split, source.limit)
     elif source.manifest is not None:
-        clips = read_manifest(source.manifest, split=source.split, limit=source.limit)
+        clips = read_clips(
+            source.manifest,
+            format_name=source.format,
+            split=source.split,
+            limit=source.limit,
+            max_clip_s=source.max_clip_s or MAX_CLIP_S,
+        )
     else:
         raise DataError("the data source names neither a corpus nor a manifest")
     if source.language is not None:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo,
 
 from vqbench.config import (
     ConfigModel,
-    ExistingFile,
+    ExistingPath,
     Fault,
     Several,
     exactly_one,
@@ -21,6 +21,8 @@ from vqbench.config import (
     reject,
     shown,
 )
+from vqbench.data.formats import FORMATS
+from vqbench.errors import did_you_mean
 
 POCKET = "pocket"
 """How the small TorToiSe that vqbench brings along is called, and its VQVAE."""
@@ -98,6 +100,17 @@ Sentences = Annotated[
 ]
 """`pocket`, the pocket TorToiSe's grammar, or a text file with one sentence a line."""
 
+
+def _format(value: Any) -> Any:
+    if isinstance(value, str) and value not in FORMATS:
+        problem = f"{shown(value)} is not a known format{did_you_mean(value, FORMATS)}"
+        raise reject(Fault((), problem, expected=", ".join(FORMATS)))
+    return value
+
+
+FormatName = Annotated[str, BeforeValidator(_format), Field(json_schema_extra={"enum": list(FORMATS)})]
+"""A format of manifests, by its name."""
+
 CorpusName = Literal["tortoise-voices", "pocket"]
 """The corpora that vqbench can find by name."""
 
@@ -108,8 +121,16 @@ class DataSource(ConfigModel):
     corpus: CorpusName | None = Field(default=None, title="known corpus")
     """A corpus that vqbench finds by name."""
 
-    manifest: ExistingFile | None = None
-    """A JSONL file with one clip a line, relative to the file that names it."""
+    manifest: ExistingPath | None = None
+    """A list of clips or a folder of them, relative to the file that names it: vqbench's own JSONL, or what other tools
+    write (docs/formats.md)."""
+
+    format: FormatName | None = None
+    """How the manifest is read; where it is left out, its content tells."""
+
+    max_clip_s: float | None = Field(default=None, gt=0, le=86_400)
+    """Longer recordings of the manifest, or segments of them, are not decoded, and count as unscored; 600 s where it is
+    left out."""
 
     split: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """Only the clips of this split; all of them where it is left out."""
@@ -125,5 +146,8 @@ class DataSource(ConfigModel):
 
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
-        """Exactly one of corpus and manifest."""
+        """Exactly one of corpus and manifest; what is said of a manifest needs one."""
         yield from exactly_one(data, "corpus", "manifest")
+        for key in ("format", "max_clip_s"):
+            if data.get(key) is not None and data.get("manifest") is None:
+                yield Fault((key,), "this is for a manifest, and there is none")

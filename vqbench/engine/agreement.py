@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqbench.audio.io import load_waveform, resample
+from vqbench.audio.io import resample
 from vqbench.audio.mel import MelSpec
+from vqbench.data.recordings import load_clip
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.hearing import Heard, Target, hear, with_distances
 from vqbench.engine.question import TRUE, Question, Writing, pair_id
@@ -271,7 +272,7 @@ def _natural(question: Question, truth: Truth, cache: Cache, progress: Progress)
             for clip in clips:
                 record = question.natural_record(clip)
                 try:
-                    waveform = load_waveform(clip.path, MelSpec().sample_rate_hz)
+                    waveform = load_clip(clip, MelSpec().sample_rate_hz)
                 except DataError as error:
                     unscored[record.id] = error.problem
                     continue

@@ -10,30 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vqbench.errors import DataError
 from vqbench.files import require_writable, write_whole
-
-CACHE_VARIABLE = "VQBENCH_CACHE"
+from vqbench.paths import CACHE_VARIABLE as CACHE_VARIABLE
+from vqbench.paths import default_cache_folder as default_cache_folder
 
 MAX_ENTRY_BYTES = 256 << 20
 """No entry is larger: the vectors of an hour of speech take some 10 MB."""
-
-
-def default_cache_folder() -> Path:
-    """`$VQBENCH_CACHE`, or the system's folder for such things."""
-    if written := os.environ.get(CACHE_VARIABLE):
-        return Path(written).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "vqbench"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "vqbench" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqbench"
 
 
 def content_key(parts: Mapping[str, object]) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
 from vqbench.engine.agreement import TOKEN_RATE_HZ, follows
 from vqbench.engine.assignment import Assignment, content_of
 from vqbench.engine.cache import Cache, content_key
@@ -97,7 +97,7 @@ def choose_judges(
             known = cache.get("enrolled", key)
             try:
                 embedding = (
-                    encoder.embed(load_waveform(clip.path, SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
+                    encoder.embed(load_clip(clip, SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
                     if known is None
                     else np.array(known["embedding"], np.float32)
                 )

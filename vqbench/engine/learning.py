@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
 from vqbench.engine.assignment import Assignment, content_of
 from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.downstream import lesson_of, tune, tuning_folder
@@ -115,7 +115,7 @@ def _measure(
 def _codes(clip: Clip, tokenizer: SpeechTokenizer, front_end: MelFrontEnd, most: int) -> Tensor:
     """(L,) int64. One by one: no row depends on its neighbours."""
     with torch.inference_mode():
-        (codes,) = encode(tokenizer, [front_end(load_waveform(clip.path, front_end.spec.sample_rate_hz))])
+        (codes,) = encode(tokenizer, [front_end(load_clip(clip, front_end.spec.sample_rate_hz))])
     if len(codes) >= most:
         raise DataError(f"has {len(codes)} tokens, the GPT can write fewer than {most}")
     return codes.clone()
@@ -125,5 +125,5 @@ def _voices(teacher: Teacher, assignment: Assignment) -> dict[str, Tensor]:
     """What its GPT hears of each speaker, (D,) each."""
     recordings: dict[str, list[Tensor]] = {}
     for clip in assignment.voices:
-        recordings.setdefault(clip.speaker or "", []).append(load_waveform(clip.path, SAMPLE_RATE_HZ))
+        recordings.setdefault(clip.speaker or "", []).append(load_clip(clip, SAMPLE_RATE_HZ))
     return teacher.heard_by_gpt(recordings)

@@ -22,6 +22,7 @@ _PACKAGES = (
     "scipy",
     "soundfile",
     "soxr",
+    "av",
     "openai-whisper",
     "faster-whisper",
     "ctranslate2",

@@ -239,7 +239,7 @@ def _max_tokens(ready: Prepared) -> int:
 
 def _spread(clips: Sequence[Clip], most: int | None = None) -> list[Clip]:
     """So many clips of all lengths, the longest one among them, or all of them; each recording once."""
-    ordered = sorted({clip.path: clip for clip in clips}.values(), key=lambda clip: clip.duration_s)
+    ordered = sorted({(clip.path, clip.start_s): clip for clip in clips}.values(), key=lambda clip: clip.duration_s)
     n = min(most or len(ordered), len(ordered))
     return [ordered[(place + 1) * len(ordered) // n - 1] for place in range(n)]
 

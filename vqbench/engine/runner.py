@@ -37,6 +37,7 @@ from vqbench.metrics.learning import TokenLearning
 from vqbench.metrics.spoken.voice import SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.metrics.throughput import Entrant, Load, Timings, measure_throughput, throughput_specs
+from vqbench.notes import collected
 from vqbench.progress import Progress
 from vqbench.results.exhibits import Exhibits
 from vqbench.results.gate import check_rules
@@ -178,7 +179,8 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         VqbenchError: for rules about figures that are not measured, for clips, candidates and judges that cannot be
             loaded; all faults of a kind at once, and before anything is trained or measured.
     """
-    ready = prepare_suite(suite, cache, progress)
+    with collected() as notes:
+        ready = prepare_suite(suite, cache, progress)
     device, groups, question, assignment = ready.device, ready.groups, ready.question, ready.assignment
     clips, specs = ready.clips, ready.specs
     provenance = collect_provenance(device, suite.path.parent if suite.path else Path.cwd(), list(command))
@@ -245,7 +247,7 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         tables=tuple(tables),
         results=tuple(_results(specs, tables, recordings, interval, progress)),
         interval=interval,
-        provenance={**provenance, "judges": judges, **_checkpoints(ready, systems)},
+        provenance={**provenance, "notes": notes, "judges": judges, **_checkpoints(ready, systems)},
         slices=_slices(suite, assignment, recordings),
     )
     run = with_doubts(measured)
@@ -368,6 +370,8 @@ def _key(system: System, group: MetricGroup, clip: Clip) -> str:
             "identity": dict(group.identity),
             "clip": clip.sha256,
             "text": clip.text,
+            # A decoder is named in there, with its version.
+            **({"notes": clip.notes} if clip.notes else {}),
         }
     )
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from vqbench.audio.griffin_lim import GriffinLim
-from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
 from vqbench.errors import DataError
 from vqbench.metrics.base import Part, Rendering
 from vqbench.results.record import CandidateRecord
@@ -64,7 +64,7 @@ def read_recording(clip: Clip, front_end: MelFrontEnd) -> Recording:
     Raises:
         DataError: for audio that cannot be read.
     """
-    waveform = load_waveform(clip.path, front_end.spec.sample_rate_hz)
+    waveform = load_clip(clip, front_end.spec.sample_rate_hz)
     with torch.inference_mode():
         return Recording(clip, waveform, front_end(waveform))
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vqbench.audio.io import load_waveform
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
 from vqbench.data.sentences import is_easily_heard, sentences
 from vqbench.data.source import POCKET, DataSource
 from vqbench.engine.cache import content_key
@@ -137,7 +137,7 @@ def listen(teacher: Teacher, clips: Sequence[Clip], progress: Progress) -> list[
     recordings: dict[str, list[Tensor]] = {}
     with progress.task("listening to voices", len(clips)) as advance:
         for clip in clips:
-            recordings.setdefault(clip.speaker or "", []).append(load_waveform(clip.path, SAMPLE_RATE_HZ))
+            recordings.setdefault(clip.speaker or "", []).append(load_clip(clip, SAMPLE_RATE_HZ))
             advance()
     return teacher.voices(recordings)
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqbench.audio.griffin_lim import GriffinLim
-from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
 from vqbench.data.sentences import HARD_TO_HEAR, is_easily_heard, sentences
 from vqbench.errors import DataError
 from vqbench.judges.asr import SpeechRecognizer
@@ -96,7 +96,7 @@ def evaluate_corpus(clips: Sequence[Clip], asr: SpeechRecognizer) -> dict[str, F
     Raises:
         DataError: a clip cannot be read.
     """
-    heard = asr.transcribe([load_waveform(clip.path, SAMPLE_RATE_HZ) for clip in clips], SAMPLE_RATE_HZ)
+    heard = asr.transcribe([load_clip(clip, SAMPLE_RATE_HZ) for clip in clips], SAMPLE_RATE_HZ)
     about = "WER of the corpus's own recordings, all kinds of sentences"
     return {"corpus_wer": _wer([clip.text or "" for clip in clips], heard, 0.05, about)}
 
@@ -119,7 +119,7 @@ def evaluate_tokenizer(
     spec = tokenizer.mel_spec
     rate = spec.sample_rate_hz
     front_end, vocoder = MelFrontEnd(spec), GriffinLim(spec)
-    waveforms = [load_waveform(clip.path, rate) for clip in clips]
+    waveforms = [load_clip(clip, rate) for clip in clips]
     mels = [front_end(waveform) for waveform in waveforms]
     copies = []
     with progress.task("copying test recordings", len(clips)) as advance:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqbench.audio.io import load_waveform
+from vqbench.data.recordings import load_clip
 from vqbench.data.sentences import is_easily_heard
 from vqbench.errors import VqbenchError
 from vqbench.pocket.assets import Settings, load_pocket, voices
@@ -121,7 +121,7 @@ def _judge(
     assert teacher.tokenizer is not None
     recordings: dict[str, list[Tensor]] = {}
     for clip in voices(package):
-        recordings.setdefault(clip.speaker or "", []).append(load_waveform(clip.path, SAMPLE_RATE_HZ))
+        recordings.setdefault(clip.speaker or "", []).append(load_clip(clip, SAMPLE_RATE_HZ))
     known = frozenset(clip.text or "" for clip in built.corpus)
     texts = new_sentences(known, plan.speaking.n_spoken, plan.corpus.max_words)
     held_out, n = held_out_part(plan, built.corpus), plan.speaking.n_copied

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import LOG_FLOOR, MelFrontEnd, MelSpec
 from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
 from vqbench.errors import TrainingError
 from vqbench.progress import Progress
 
@@ -88,7 +88,7 @@ def load_corpus(
     validation: list[Tensor] = []
     with progress.task("reading training clips", len(clips)) as advance:
         for (clip, weight), is_held_out in zip(clips, held_out, strict=True):
-            mel = front_end(load_waveform(clip.path, spec.sample_rate_hz))
+            mel = front_end(load_clip(clip, spec.sample_rate_hz))
             if is_held_out:
                 validation.append(mel)
             else:

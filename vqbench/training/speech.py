@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
 from vqbench.files import write_whole
 from vqbench.progress import Progress
 from vqbench.tokenizer.protocol import SpeechTokenizer, encode
@@ -94,7 +94,7 @@ def read_speech(
     with progress.task("reading and tokenising speech", len(clips)) as advance, torch.inference_mode():
         for start in range(0, len(clips), _AT_ONCE):
             chunk = clips[start : start + _AT_ONCE]
-            fresh = [front_end(load_waveform(clip.path, tokenizer.mel_spec.sample_rate_hz)) for clip in chunk]
+            fresh = [front_end(load_clip(clip, tokenizer.mel_spec.sample_rate_hz)) for clip in chunk]
             for phase, rows in enumerate(codes):
                 rows += [row.cpu().short() for row in encode(tokenizer, [mel[:, phase:] for mel in fresh])]
             mels += [mel.half() for mel in fresh]

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqbench.audio.io import load_waveform, resample
+from vqbench.audio.io import resample
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
 from vqbench.errors import DataError
 from vqbench.metrics.base import Measured
 from vqbench.metrics.spoken.base import CLIP_SET, Spoken, no_voice
@@ -110,7 +111,7 @@ class SpokenFit:
         with self._teacher.clvp.loaded() as clvp:
             if self._reference is None:
                 rate = self._tokenizer.mel_spec.sample_rate_hz
-                latents = [self._speech(clvp, load_waveform(clip.path, rate), rate) for clip in self._recordings]
+                latents = [self._speech(clvp, load_clip(clip, rate), rate) for clip in self._recordings]
                 self._reference = _Reference.of(np.stack([_kept(latent) for latent in latents]))
             return [no_voice(one) or self._row(clvp, one, self._reference) for one in spoken]
 
