@@ -143,6 +143,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     Raises:
         DataError: another process is at work there, or the folder cannot be made.
     """
+    require_writable(folder / "anything")
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from vqbench.audio.mel import MelSpec
+from vqbench.results.layout import checksum_of
 from vqbench.results.store import save_baseline, save_run
 from vqbench.tokenizer.checkpoint import save_checkpoint
 from vqbench.tokenizer.dvae import DVAE, Dimensions
@@ -94,7 +95,15 @@ def recipe(old: str, new: str) -> Damage:
 
 
 def result(old: str, new: str) -> Damage:
-    return edit("runs/quick/result.json", old, new)
+    """An edit by somebody who knows how the checksum is made."""
+
+    def damage(project: Path) -> None:
+        edit("runs/quick/result.json", old, new)(project)
+        file = project / "runs/quick/result.json"
+        body = file.read_bytes().split(b"\n", 2)[2]
+        file.write_bytes(b'{\n"checksum": "%s",\n%s' % (checksum_of(body).encode(), body))
+
+    return damage
 
 
 def put(name: str, content: bytes | str) -> Damage:

@@ -151,7 +151,8 @@ def summarise_all(
 def _result(spec: MetricSpec, table: Table, figure: Estimate, n_clusters: int | None, interval: IntervalSpec) -> Result:
     reduction = REDUCTIONS[spec.reduction]
     ends = figure.interval(interval.confidence)
-    low, high = (None, None) if ends is None else (max(ends[0], reduction.span[0]), min(ends[1], reduction.span[1]))
+    least, most = reduction.span
+    low, high = (None, None) if ends is None else (min(max(end, least), most) for end in ends)
     defined = math.isfinite(figure.value)
     return Result(
         candidate=table.candidate,
