@@ -1,7 +1,9 @@
-"""Where a path written in a file may lead: inside the project, unless the writer asked for elsewhere."""
+"""Where a path written in a file may lead: inside the project, unless the writer asked for elsewhere; and the cache."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from vqbench.errors import ConfigError
@@ -54,3 +56,17 @@ def resolve_inside(base: Path, written: str, root: Path) -> Path:
             fix="write it as an absolute path, or from ~, if that is meant",
         )
     return resolved
+
+
+CACHE_VARIABLE = "VQBENCH_CACHE"
+
+
+def default_cache_folder() -> Path:
+    """`$VQBENCH_CACHE`, or the system's folder for such things."""
+    if written := os.environ.get(CACHE_VARIABLE):
+        return Path(written).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "vqbench"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "vqbench" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqbench"

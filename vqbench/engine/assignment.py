@@ -20,6 +20,7 @@ from vqbench.engine.further_judges import check_further_judges
 from vqbench.engine.speaking import Line
 from vqbench.engine.teachers import new_sentences, open_teacher, teacher_voices
 from vqbench.errors import DataError, VqbenchError, raise_all
+from vqbench.languages import ENGLISH
 from vqbench.metrics.spoken.base import CLIP_SET, SpeechJudge
 from vqbench.results.record import CandidateRecord, ClipRecord
 from vqbench.suite import Suite
@@ -42,6 +43,7 @@ class Assignment:
         named_enrolment: whether the suite names them, so that each must be fit for that.
         lines: what is said.
         recordings: of each line the speaker's own recording, by the line's id; none where the sentences are others.
+        language: code of that of the sentences which are no recording's; None where nobody says.
         k: tries of the GPT for each, of which CLVP chooses.
         seed: the suite's.
         further_judges: who listens besides those who always do.
@@ -58,6 +60,17 @@ class Assignment:
     k: int
     seed: int
     further_judges: tuple[FurtherJudge, ...] = ()
+    language: str | None = None
+
+    def language_of(self, line_id: str) -> str | None:
+        """The code of the language of a line: its recording's, where it has one; None where nobody says."""
+        clip = self.recordings.get(line_id)
+        return clip.language if clip else self.language
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """The codes of all languages that are spoken, English where nobody says."""
+        return frozenset(self.language_of(line.id) or ENGLISH for line in self.lines)
 
     @cached_property
     def lesson(self) -> dict[str, object]:
@@ -83,7 +96,15 @@ class Assignment:
             "k": self.k,
         }
         return tuple(
-            ClipRecord(line.id, _sha256({**asked, "line": asdict(line)}), 0.0, line.text, line.speaker, CLIP_SET)
+            ClipRecord(
+                line.id,
+                _sha256({**asked, "line": asdict(line)}),
+                0.0,
+                line.text,
+                line.speaker,
+                CLIP_SET,
+                language=self.language_of(line.id),
+            )
             for line in self.lines
         )
 
@@ -160,6 +181,7 @@ def make_assignment(suite: Suite, device: torch.device, opened: Teacher | None) 
         config.k,
         suite.seed,
         config.judges,
+        ENGLISH if config.sentences == POCKET else suite.data.speech.language,
     )
 
 

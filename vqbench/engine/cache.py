@@ -9,28 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vqbench.errors import DataError
 from vqbench.files import require_writable, write_whole
+from vqbench.paths import CACHE_VARIABLE, default_cache_folder
 
-CACHE_VARIABLE = "VQBENCH_CACHE"
-
-
-def default_cache_folder() -> Path:
-    """`$VQBENCH_CACHE`, or the system's folder for such things."""
-    if written := os.environ.get(CACHE_VARIABLE):
-        return Path(written).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "vqbench"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "vqbench" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqbench"
-
+__all__ = ["CACHE_VARIABLE", "Cache", "content_key", "default_cache_folder"]
 
 def content_key(parts: Mapping[str, object]) -> str:
     """Digest of a question: 40 hex digits, independent of the order of the parts.

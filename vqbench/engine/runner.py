@@ -31,6 +31,8 @@ from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.rows import Row, finite, keep_row, known_row, make_table
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import DataError, VqbenchError, raise_all
+from vqbench.judges.asr import require_languages
+from vqbench.languages import ENGLISH
 from vqbench.metrics.base import MetricGroup, Rendering
 from vqbench.metrics.spoken.voice import SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
@@ -38,6 +40,7 @@ from vqbench.metrics.throughput import Load, measure_throughput, throughput_spec
 from vqbench.progress import Progress
 from vqbench.results.exhibits import Exhibits
 from vqbench.results.gate import check_rules
+from vqbench.results.languages import ASSUMED
 from vqbench.results.record import (
     ClipRecord,
     GateRule,
@@ -108,21 +111,23 @@ def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
     check_recipes(suite.candidates)
     source = str(suite.path or suite.name)
     device = choose_device(suite.device, source)
-    groups = Groups(suite, device)
+    clips = tuple(load_clips(suite.data.speech))
+    groups = Groups(suite, device, {clip.language or ENGLISH for clip in clips})
     load = Load(**suite.throughput.model_dump(exclude={"yardstick"}))
     question = pose_question(suite, device) if "token_agreement" in suite.metrics else None
     opened = question.teacher if question else None
     assignment = make_assignment(suite, device, opened) if "downstream" in suite.metrics else None
+    if assignment:
+        require_languages(groups.recognizer, assignment.languages)
     specs = (
         *(question.specs if question else ()),
         *groups.specs,
-        *((*SpokenWords.specs, *SpokenVoice.specs) if assignment else ()),
+        *((*SpokenWords.specs_for(assignment.languages), *SpokenVoice.specs) if assignment else ()),
         *(further_specs(assignment.further_judges) if assignment else ()),
         *(throughput_specs(load) if "throughput" in suite.metrics else ()),
     )
     rules = tuple(GateRule(entry.rule, tuple(entry.candidates)) for entry in suite.gate)
     check_rules(rules, specs, source)
-    clips = tuple(load_clips(suite.data.speech))
     check_named(suite.exhibits.clips, clips, question, assignment, source)
     bring = _prepare_candidates(suite.candidates, cache, device, progress)
     return Prepared(suite, device, groups, load, question, assignment, specs, rules, clips, bring)
@@ -207,11 +212,19 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         tables=tuple(tables),
         results=tuple(_results(specs, tables, recordings, interval, progress)),
         interval=interval,
-        provenance={**provenance, "judges": judges},
+        provenance={**provenance, **_assumed(suite, recordings), "judges": judges},
     )
     material = Material(systems, clips, answer, assignment, spoken)
     exhibits, sounds = keep_exhibits(run, material, suite.exhibits, cache, progress)
     return Outcome(run, tuple(transcripts), exhibits, sounds)
+
+
+def _assumed(suite: Suite, clips: Sequence[ClipRecord]) -> dict[str, object]:
+    """Of each set of clips that an ASR heard, how many name no language, so that English is assumed."""
+    heard = [clip_set for clip_set in ("speech", "downstream") if clip_set in suite.metrics]
+    counts = {name: sum(clip.clip_set == name and clip.language is None for clip in clips) for name in heard}
+    unnamed = {name: n for name, n in counts.items() if n}
+    return {ASSUMED: unnamed} if unnamed else {}
 
 
 def _record(clip: Clip) -> ClipRecord:
@@ -311,6 +324,7 @@ def _key(system: System, group: MetricGroup, clip: Clip) -> str:
             "identity": dict(group.identity),
             "clip": clip.sha256,
             "text": clip.text,
+            "language": clip.language or ENGLISH,
         }
     )
 

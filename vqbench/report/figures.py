@@ -10,6 +10,7 @@ from vqbench.report import format as fmt
 from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row, Span
 from vqbench.results.compare import ComparisonTable, best_by_metric
 from vqbench.results.families import FamilyResult, summarise_families
+from vqbench.results.languages import language_notes
 from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
 from vqbench.results.selection import Contender
 
@@ -160,7 +161,7 @@ class _Figures:
             columns=(Column(("candidate",)), *(_column(metric, name) for metric, name in columns)),
             rows=tuple(rows),
             caption=self._caption(metrics),
-            notes=(*notes.lines(), *self._bounds(metrics)),
+            notes=(*notes.lines(), *self._bounds(metrics), *self._languages(metrics)),
         )
 
     def _cell(self, metric: MetricSpec, result: Result, contender: Contender, notes: fmt.Notes) -> Cell:
@@ -185,6 +186,11 @@ class _Figures:
                 text = f"n = {fmt.span(result.n for result in scored)} {what}"
                 counts.append(f"{text} of {drawn} {self.interval.cluster}s" if drawn else text)
         return "; ".join([*counts, f"under each figure its {fmt.share(self.interval.confidence)} interval"])
+
+    def _languages(self, metrics: Sequence[MetricSpec]) -> list[str]:
+        """What is said of the clips' languages, of several runs each thing once."""
+        runs = {id(contender.run): contender.run for contender in self.contenders}.values()
+        return list(dict.fromkeys(note for run in runs for note in language_notes(run, metrics)))
 
     def _bounds(self, metrics: Sequence[MetricSpec]) -> list[str]:
         """What figures are out of, told once for the metrics and once for the candidates that share it."""

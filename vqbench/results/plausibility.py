@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from vqbench.results.languages import NOT_UNDERSTOOD_CHECK, not_understood
 from vqbench.results.record import Finding, MetricSpec, PlausibilityLevel, Result, Run
 from vqbench.results.rules import parse_rule
 from vqbench.results.selection import Contender, Selection, candidates_of
@@ -162,6 +163,11 @@ def _error_rate(run: Run, baseline: Selection | None) -> _Lines:
                     yield result.candidate, f"{spec.name} is {_shown(result, spec)}: more errors than words"
 
 
+def _not_understood(run: Run, baseline: Selection | None) -> _Lines:
+    for problem in not_understood(run, run.metrics):
+        yield "", problem
+
+
 def _few_clips(run: Run, baseline: Selection | None) -> _Lines:
     counts: dict[str, int] = {}
     for clip in run.clips:
@@ -209,6 +215,9 @@ CHECKS: Mapping[str, Check] = {
         "warn", "a candidate that spends more bits than another and scores worse", _more_bits_worse
     ),
     "error_rate_above_one": Check("warn", "more word or character errors than there are to be made", _error_rate),
+    NOT_UNDERSTOOD_CHECK: Check(
+        "warn", "an ASR that gets more than half of the original recordings wrong, language by language", _not_understood
+    ),
     "few_clips": Check("warn", "fewer clips in a set than the suite's `min_clips`", _few_clips),
 }
 """What is looked for."""
