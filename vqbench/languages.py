@@ -72,7 +72,10 @@ def _read() -> dict[str, Language]:
     named = (entry.split(maxsplit=1) for entry in _NAMES.split(";") if entry.strip())
     return {
         code: Language(
-            code, " ".join(name.split()), _CALLED_BY_WHISPER.get(code, code) if code in known else None, code not in joined
+            code,
+            " ".join(name.split()),
+            _CALLED_BY_WHISPER.get(code, code) if code in known else None,
+            code not in joined,
         )
         for code, name in named
     }

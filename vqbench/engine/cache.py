@@ -19,6 +19,7 @@ from vqbench.paths import CACHE_VARIABLE, default_cache_folder
 
 __all__ = ["CACHE_VARIABLE", "Cache", "content_key", "default_cache_folder"]
 
+
 def content_key(parts: Mapping[str, object]) -> str:
     """Digest of a question: 40 hex digits, independent of the order of the parts.
 

@@ -46,6 +46,7 @@ def examine(teacher: Path | None = None) -> list[Finding]:
         *_packages(),
         _device(),
         _speech_recognizer(),
+        _multilingual_recognizer(),
         _corpus(),
         examine_pocket(),
         _further_judge(),
@@ -110,6 +111,24 @@ def _speech_recognizer() -> Finding:
         return Finding("missing", what, error.problem, error.fix or "pip install 'vqbench[offline]'")
     except (ImportError, OSError) as error:
         return Finding("missing", what, str(error), "pip install 'vqbench[bench,offline]'")
+
+
+def _multilingual_recognizer() -> Finding:
+    what, purpose = "Whisper base, offline", "only for other languages than English, `asr: {model: base}`"
+    try:
+        from vqbench.judges.packaged import PACKAGED, is_packaged, packaged_model
+
+        # Joined here, which takes a second: whatever is wrong with the parts shows now, not in a run.
+        found = packaged_model("base") if is_packaged("base") else None
+    except VqbenchError as error:
+        return Finding(
+            "missing", what, error.problem, error.fix or f"reinstall {' '.join(PACKAGED['base'].distributions)}"
+        )
+    except (ImportError, OSError) as error:
+        return Finding("missing", what, str(error), "pip install 'vqbench[bench,offline]'")
+    if found is None:
+        return Finding("note", what, f"not installed; {purpose}", "pip install 'vqbench[offline]'")
+    return Finding("ok", what, str(found))
 
 
 def _corpus() -> Finding:

@@ -177,10 +177,7 @@ def measure_downstream(
             yield make_table(record, judge, {line.id: spoken for line in assignment.lines})
         return
     progress = Named(progress, record.name)
-    said = (
-        [_spoken(one, assignment) for one in recorded]
-        for recorded in read_lines(spoken, assignment.lines)
-    )
+    said = ([_spoken(one, assignment) for one in recorded] for recorded in read_lines(spoken, assignment.lines))
     yield from _judge(record, said, assignment, judges, cache, progress)
 
 

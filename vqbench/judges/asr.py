@@ -20,6 +20,7 @@ from vqbench.languages import ENGLISH, language_of, listed
 
 Backend = Literal["faster-whisper", "openai-whisper"]
 
+
 class SpeechRecognizer(Protocol):
     """Writes down what is said.
 
@@ -64,8 +65,8 @@ def load_recognizer(
 
     Args:
         backend: who runs it.
-        model: a name such as `tiny.en` (English only) or `base` (99 languages), or a path: a folder in CTranslate2's format for both backends, or a `.pt` file
-            as OpenAI publishes them for openai-whisper.
+        model: a name such as `tiny.en` (English only) or `base` (99 languages), or a path: a folder in CTranslate2's
+            format for both backends, or a `.pt` file as OpenAI publishes them for openai-whisper.
         beam_size: beams of the search; 1 is greedy.
         window: `full` always shows the encoder 30 s, as Whisper was trained; `clip` the clip and 3 s, several times
             faster.
@@ -99,7 +100,10 @@ def require_languages(recognizer: SpeechRecognizer, codes: Collection[str]) -> N
     unknown = set(codes) - recognizer.languages
     if not unknown:
         return
-    model, known = recognizer.identity.get("model", "the ASR"), {language_of(code).whisper for code in recognizer.languages}
+    model, known = (
+        recognizer.identity.get("model", "the ASR"),
+        {language_of(code).whisper for code in recognizer.languages},
+    )
     strangers = [code for code in unknown if language_of(code).whisper is None]
     larger = "large-v3" if "yue" in unknown else "base"
     raise ConfigError(

@@ -38,9 +38,9 @@ def loop_start(words: Sequence[str]) -> int | None:
 def without_surplus(heard: Sequence[str], reference: Sequence[str]) -> tuple[list[str], bool]:
     """What was heard, where a phrase that goes on repeating beyond the reference counts once too often.
 
-    Of each repetition as many sayings are kept as fit the reference best (the fewest edits; of several, the fewest
-    sayings) and one of those that are left over; what follows it stays. A saying that the end of the text cuts off goes
-    with them.
+    Of each repetition as many sayings are kept as fit the reference best, by the fewest edits, and one of those that
+    are left over; what follows it stays. Of equal numbers the smallest is taken, or what the reference itself repeats.
+    A saying that the end of the text cuts off goes with those left over.
 
     Args:
         heard: words, normalised; characters where the language has no spaces.
@@ -63,11 +63,13 @@ def without_surplus(heard: Sequence[str], reference: Sequence[str]) -> tuple[lis
 
 def _first_surplus(words: list[str], reference: Sequence[str], since: int) -> tuple[int, int, int] | None:
     """The first repetition that goes beyond the reference: its start, its length, and how much of it is kept."""
+    own = {period: length for _, length, period in _repetitions(reference)}
     for start, length, period in sorted(_repetitions(words, since)):
         before, run, after = words[:start], words[start : start + length], words[start + length :]
         fits = {*range(length % period, length + 1, period), *(() if after else range(0, length, period))}
         edits = {n: Levenshtein.distance([*before, *run[:n], *after], reference) for n in sorted(fits)}
-        best = min(edits, key=edits.__getitem__)
+        # Misheard words fit as well in any number: there, that of the reference's own repetition is right.
+        best = min(edits, key=lambda n: (edits[n], abs(n - own.get(period, 0))))
         if length - max(best, period) >= max(_AT_LEAST, period):
             return start, length, best + period
     return None

@@ -60,7 +60,9 @@ class OpenaiWhisper(WhisperRecognizer):
             "device": device.type,
         }
         every = [*self._whisper.tokenizer.LANGUAGES][: model.num_languages]
-        super().__init__(identity, window, 16 if device.type == "cuda" else 1, every if model.is_multilingual else ["en"])
+        super().__init__(
+            identity, window, 16 if device.type == "cuda" else 1, every if model.is_multilingual else ["en"]
+        )
 
     def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int], language: str) -> list[Decoded]:
         mels = torch.stack(

@@ -1,7 +1,7 @@
 """Whisper models that packages of the `offline` extra carry, in CTranslate2's format.
 
-One that is too large for a package lies in several, its weights in parts. They are joined once, in the user's cache, and
-what lies there is compared with what it should be whenever the model is asked for.
+One that is too large for a package lies in several, its weights in parts. They are joined once, in the user's cache,
+and what lies there is compared with what it should be whenever the model is asked for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PackagedModel:
 
     Attributes:
         distributions: what is installed.
-        modules: their modules, whose folder `data` holds the parts; of a whole model the one whose folder `model` it is.
+        modules: their modules, whose folder `data` holds the parts; a whole model is the folder `model` of its one.
         files: of a model in parts.
     """
 

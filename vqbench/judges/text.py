@@ -54,7 +54,9 @@ def normalize_english(text: str) -> str:
 _NOTES = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+?\)")
 """As Whisper's normalisers find them: what stands in brackets was not said."""
 
-_SELDOM_WRITTEN = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670\ufe00-\ufe0f]")
+_SELDOM_WRITTEN = re.compile(
+    "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670\ufe00-\ufe0f]"
+)
 """Hebrew's and Arabic's points, which few texts have and no ASR writes; a stroke that lengthens; variants of a sign."""
 
 _DOTLESS = str.maketrans({"İ": "i", "I": "ı"})
@@ -98,8 +100,8 @@ def units(text: str, code: str = ENGLISH) -> tuple[str, ...]:
 def spoken_words(reference: str) -> str:
     """A reference whose words in round brackets are spoken like all others.
 
-    Those in square and angle ones, `[cough]` or `<noise>`, are notes on sounds, as is whatever an ASR writes in brackets
-    by itself: Whisper's normalisers take both away.
+    Those in square and angle ones, `[cough]` or `<noise>`, are notes on sounds, as is whatever an ASR writes in
+    brackets by itself: Whisper's normalisers take both away.
 
     >>> spoken_words("The wall(s) (built in 1200) fell [noise] down.")
     'The walls  built in 1200  fell [noise] down.'

@@ -207,9 +207,7 @@ class Matches:
         if key not in self._other_clips:
             ours = {} if our_run is their_run else {clip.id: clip for clip in our_run.clips}
             self._other_clips[key] = frozenset(
-                clip.id
-                for clip in their_run.clips
-                if clip.id in ours and _content(ours[clip.id]) != _content(clip)
+                clip.id for clip in their_run.clips if clip.id in ours and _content(ours[clip.id]) != _content(clip)
             )
         return self._other_clips[key]
 

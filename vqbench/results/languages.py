@@ -45,7 +45,7 @@ def language_notes(run: Run, metrics: Sequence[MetricSpec]) -> list[str]:
         assumed = run.provenance.get(ASSUMED)
         if isinstance(assumed, Mapping) and assumed.get(clip_set):
             notes.append(
-                f"{', '.join(names)}: {assumed[clip_set]} of {counts.total()} clips name no language; English is assumed"
+                f"{', '.join(names)}: {assumed[clip_set]} of {counts.total()} name no language; English is assumed"
             )
     if run.suite.plausibility.get(NOT_UNDERSTOOD_CHECK) != "off":
         notes += not_understood(run, rates)
@@ -89,4 +89,6 @@ def _is_error_rate(metric: MetricSpec) -> bool:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{_language(code)} {n}" for code, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return ", ".join(
+        f"{_language(code)} {n}" for code, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )

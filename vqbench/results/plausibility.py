@@ -216,7 +216,9 @@ CHECKS: Mapping[str, Check] = {
     ),
     "error_rate_above_one": Check("warn", "more word or character errors than there are to be made", _error_rate),
     NOT_UNDERSTOOD_CHECK: Check(
-        "warn", "an ASR that gets more than half of the original recordings wrong, language by language", _not_understood
+        "warn",
+        "an ASR that gets more than half of the original recordings wrong, language by language",
+        _not_understood,
     ),
     "few_clips": Check("warn", "fewer clips in a set than the suite's `min_clips`", _few_clips),
 }

@@ -82,7 +82,7 @@ class SpokenWords:
                 ("heard_words", "heard_s"),
                 "words/s",
                 None,
-                "words of the sentences / seconds, pauses included; without silent utterances, and languages without spaces",
+                "words of the sentences / seconds, pauses included; without silent utterances and unspaced languages",
             ),
         )
     )
