@@ -42,6 +42,11 @@ def language_notes(run: Run, metrics: Sequence[MetricSpec]) -> list[str]:
                 f"{', '.join(worded)}: without {_counted(without)}, written without spaces, so that no words can be "
                 f"counted; {worded[0].rpartition('.')[0]}.cer counts the characters"
             )
+        if clip_set == "downstream" and counts.keys() - {ENGLISH}:
+            notes.append(
+                f"{', '.join(names)}: TorToiSe reads every text as English, with numbers spelt out in English and "
+                "letters brought to ASCII"
+            )
         assumed = run.provenance.get(ASSUMED)
         if isinstance(assumed, Mapping) and assumed.get(clip_set):
             notes.append(
