@@ -116,19 +116,15 @@ def _speech_recognizer() -> Finding:
 def _multilingual_recognizer() -> Finding:
     what, purpose = "Whisper base, offline", "only for other languages than English, `asr: {model: base}`"
     try:
-        from vqbench.judges.packaged import PACKAGED, is_packaged, packaged_model
+        from vqbench.judges.packaged import is_packaged, joined_folder
 
-        # Joined here, which takes a second: whatever is wrong with the parts shows now, not in a run.
-        found = packaged_model("base") if is_packaged("base") else None
-    except VqbenchError as error:
-        return Finding(
-            "missing", what, error.problem, error.fix or f"reinstall {' '.join(PACKAGED['base'].distributions)}"
-        )
+        if not is_packaged("base"):
+            return Finding("note", what, f"not installed; {purpose}", "pip install 'vqbench[offline]'")
+        folder = joined_folder("base")
+        there = str(folder) if folder.exists() else f"installed; joined when it is first needed, in {folder}"
+        return Finding("ok", what, there)
     except (ImportError, OSError) as error:
         return Finding("missing", what, str(error), "pip install 'vqbench[bench,offline]'")
-    if found is None:
-        return Finding("note", what, f"not installed; {purpose}", "pip install 'vqbench[offline]'")
-    return Finding("ok", what, str(found))
 
 
 def _corpus() -> Finding:

@@ -90,11 +90,17 @@ def packaged_model(name: str) -> Path | None:
     if model.files is None:
         whole = folders[0] / "model"
         return whole if whole.is_dir() else None
-    digest = model.files["model.bin"].sha256[:12]
-    joined = default_cache_folder() / "models" / f"whisper-{name}-{digest}"
+    joined = joined_folder(name)
     if not _is_whole(joined, model.files):
         _join(joined, model, [folder / "data" for folder in folders])
     return joined
+
+
+def joined_folder(name: str) -> Path:
+    """Where a model in parts lies once it is joined."""
+    files = PACKAGED[name].files
+    assert files is not None
+    return default_cache_folder() / "models" / f"whisper-{name}-{files['model.bin'].sha256[:12]}"
 
 
 def _folder(module: str) -> Path | None:
