@@ -154,9 +154,12 @@ class Deaf:
 
     def __init__(self) -> None:
         self.identity: dict[str, str | int | float] = {"asr": "deaf"}
+        self.languages = frozenset({"en"})
         self.n_heard = 0
 
-    def transcribe(self, waveforms: Sequence[Any], sample_rate_hz: int, *, keep_loops: bool = False) -> list[str]:
+    def transcribe(
+        self, waveforms: Sequence[Any], sample_rate_hz: int, languages: Sequence[str] | None = None
+    ) -> list[str]:
         self.n_heard += len(waveforms)
         return ["" for _ in waveforms]
 

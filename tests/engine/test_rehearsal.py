@@ -97,8 +97,11 @@ class Deaf:
     """Hears nothing, quickly."""
 
     identity: Mapping[str, str | int | float] = {"asr": "deaf"}
+    languages = frozenset({"en"})
 
-    def transcribe(self, waveforms: Sequence[Any], sample_rate_hz: int, keep_loops: bool = False) -> list[str]:
+    def transcribe(
+        self, waveforms: Sequence[Any], sample_rate_hz: int, languages: Sequence[str] | None = None
+    ) -> list[str]:
         return ["" for _ in waveforms]
 
 

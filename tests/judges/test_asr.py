@@ -11,11 +11,10 @@ import torch
 from vqbench.audio.io import load_waveform
 from vqbench.data.corpora import corpus_clips
 from vqbench.errors import CheckpointError, ConfigError, DataError
-from vqbench.judges import asr
-from vqbench.judges.asr import SpeechRecognizer, load_recognizer, locate_model
-from vqbench.judges.loops import loop_start
+from vqbench.judges.asr import SpeechRecognizer, load_recognizer, locate_model, require_languages
+from vqbench.judges.packaged import PACKAGED, PackagedModel
 from vqbench.judges.text import word_errors
-from vqbench.judges.whisper_base import WhisperRecognizer, split_at_pauses
+from vqbench.judges.whisper_base import Decoded, WhisperRecognizer, _halves, _loops, _Piece, split_at_pauses
 
 RATE_HZ = 22_050
 BACKENDS = ("faster-whisper", "openai-whisper")
@@ -140,10 +139,11 @@ class Parrot(WhisperRecognizer):
         super().__init__({}, "clip", batch_size=2)
         self.batches: list[tuple[int, list[int]]] = []
 
-    def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int]) -> list[str]:
+    def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int], language: str) -> list[Decoded]:
         (length,) = {len(waveform) for waveform in waveforms}
         self.batches.append((length, list(token_limits)))
-        return ["once more. " * (3 if length < 480_000 and waveform[0] else 1) for waveform in waveforms]
+        texts = ["once more. " * (3 if length < 480_000 and waveform[0] else 1) for waveform in waveforms]
+        return [Decoded(text, True) for text in texts]
 
 
 def test_only_loops_are_decoded_again_in_the_full_window():
@@ -152,13 +152,6 @@ def test_only_loops_are_decoded_again_in_the_full_window():
     assert parrot.transcribe(waveforms, 16_000) == ["once more."] * 4
     short, full = 5 * 16_000, 30 * 16_000
     assert parrot.batches == [(4 * 16_000, [20]), (short, [30, 30]), (short, [30]), (full, [30, 30])]
-
-
-def test_a_loop_is_kept_where_that_is_asked_for():
-    stubborn = Parrot()
-    stubborn._decode = lambda waveforms, limits: ["once more. " * 3] * len(waveforms)  # type: ignore[method-assign]
-    assert stubborn.transcribe([np.ones(16_000)], 16_000) == ["once more."]
-    assert stubborn.transcribe([np.ones(16_000)], 16_000, keep_loops=True) == ["once more. once more. once more."]
 
 
 LOOPS = {
@@ -176,7 +169,7 @@ LOOPS = {
 
 @pytest.mark.parametrize("text", LOOPS)
 def test_loops_are_told_from_speech(text):
-    assert (loop_start(text) is not None) is LOOPS[text]
+    assert _loops(text, _Piece(np.zeros(1), "en")) is LOOPS[text]
 
 
 @pytest.mark.parametrize("seconds", [0, 30, 30.01, 49, 59.9, 61, 200])
@@ -237,7 +230,8 @@ def test_a_model_that_is_not_here_is_explained(backend, monkeypatch, tmp_path, n
 
 def test_the_package_that_brings_a_model_is_named(backend, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(asr, "_PACKAGED", {"large-v1": "a_package_that_is_not_installed"})
+    unknown = PackagedModel(("a-package",), ("a_package_that_is_not_installed",))
+    monkeypatch.setitem(PACKAGED, "large-v1", unknown)
     with pytest.raises(ConfigError) as caught:
         locate_model(backend, "large-v1")
     assert "vqbench[offline]" in caught.value.fix
@@ -311,12 +305,72 @@ class _Loops(WhisperRecognizer):
         super().__init__({}, "clip", batch_size=4)
         self.windows_s: list[float] = []
 
-    def _decode(self, waveforms, token_limits):  # type: ignore[no-untyped-def]
+    def _decode(self, waveforms, token_limits, language):  # type: ignore[no-untyped-def]
         self.windows_s += [len(waveform) / 16_000 for waveform in waveforms]
-        return ["Well, it is not right, it is not right, it is not"] * len(waveforms)
+        return [Decoded("Well, it is not right, it is not right, it is not", False)] * len(waveforms)
 
 
-def test_a_loop_is_decoded_once_more_and_then_counts_once() -> None:
+def test_a_loop_is_decoded_once_more_and_then_told_as_it_is() -> None:
     recognizer = _Loops()
-    assert recognizer.transcribe([np.zeros(16_000, dtype=np.float32)], 16_000) == ["Well, it is not right,"]
+    (text,) = recognizer.transcribe([np.zeros(16_000, dtype=np.float32)], 16_000)
+    assert text == "Well, it is not right, it is not right, it is not"
     assert recognizer.windows_s == [4.0, 30.0]
+
+
+class _Talkative(WhisperRecognizer):
+    """Has five words for each second, and no room for more than forty."""
+
+    def __init__(self) -> None:
+        super().__init__({}, "full", batch_size=4, known=("en", "hi"))
+        self.told: list[tuple[str, int]] = []
+
+    def _decode(self, waveforms, token_limits, language):  # type: ignore[no-untyped-def]
+        self.told += [(language, limit) for limit in token_limits]
+        heard = [range(*(np.flatnonzero(waveform)[[0, -1]] + [0, 3200]) // 3200) for waveform in waveforms]
+        return [
+            Decoded(" ".join(f"w{waveform[k * 3200]:.0f}" for k in words[:40]), len(words) <= 40)
+            for waveform, words in zip(waveforms, heard, strict=True)
+        ]
+
+
+def test_what_does_not_fit_into_a_text_is_heard_in_halves() -> None:
+    # The word said at each moment is written into the sound itself.
+    sound = np.repeat(np.arange(1, 151, dtype=np.float32), 3200)
+    assert len(sound) == 30 * 16_000
+    talkative = _Talkative()
+    (cut,) = talkative.transcribe([sound], 16_000, ["en"])
+    assert len(cut.split()) == 40
+    (whole,) = talkative.transcribe([sound], 16_000, ["hi"])
+    assert {int(word[1:]) for word in whole.split()} >= set(range(2, 150))
+    assert talkative.told[0] == ("en", 224)
+    assert {language for language, _ in talkative.told[1:]} == {"hi"}
+
+
+def test_halves_lose_nothing() -> None:
+    sound = np.random.default_rng(0).normal(size=70_001).astype(np.float32)
+    halves = _halves(sound)
+    assert len(halves) == 2
+    np.testing.assert_array_equal(np.concatenate(halves), sound)
+    assert all(len(half) > 20_000 for half in halves)
+
+
+def test_what_has_no_spaces_loops_by_characters() -> None:
+    assert _loops("谢谢大家谢谢大家", _Piece(np.zeros(1), "zh"))
+    assert not _loops("谢谢大家", _Piece(np.zeros(1), "zh"))
+
+
+@pytest.mark.parametrize(
+    ("codes", "message", "fix"),
+    [
+        (["vi"], "tiny.en knows English only, and there are clips in Vietnamese (vi)", "model: base"),
+        (["en", "vi", "de"], "clips in German (de), Vietnamese (vi)", "model: base"),
+        (["yue"], "clips in Cantonese (yue)", "model: large-v3"),
+        (["ig"], "clips in Igbo (ig)", "no Whisper knows Igbo (ig)"),
+    ],
+)
+def test_an_english_whisper_refuses_other_languages(recognizer, codes, message, fix) -> None:
+    require_languages(recognizer, ["en"])
+    with pytest.raises(ConfigError) as caught:
+        require_languages(recognizer, codes)
+    assert message in caught.value.problem
+    assert fix in caught.value.fix

@@ -18,6 +18,7 @@ from vqbench.errors import DataError
 from vqbench.judges.asr import SpeechRecognizer, load_recognizer
 from vqbench.judges.speaker import SpeakerEncoder
 from vqbench.judges.text import normalize_english
+from vqbench.languages import LANGUAGES
 from vqbench.metrics.base import Measured
 from vqbench.metrics.spoken.base import Spoken
 from vqbench.metrics.spoken.voice import Enrolled, SpokenVoice
@@ -204,10 +205,12 @@ class Says:
 
     def __init__(self, *texts: str) -> None:
         self.identity: dict[str, str | int | float] = {"asr": "told"}
+        self.languages = frozenset(LANGUAGES)
         self._texts = texts
 
-    def transcribe(self, waveforms: Sequence[Any], sample_rate_hz: int, *, keep_loops: bool = False) -> list[str]:
-        assert keep_loops
+    def transcribe(
+        self, waveforms: Sequence[Any], sample_rate_hz: int, languages: Sequence[str] | None = None
+    ) -> list[str]:
         return [*self._texts]
 
 
@@ -222,17 +225,55 @@ def heard_as(hypothesis: str, sound: Tensor | None = None, text: str = SENTENCE)
     [
         (SENTENCE, SENTENCE, False, 0),
         ("nobody nobody has ever said these seven words", SENTENCE, False, 1),
-        # Of what is said again and again the first time alone is scored.
-        ("nobody nobody nobody nobody has ever said these seven words", SENTENCE, True, 6),
-        ("Nobody has ever said these seven words, said these seven words, said these seven words.", SENTENCE, True, 0),
+        # What is said again and again beyond the sentence counts once, and what follows it stays.
+        ("nobody nobody nobody nobody has ever said these seven words", SENTENCE, True, 1),
+        ("Nobody has ever said these seven words, said these seven words, said these seven words.", SENTENCE, True, 4),
+        ("Nobody has ever has ever has ever has ever has ever said these seven words.", SENTENCE, True, 2),
         # Whoever is told to say it four times has to.
         ("very very very very good", "Very, very, very, very good.", False, 0),
+        ("very good", "Very, very, very, very good.", False, 3),
     ],
 )
 def test_words_that_come_over_and_over_are_a_loop(hypothesis: str, text: str, looped: bool, errors: int) -> None:
     cells = heard_as(hypothesis, text=text).cells
     assert cells["word_errors"] == errors
     assert (cells["looped"], cells["runaways"]) == (float(looped), float(looped))
+
+
+def test_what_is_read_is_all_that_was_heard() -> None:
+    row = heard_as(f"{SENTENCE} said these seven words said these seven words")
+    assert row.texts["hypothesis"].endswith("said these 7 words said these 7 words said these 7 words")
+    assert row.texts["counted"].endswith("said these 7 words said these 7 words")
+    assert "counted" not in heard_as(SENTENCE).texts
+
+
+CHINESE = "今天天气很好，我们去公园散步吧。"
+"""Fourteen characters."""
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "errors", "cut_off", "looped"),
+    [
+        ("今天天气很好我们去公园散步吧", 0, False, False),
+        ("今天天气很好 我们去公园", 3, False, False),
+        ("今天天气很好 我们去", 5, True, False),
+        ("今天天气很好，我们去公园散步吧，散步吧，散步吧，散步吧", 3, False, True),
+    ],
+)
+def test_languages_without_spaces_are_counted_by_characters(
+    hypothesis: str, errors: int, cut_off: bool, looped: bool
+) -> None:
+    one = replace(spoken(noise(8.9), CHINESE), language="zh")
+    (row,) = SpokenWords(Says(hypothesis)).measure([one])
+    assert isinstance(row, Measured)
+    assert (row.cells["character_errors"], row.cells["characters"]) == (errors, 14)
+    # No words are counted, and no pace in words a second is told.
+    assert [row.cells[name] for name in ("word_errors", "words", "heard_words", "heard_s")] == [0, 0, 0, 0]
+    assert (row.cells["cut_offs"], row.cells["looped"], row.cells["overlong"]) == (cut_off, looped, 0)
+    longer = replace(one, waveform=noise(9.1))
+    (late,) = SpokenWords(Says(hypothesis)).measure([longer])
+    assert isinstance(late, Measured)
+    assert late.cells["overlong"] == 1  # two characters a word: 2 s + 7 s
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,14 @@ class Asr:
     """Hears what it is told to hear, call by call."""
 
     identity: dict[str, Any] = {"asr": "told"}  # noqa: RUF012
+    languages = frozenset({"en"})
 
     def __init__(self, *heard: Sequence[str]) -> None:
         self.heard = list(heard)
 
-    def transcribe(self, waveforms: Sequence[Any], sample_rate_hz: int, *, keep_loops: bool = False) -> list[str]:
+    def transcribe(
+        self, waveforms: Sequence[Any], sample_rate_hz: int, languages: Sequence[str] | None = None
+    ) -> list[str]:
         heard = list(self.heard.pop(0))
         assert len(heard) == len(waveforms)
         assert all(len(waveform) for waveform in waveforms)

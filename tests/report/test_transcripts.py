@@ -40,6 +40,12 @@ def test_errors_are_marked_where_they_are(hypothesis: str, line: str) -> None:
     assert line_of(hypothesis) == line
 
 
+def test_of_a_loop_all_is_shown_and_one_saying_counts() -> None:
+    heard, counted = f"{SENTENCE} a horse a horse a horse", f"{SENTENCE} a horse"
+    text = transcripts_markdown(make_run(), [Transcript("good", "clip000", SENTENCE, heard, counted)])
+    assert f"| good | 2 too many, a loop | {SENTENCE} **a horse a horse a horse** |" in text.splitlines()
+
+
 def test_what_was_heard_stays_text() -> None:
     assert line_of("<b>|*x*", "a") == "| good | 1 wrong | ~~a~~ **&lt;b\\>\\|\\*x\\*** |"
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from vqbench.errors import DataError, ManyErrors, VqbenchError, raise_all
 from vqbench.files import require_file
+from vqbench.languages import language_of
 from vqbench.paths import resolve_inside
 
 MAX_NAME = 200
@@ -261,10 +262,7 @@ def _name(value: Any) -> str:
 
 
 def _language(value: Any) -> str:
-    text = _text(value).lower()
-    if not re.fullmatch("[a-z]{2,3}", text):
-        raise DataError(f"{_shown(value)} is no language", expected="an ISO 639 code, e.g. en, vi or yue")
-    return text
+    return language_of(_text(value).lower()).code
 
 
 def _sha256(value: Any) -> str:

@@ -13,6 +13,7 @@ from vqbench.data.reading import read_clips
 from vqbench.data.recordings import MAX_CLIP_S
 from vqbench.data.source import CorpusName, DataSource
 from vqbench.errors import DataError, ManyErrors, VqbenchError, did_you_mean
+from vqbench.languages import ENGLISH
 
 TORTOISE_VERSION = "3.0.0"
 """The tortoise-tts whose recordings `tortoise_voices.jsonl` lists."""
@@ -51,7 +52,7 @@ def load_clips(source: DataSource) -> list[Clip]:
 
 
 def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None = None) -> list[Clip]:
-    """Finds a corpus by its name.
+    """Finds a corpus by its name; all of them are English.
 
     `tortoise-voices`: the audiobook voices that tortoise-tts ships, 26 clips (185 s) of 10 human speakers; no speaker
     is in both of the splits `train` and `test`.
@@ -68,7 +69,7 @@ def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None =
     """
     if name == "pocket":
         with resources.as_file(resources.files("vqbench.pocket") / "data" / "clips.jsonl") as manifest:
-            return read_manifest(manifest, split=split, limit=limit)
+            return _english(read_manifest(manifest, split=split, limit=limit))
     if name != "tortoise-voices":
         raise DataError(f"there is no corpus {name!r}", expected="tortoise-voices or pocket")
     voices = _tortoise_voices()
@@ -79,7 +80,11 @@ def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None =
             faults = error.errors if isinstance(error, ManyErrors) else (error,)
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             raise _other_tortoise(voices, f"{faults[0].problem}{more}") from error
-    return select(clips, split, limit, where=f"corpus {name}")
+    return _english(select(clips, split, limit, where=f"corpus {name}"))
+
+
+def _english(clips: list[Clip]) -> list[Clip]:
+    return [replace(clip, language=ENGLISH) for clip in clips]
 
 
 def _tortoise_voices() -> Path:

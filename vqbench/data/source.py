@@ -22,7 +22,8 @@ from vqbench.config import (
     shown,
 )
 from vqbench.data.formats import FORMATS
-from vqbench.errors import did_you_mean
+from vqbench.errors import DataError, did_you_mean
+from vqbench.languages import language_of
 
 POCKET = "pocket"
 """How the small TorToiSe that vqbench brings along is called, and its VQVAE."""
@@ -78,6 +79,13 @@ def _norms(value: Any, info: ValidationInfo) -> Path:
 
 def _sentences(value: Any, info: ValidationInfo) -> Any:
     return value if not isinstance(value, str) or value == POCKET else str(existing_file(value, info))
+
+
+def _language(value: Any) -> Any:
+    try:
+        return language_of(value).code if isinstance(value, str) else value
+    except DataError as error:
+        raise reject(Fault((), error.problem, error.expected)) from None
 
 
 def _known_or_path(value: str | Path, info: SerializationInfo) -> str:
@@ -141,8 +149,10 @@ class DataSource(ConfigModel):
     speakers: Several[str] | None = Field(default=None, min_length=1)
     """Of these, only the clips of these speakers; all of them where it is left out."""
 
-    language: Annotated[str, Field(pattern="^[a-z]{2,3}$")] | None = Field(default=None, title="language")
-    """Language of the clips that name none: an ISO 639 code, e.g. `en`, `vi` or `yue`."""
+    language: Annotated[str, Field(pattern="^[a-z]{2,3}$"), BeforeValidator(_language)] | None = Field(
+        default=None, title="language"
+    )
+    """Language of the clips that name none: an ISO 639-1 code, e.g. `en`, `vi` or `zh`, or `yue`."""
 
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:

@@ -25,6 +25,7 @@ from vqbench.data.manifest import Clip, write_manifest
 from vqbench.data.sentences import sentences
 from vqbench.errors import DataError, MissingExtraError
 from vqbench.files import require_writable
+from vqbench.languages import ENGLISH
 from vqbench.progress import Progress
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def synthesize(
             duration_s=header_duration_s(path),
             text=text,
             speaker=voice if speed == 1.0 else f"{voice}@{speed}",
+            language=ENGLISH,
         )
 
     clips = []

@@ -21,6 +21,7 @@ from vqbench.engine.rows import clip_record
 from vqbench.engine.speaking import Line
 from vqbench.engine.teachers import new_sentences, open_teacher, teacher_voices
 from vqbench.errors import DataError, VqbenchError, raise_all
+from vqbench.languages import ENGLISH
 from vqbench.metrics.learning import TokenLearning
 from vqbench.metrics.spoken.base import CLIP_SET, SpeechJudge
 from vqbench.results.learning import CLIP_SET as HELD_OUT
@@ -47,6 +48,7 @@ class Assignment:
         named_enrolment: whether the suite names them, so that each must be fit for that.
         lines: what is said.
         recordings: of each line the speaker's own recording, by the line's id; none where the sentences are others.
+        language: code of that of the sentences which are no recording's; None where nobody says.
         k: tries of the GPT for each, of which CLVP chooses.
         seed: the suite's.
         further_judges: who listens besides those who always do.
@@ -63,6 +65,17 @@ class Assignment:
     k: int
     seed: int
     further_judges: tuple[FurtherJudge, ...] = ()
+    language: str | None = None
+
+    def language_of(self, line_id: str) -> str | None:
+        """The code of the language of a line: its recording's, where it has one; None where nobody says."""
+        clip = self.recordings.get(line_id)
+        return clip.language if clip else self.language
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """The codes of all languages that are spoken, English where nobody says."""
+        return frozenset(self.language_of(line.id) or ENGLISH for line in self.lines)
 
     @cached_property
     def lesson(self) -> dict[str, object]:
@@ -92,7 +105,7 @@ class Assignment:
     def _record(self, line: Line, sha256: str) -> ClipRecord:
         recording = self.recordings.get(line.id)
         if recording is None:
-            return ClipRecord(line.id, sha256, 0.0, line.text, line.speaker, CLIP_SET)
+            return ClipRecord(line.id, sha256, 0.0, line.text, line.speaker, CLIP_SET, self.language)
         return clip_record(recording, line.id, sha256, 0.0, line.text, CLIP_SET)
 
     @cached_property
@@ -204,6 +217,7 @@ def make_assignment(suite: Suite, device: torch.device, opened: Teacher | None) 
         config.k,
         suite.seed,
         config.judges,
+        ENGLISH if config.sentences == POCKET else suite.data.speech.language,
     )
 
 

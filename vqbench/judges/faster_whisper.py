@@ -12,7 +12,7 @@ import torch
 from vqbench.audio.io import file_digest
 from vqbench.errors import CheckpointError
 from vqbench.judges.prerequisites import import_judge
-from vqbench.judges.whisper_base import WhisperRecognizer, Window
+from vqbench.judges.whisper_base import Decoded, WhisperRecognizer, Window
 
 _FILES = ("model.bin", "config.json", "tokenizer.json")
 
@@ -55,10 +55,7 @@ class FasterWhisper(WhisperRecognizer):
                 where=str(folder),
                 expected="a Whisper in CTranslate2's format",
             ) from error
-        self._tokenizer = faster_whisper.tokenizer.Tokenizer(
-            self._model.hf_tokenizer, self._model.model.is_multilingual, task="transcribe", language="en"
-        )
-        self._prompt: list[int] = self._model.get_prompt(self._tokenizer, [], without_timestamps=True)
+        self._tokenizer_of = faster_whisper.tokenizer.Tokenizer
         self._beam_size = beam_size
         identity: dict[str, str | int | float] = {
             "backend": "faster-whisper",
@@ -70,18 +67,23 @@ class FasterWhisper(WhisperRecognizer):
             "device": device.type,
         }
         # On a CPU the encoder is faster a clip at a time: the activations of one clip stay in its cache.
-        super().__init__(identity, window, batch_size=16 if device.type == "cuda" else 1)
+        token = self._model.hf_tokenizer.token_to_id
+        known = [name for name in self._model.supported_languages if name == "en" or token(f"<|{name}|>") is not None]
+        super().__init__(identity, window, 16 if device.type == "cuda" else 1, known)
 
-    def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int]) -> list[str]:
+    def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int], language: str) -> list[Decoded]:
+        is_multilingual = self._model.model.is_multilingual
+        tokenizer = self._tokenizer_of(self._model.hf_tokenizer, is_multilingual, task="transcribe", language=language)
+        prompt = self._model.get_prompt(tokenizer, [], without_timestamps=True)
         features = np.stack([self._model.feature_extractor(waveform, padding=0) for waveform in waveforms])
         results = self._model.model.generate(
             self._model.encode(features),
-            [self._prompt] * len(waveforms),
+            [prompt] * len(waveforms),
             beam_size=self._beam_size,
             # CTranslate2 writes at most half of it, and what the prompt leaves: the half is the smaller here.
             max_length=2 * max(token_limits),
         )
         return [
-            self._tokenizer.decode(result.sequences_ids[0][:limit])
+            Decoded(tokenizer.decode(result.sequences_ids[0][:limit]), len(result.sequences_ids[0]) < limit)
             for result, limit in zip(results, token_limits, strict=True)
         ]

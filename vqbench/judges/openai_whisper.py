@@ -17,7 +17,7 @@ from vqbench.audio.io import file_digest
 from vqbench.errors import CheckpointError
 from vqbench.judges.ctranslate2_weights import load_converted_whisper
 from vqbench.judges.prerequisites import import_judge
-from vqbench.judges.whisper_base import WhisperRecognizer, Window
+from vqbench.judges.whisper_base import Decoded, WhisperRecognizer, Window
 
 
 class OpenaiWhisper(WhisperRecognizer):
@@ -40,7 +40,6 @@ class OpenaiWhisper(WhisperRecognizer):
         self._model = model.to(device).eval()
         self._device = device
         self._options: dict[str, Any] = {
-            "language": "en",
             "without_timestamps": True,
             "temperature": 0.0,
             "fp16": device.type == "cuda",
@@ -60,20 +59,24 @@ class OpenaiWhisper(WhisperRecognizer):
             "compute_type": "float16" if device.type == "cuda" else "float32",
             "device": device.type,
         }
-        super().__init__(identity, window, batch_size=16 if device.type == "cuda" else 1)
+        every = [*self._whisper.tokenizer.LANGUAGES][: model.num_languages]
+        super().__init__(
+            identity, window, 16 if device.type == "cuda" else 1, every if model.is_multilingual else ["en"]
+        )
 
-    def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int]) -> list[str]:
+    def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int], language: str) -> list[Decoded]:
         mels = torch.stack(
             [
                 self._whisper.log_mel_spectrogram(waveform, self._model.dims.n_mels, device=self._device)
                 for waveform in waveforms
             ]
         )
-        options = self._whisper.DecodingOptions(**self._options, sample_len=max(token_limits))
+        options = self._whisper.DecodingOptions(**self._options, language=language, sample_len=max(token_limits))
         with _positions_for(self._model.encoder, mels.shape[-1]):
             results = self._whisper.decode(self._model, mels, options)
         return [
-            self._tokenizer.decode(result.tokens[:limit]) for result, limit in zip(results, token_limits, strict=True)
+            Decoded(self._tokenizer.decode(result.tokens[:limit]), len(result.tokens) < limit)
+            for result, limit in zip(results, token_limits, strict=True)
         ]
 
 

@@ -10,6 +10,7 @@ from vqbench.report import format as fmt
 from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row, Span
 from vqbench.results.compare import ComparisonTable, best_by_metric
 from vqbench.results.families import FamilyResult, summarise_families
+from vqbench.results.languages import language_notes
 from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
 from vqbench.results.reference import NATURAL
 from vqbench.results.selection import Contender
@@ -171,7 +172,7 @@ class _Figures:
             columns=(Column(("candidate",)), *(figure_column(metric, name) for metric, name in columns)),
             rows=tuple(rows),
             caption=self._caption(metrics),
-            notes=(*notes.lines(), *self._references(metrics), *self._bounds(metrics)),
+            notes=(*notes.lines(), *self._references(metrics), *self._bounds(metrics), *self._languages(metrics)),
         )
 
     def _cell(self, metric: MetricSpec, result: Result, contender: Contender, notes: fmt.Notes) -> Cell:
@@ -202,6 +203,11 @@ class _Figures:
         names = ", ".join(_without_group(metric.name) for metric in metrics if metric.group == NATURAL)
         found = dict.fromkeys(contender.run.suite.reference for contender in self.contenders)
         return [f"{names}: agreement with the tokens of {name}" for name in found if names and name is not None]
+
+    def _languages(self, metrics: Sequence[MetricSpec]) -> list[str]:
+        """What is said of the clips' languages, of several runs each thing once."""
+        runs = {id(contender.run): contender.run for contender in self.contenders}.values()
+        return list(dict.fromkeys(note for run in runs for note in language_notes(run, metrics)))
 
     def _bounds(self, metrics: Sequence[MetricSpec]) -> list[str]:
         """What figures are out of, told once for the metrics and once for the candidates that share it."""

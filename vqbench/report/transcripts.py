@@ -32,7 +32,8 @@ def transcripts_markdown(run: Run, transcripts: Sequence[Transcript]) -> str:
     names = [candidate.name for candidate in run.candidates]
     parts = [
         f"# What was heard: {escape(run.suite.name)}",
-        "Wrong words and words too many are **bold**, missing ones ~~struck out~~; both sides are normalised.",
+        "Wrong words and words too many are **bold**, missing ones ~~struck out~~; both sides are normalised. A phrase "
+        "that is heard again and again, beyond the sentence, counts once too often.",
     ]
     for clip in run.clips:
         of_clip, why = heard.get(clip.id, {}), reasons.get(clip.id, {})
@@ -54,10 +55,21 @@ def _rows(names: Sequence[str], heard: Mapping[str, Transcript], reasons: Mappin
 
 
 def _marked(transcript: Transcript) -> tuple[str, str]:
-    """The errors in numbers, and the hypothesis with its errors marked; the same edits that jiwer counts."""
+    """The errors in numbers, and all that was heard with its errors marked; the same edits that jiwer counts."""
+    counts, words = _edits(transcript.reference, transcript.hypothesis)
+    if transcript.counted is not None:
+        counts, _ = _edits(transcript.reference, transcript.counted)
+    named = {"replace": "wrong", "delete": "missing", "insert": "too many"}
+    told = [f"{count} {named[kind]}" for kind, count in counts.items() if count]
+    if transcript.counted is not None:
+        told.append("a loop")
+    return ", ".join(told) or "none", " ".join(words)
+
+
+def _edits(reference: str, hypothesis: str) -> tuple[dict[str, int], list[str]]:
     from rapidfuzz.distance import Levenshtein
 
-    wanted, heard = transcript.reference.split(), transcript.hypothesis.split()
+    wanted, heard = reference.split(), hypothesis.split()
     counts = {"replace": 0, "delete": 0, "insert": 0}
     words = []
     for block in Levenshtein.opcodes(wanted, heard):
@@ -71,6 +83,4 @@ def _marked(transcript: Transcript) -> tuple[str, str]:
         counts[block.tag] += max(block.src_end - block.src_start, block.dest_end - block.dest_start)
         words += [f"~~{missing}~~"] if missing else []
         words += [f"**{found}**"] if found else []
-    named = {"replace": "wrong", "delete": "missing", "insert": "too many"}
-    told = [f"{count} {named[kind]}" for kind, count in counts.items() if count]
-    return ", ".join(told) or "none", " ".join(words)
+    return counts, words

@@ -11,7 +11,7 @@ from vqbench.results.contrast import Contrast, Match, Matches, Pairs, contrast_a
 from vqbench.results.learning import concerns, doubts
 from vqbench.results.record import Comparison, MetricSpec, Result, Run
 from vqbench.results.selection import Contender, Selection, candidates_of, check_candidate
-from vqbench.results.slices import language_notes
+from vqbench.results.slices import mixed_languages
 from vqbench.results.yardstick import yardsticks
 from vqbench.stats.paired import holm
 
@@ -66,7 +66,7 @@ def compare_runs(selections: Sequence[Selection], metrics: Sequence[str] | None 
     contenders = tuple({contender.label: contender for contender in rows}.values())
     specs = _specs(contenders, metrics)
     comparisons, notes = compare(pairings, [spec.name for spec in specs])
-    notes = (*language_notes(contender.run for contender in contenders), *notes)
+    notes = (*mixed_languages(contender.run for contender in contenders), *notes)
     results = {
         (contender.label, result.metric): result
         for contender in contenders

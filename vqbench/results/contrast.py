@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from vqbench.results.record import BLOCK, IntervalSpec, MetricSpec, Run, Table
+from vqbench.results.languages import spoken_in
+from vqbench.results.record import BLOCK, ClipRecord, IntervalSpec, MetricSpec, Run, Table
 from vqbench.results.selection import Contender
 from vqbench.results.summary import Samples
 from vqbench.stats.columns import Array, Indices, same
@@ -283,16 +284,18 @@ class Matches:
         return self._pairs[key]
 
     def other_clips(self, our_run: Run, their_run: Run) -> frozenset[str]:
-        """Clip ids that both runs have, for different clips: of another recording (sha256), or with another text."""
+        """Clip ids that both runs have, for different clips: of another recording (sha256), text or language."""
         key = id(our_run), id(their_run)
         if key not in self._other_clips:
             ours = {} if our_run is their_run else {clip.id: clip for clip in our_run.clips}
             self._other_clips[key] = frozenset(
-                clip.id
-                for clip in their_run.clips
-                if clip.id in ours and (ours[clip.id].sha256, ours[clip.id].text) != (clip.sha256, clip.text)
+                clip.id for clip in their_run.clips if clip.id in ours and _content(ours[clip.id]) != _content(clip)
             )
         return self._other_clips[key]
+
+
+def _content(clip: ClipRecord) -> tuple[str, str, str]:
+    return clip.sha256, clip.text, spoken_in(clip)
 
 
 def in_blocks(first: Table, second: Table) -> bool:

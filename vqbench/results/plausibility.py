@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from vqbench.results.languages import NOT_UNDERSTOOD_CHECK, not_understood
 from vqbench.results.learning import TOO_LITTLE, UNTOLD, doubts
 from vqbench.results.record import ClipRecord, Finding, MetricSpec, PlausibilityLevel, Result, Run
 from vqbench.results.reference import NATURAL, WRITTEN, asks_for_tokens
@@ -166,6 +167,11 @@ def _error_rate(run: Run, baseline: Selection | None) -> _Lines:
                     yield result.candidate, f"{spec.name} is {_shown(result, spec)}: more errors than words"
 
 
+def _not_understood(run: Run, baseline: Selection | None) -> _Lines:
+    for problem in not_understood(run, run.metrics):
+        yield "", problem
+
+
 def _few_clips(run: Run, baseline: Selection | None) -> _Lines:
     counts: dict[str, int] = {}
     for clip in run.clips:
@@ -279,6 +285,11 @@ CHECKS: Mapping[str, Check] = {
     ),
     "unknown_clusters": Check(
         "warn", "a set of which only some clips name their speaker (or sentence)", _unknown_clusters
+    ),
+    NOT_UNDERSTOOD_CHECK: Check(
+        "warn",
+        "an ASR that gets more than half of the original recordings wrong, language by language",
+        _not_understood,
     ),
     "few_clips": Check("warn", "fewer clips in a set than the suite's `min_clips`", _few_clips),
 }

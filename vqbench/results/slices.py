@@ -104,7 +104,7 @@ def of_slice(run: Run, name: str, label: str = "the run") -> Run:
     return replace(part, metrics=_measured(part), results=figures, slices=(found,))
 
 
-def language_notes(runs: Iterable[Run]) -> tuple[str, ...]:
+def mixed_languages(runs: Iterable[Run]) -> tuple[str, ...]:
     """Says of runs with clips in several languages that figures over all of them are over several."""
     notes: dict[str, None] = {}
     for run in runs:

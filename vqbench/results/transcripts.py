@@ -21,17 +21,29 @@ ANEW = "run the suite again: what is cached is not measured anew"
 
 @dataclass(frozen=True)
 class Transcript:
-    """What an ASR heard of one clip from one system, beside the reference; both normalised."""
+    """What an ASR heard of one clip from one system, beside the reference; both normalised.
+
+    Words stand apart; where the language is written without spaces, characters do, as they were counted.
+
+    Attributes:
+        hypothesis: all that was heard.
+        counted: what of it counts, where that is less: a phrase that is heard again and again beyond the reference
+            counts once too often.
+    """
 
     candidate: str
     clip: str
     reference: str
     hypothesis: str
+    counted: str | None = None
 
 
 def save_transcripts(transcripts: Sequence[Transcript], folder: Path) -> None:
     """Writes `transcripts.jsonl`: one clip of one system a line."""
-    lines = [json.dumps(asdict(transcript), ensure_ascii=False) for transcript in transcripts]
+    lines = [
+        json.dumps({key: value for key, value in asdict(transcript).items() if value is not None}, ensure_ascii=False)
+        for transcript in transcripts
+    ]
     write_text(folder / TRANSCRIPTS_FILE, "".join(f"{line}\n" for line in lines))
 
 

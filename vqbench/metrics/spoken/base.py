@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vqbench.errors import DataError
+from vqbench.languages import ENGLISH
 from vqbench.metrics.base import Measured, Measures
 
 CLIP_SET = "downstream"
@@ -34,6 +35,7 @@ class Spoken:
         sample_rate_hz: of the waveform, the same for all that is measured together.
         finished: whether the GPT wrote its stop token.
         recording: sha256 of the speaker's own recording of the sentence, where there is one; it is never compared with.
+        language: the code of the sentence's.
     """
 
     text: str
@@ -42,6 +44,7 @@ class Spoken:
     sample_rate_hz: int
     finished: bool = True
     recording: str | None = None
+    language: str = ENGLISH
 
     @property
     def duration_s(self) -> float:

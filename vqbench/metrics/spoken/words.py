@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 
 from vqbench.errors import DataError
 from vqbench.judges.asr import SpeechRecognizer
-from vqbench.judges.loops import loop_start, without_loop
-from vqbench.judges.text import missing_at_the_end
+from vqbench.judges.text import compare
+from vqbench.languages import language_of
 from vqbench.metrics.base import Measured
-from vqbench.metrics.speech import transcript_errors
+from vqbench.metrics.speech import headline_of, transcript_errors
 from vqbench.metrics.spoken.base import CLIP_SET, PAUSE_DB, SILENT_DBFS, Spoken, no_sound
 from vqbench.results.record import MetricSpec
 
@@ -24,18 +25,21 @@ MAX_PAUSE_S = 8.0
 CUT_OFF = (2, 0.25)
 """An utterance breaks off where the sentence's last words, so many and such a share of all, are missing."""
 
-_VERSION = 2
+CHARACTERS_A_WORD = 2
+"""Where a language is written without spaces, so many characters are taken for a word by the limits above."""
+
+_VERSION = 3
 
 
 class SpokenWords:
     """WER and CER, speaking rate, and the shares of utterances that run away or break off.
 
-    What is silent is not shown to the ASR: all its words are deleted. Of a loop the first saying alone is scored, as of
-    every transcript; that it is one shows in `runaway`.
+    What is silent is not shown to the ASR: all its words are deleted. A phrase that is heard again and again beyond the
+    sentence counts once too often, as in every transcript; that there is one shows in `runaway`.
     """
 
     name = "downstream"
-    specs = tuple(
+    specs: tuple[MetricSpec, ...] = tuple(
         MetricSpec(
             name=f"downstream.{name}",
             group="downstream",
@@ -78,13 +82,19 @@ class SpokenWords:
                 ("heard_words", "heard_s"),
                 "words/s",
                 None,
-                "words of the sentences / seconds, pauses included, silent utterances left out",
+                "words of the sentences / seconds, pauses included; without silent utterances and unspaced languages",
             ),
         )
     )
 
     def __init__(self, recognizer: SpeechRecognizer) -> None:
         self._recognizer = recognizer
+
+    @classmethod
+    def specs_for(cls, languages: Collection[str]) -> tuple[MetricSpec, ...]:
+        """The figures, those of them as headlines that stand for sentences of these languages."""
+        headline = [f"{cls.name}.{name}" for name in headline_of(languages)]
+        return tuple(replace(spec, headline=spec.name in headline) for spec in cls.specs)
 
     @property
     def identity(self) -> Mapping[str, object]:
@@ -97,6 +107,7 @@ class SpokenWords:
             "max_pause_s": MAX_PAUSE_S,
             "pause_db": PAUSE_DB,
             "cut_off": list(CUT_OFF),
+            "characters_a_word": CHARACTERS_A_WORD,
         }
         return {"version": _VERSION, "asr": dict(self._recognizer.identity), "counting": counting, **limits}
 
@@ -105,7 +116,8 @@ class SpokenWords:
         faults = [no_sound(one) for one in spoken]
         heard = [one for one, fault in zip(spoken, faults, strict=True) if fault is None and not one.is_silent]
         waveforms = [one.waveform for one in heard]
-        texts = self._recognizer.transcribe(waveforms, heard[0].sample_rate_hz, keep_loops=True) if heard else []
+        codes = [one.language for one in heard]
+        texts = self._recognizer.transcribe(waveforms, heard[0].sample_rate_hz, codes) if heard else []
         hypotheses = iter(texts)
         return [
             fault or self._row(one, "" if one.is_silent else next(hypotheses))
@@ -113,22 +125,24 @@ class SpokenWords:
         ]
 
     def _row(self, spoken: Spoken, heard: str) -> Measured | DataError:
-        looped = loop_start(heard) is not None and loop_start(spoken.text) is None
-        hypothesis = without_loop(heard) if looped else heard
-        errors = transcript_errors(spoken.text, hypothesis)
+        errors = transcript_errors(spoken.text, heard, spoken.language)
         if isinstance(errors, DataError):
             return errors
-        words = errors.cells["words"]
-        assert isinstance(words, float)
+        compared = compare(spoken.text, heard, spoken.language)
+        per_word = 1 if language_of(spoken.language).has_spaces else CHARACTERS_A_WORD
+        n_words = len(compared.wanted) / per_word
         runs_away = {
             "unfinished": not spoken.finished,
             "silent": spoken.is_silent,
-            "overlong": spoken.duration_s > GRACE_S + S_PER_WORD * words,
+            "overlong": spoken.duration_s > GRACE_S + S_PER_WORD * n_words,
             "stalled": spoken.longest_pause_s > MAX_PAUSE_S,
-            "looped": looped,
+            "looped": compared.looped,
         }
         least, share = CUT_OFF
-        cut_off = not spoken.is_silent and missing_at_the_end(spoken.text, hypothesis) >= max(least, share * words)
+        missing = compared.missing_at_the_end / per_word
+        cut_off = not spoken.is_silent and missing >= max(least, share * n_words)
+        words = errors.cells["words"]
+        paced = bool(words) and not spoken.is_silent
         return Measured(
             {
                 **errors.cells,
@@ -136,8 +150,8 @@ class SpokenWords:
                 **{name: float(found) for name, found in runs_away.items()},
                 "runaways": float(any(runs_away.values())),
                 "cut_offs": float(cut_off),
-                "heard_words": 0.0 if spoken.is_silent else words,
-                "heard_s": 0.0 if spoken.is_silent else spoken.duration_s,
+                "heard_words": words if paced else 0.0,
+                "heard_s": spoken.duration_s if paced else 0.0,
             },
             errors.texts,
         )

@@ -187,11 +187,15 @@ class _RowPlaces:
 def heard_blocks(cast: Cast) -> Iterator[dict[str, Any]]:
     """What an ASR heard, contender by contender and set by set."""
     for one in cast.evidence:
-        found: dict[tuple[str, str], dict[int, tuple[str, str]]] = {}
+        found: dict[tuple[str, str], dict[int, tuple[str, ...]]] = {}
         for transcript in one.transcripts:
             place = cast.place_of(one.run, transcript.clip)
             key = (transcript.candidate, cast.clips[place].clip_set)
-            found.setdefault(key, {})[place] = (transcript.reference, transcript.hypothesis)
+            found.setdefault(key, {})[place] = (
+                transcript.reference,
+                transcript.hypothesis,
+                *([] if transcript.counted is None else [transcript.counted]),
+            )
         for (name, clip_set), texts in found.items():
             rows = [texts.get(place) for place in cast.set_places(clip_set)]
             yield {"contender": cast.contender(one.run, name), "set": clip_set, "texts": pack_json(rows)}

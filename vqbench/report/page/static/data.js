@@ -73,7 +73,7 @@ const page = {
     return typeof which === "string" ? page.index.figures.find((one) => one.name === which) : page.index.figures[which];
   },
 
-  /** What was heard from a contender: `[reference, hypothesis]` or null for each clip of a set; null for nothing. */
+  /** What was heard from a contender: `[reference, hypothesis, counted?]` or null for each clip of a set; null for nothing. */
   heard: remembered(async (contender, set) => {
     const found = (heardBlock() ?? []).find((one) => one.contender === contender && one.set === set);
     return found ? unpackJson(found.texts) : null;

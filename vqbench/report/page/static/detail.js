@@ -82,10 +82,12 @@ async function heardPart(place) {
   return [wanted, scrollBox("What was heard", table)];
 }
 
-function heardRow(place, contender, [reference, hypothesis]) {
+function heardRow(place, contender, [reference, hypothesis, counted]) {
   const { label } = page.index.contenders[contender];
   if (reference !== undefined) {
-    return [label, markErrors(reference, hypothesis), errorWords(errorsIn(reference, hypothesis))];
+    // Of a loop less counts than was heard.
+    const errors = errorWords(errorsIn(reference, counted ?? hypothesis));
+    return [label, markErrors(reference, hypothesis), counted === undefined ? errors : `${errors}; a loop`];
   }
   // The group of metrics for which an ASR listens is called as the set of clips is.
   const reason = unscoredReason(place, contender, clipsRead.sets[place]);
