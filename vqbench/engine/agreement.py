@@ -34,6 +34,7 @@ from vqbench.results.plausibility import GPT_CODES
 from vqbench.results.record import ClipRecord, MetricSpec, Table
 from vqbench.stats.columns import columns_of
 from vqbench.suite import Suite
+from vqbench.threads import computed_on, one_thread
 from vqbench.tokenizer.protocol import SpeechTokenizer
 from vqbench.tortoise.pair_generation import PAIRS_VERSION, generate_pairs, pair_name
 from vqbench.tortoise.pairs import read_pairs
@@ -235,7 +236,7 @@ def _written(question: Question, cache: Cache, progress: Progress) -> list[Targe
             "version": PAIRS_VERSION,
             "teacher": teacher.digest,
             "sampling": asdict(teacher.sampling),
-            "device": teacher.device.type,
+            **computed_on(teacher.device),
             "packages": {package: metadata.version(package) for package in ("torch", "tortoise-tts", "soundfile")},
             "sentences": sentences,
             "voices": [[clip.speaker, clip.sha256] for clip in question.voices],
@@ -271,6 +272,7 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
+@one_thread()
 def _natural(clip: Clip, tokenizer: SpeechTokenizer) -> Target:
     spec = tokenizer.mel_spec
     waveform = load_waveform(clip.path, spec.sample_rate_hz)

@@ -32,6 +32,7 @@ from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.progress import Named, Progress
 from vqbench.results.record import CandidateRecord, Table
 from vqbench.results.transcripts import Transcript
+from vqbench.threads import computed_on, one_thread
 from vqbench.tokenizer.protocol import SpeechTokenizer
 from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.tortoise.teacher import Teacher
@@ -96,11 +97,12 @@ def choose_judges(
             key = content_key({"encoder": dict(encoder.identity), "clip": clip.sha256})
             known = cache.get("enrolled", key)
             try:
-                embedding = (
-                    encoder.embed(load_waveform(clip.path, SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
-                    if known is None
-                    else np.array(known["embedding"], np.float32)
-                )
+                with one_thread():
+                    embedding = (
+                        encoder.embed(load_waveform(clip.path, SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
+                        if known is None
+                        else np.array(known["embedding"], np.float32)
+                    )
             except DataError as error:
                 faults.append(DataError(error.problem, where=f"downstream.enrolment: {clip.path}"))
                 continue
@@ -229,12 +231,16 @@ def _recorded(line_id: str, clip: Clip, system: System, front_end: MelFrontEnd) 
 
 def _speak(tokenizer: SpeechTokenizer | None, assignment: Assignment, cache: Cache, progress: Progress) -> Path:
     teacher = assignment.teacher
-    # Rounding differs between devices, and with it what is learnt and said.
-    lesson = {**assignment.lesson, "tokenizer": tokenizer and tokenizer.digest, "device": teacher.device.type}
+    # Rounding differs between devices and numbers of threads, and with it what is learnt and said.
+    lesson = {
+        **assignment.lesson,
+        "tokenizer": tokenizer and tokenizer.digest,
+        **computed_on(teacher.device),
+    }
     said_by = {
         "teacher": teacher.digest,
         "sampling": asdict(teacher.sampling),
-        "device": teacher.device.type,
+        **computed_on(teacher.device),
         "voices": content_of(assignment.voices),
         "lesson": None if tokenizer is None else content_key(lesson),
     }
@@ -270,6 +276,7 @@ def _judge(
         yield make_table(record, judge, rows[judge.name])
 
 
+@one_thread()
 def _rows(
     judge: SpeechJudge, part: Sequence[_Utterance], heard: dict[str, Spoken | DataError], cache: Cache
 ) -> dict[str, Row]:

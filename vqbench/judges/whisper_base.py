@@ -10,6 +10,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -52,7 +53,9 @@ class WhisperRecognizer(ABC):
         identity: everything that changes a transcript.
     """
 
-    def __init__(self, identity: dict[str, str | int | float], window: Window, batch_size: int) -> None:
+    def __init__(
+        self, identity: dict[str, str | int | float], window: Window, batch_size: int, workers: int = 1
+    ) -> None:
         self.identity: dict[str, str | int | float] = {
             **identity,
             "window": window,
@@ -63,6 +66,7 @@ class WhisperRecognizer(ABC):
         }
         self._window = window
         self._batch_size = batch_size
+        self._workers = workers
 
     def transcribe(
         self, waveforms: Sequence[np.ndarray | torch.Tensor], sample_rate_hz: int, *, keep_loops: bool = False
@@ -102,11 +106,16 @@ class WhisperRecognizer(ABC):
     def _decode_into(
         self, texts: list[str], pieces: Sequence[np.ndarray], windows: Sequence[int], chosen: Sequence[int]
     ) -> None:
-        for window_s, batch in _batches(chosen, windows, pieces, self._batch_size):
+        def decode(job: tuple[int, list[int]]) -> list[str]:
+            window_s, batch = job
             padded = [np.pad(pieces[i], (0, window_s * SAMPLE_RATE_HZ - len(pieces[i]))) for i in batch]
-            limits = [token_limit(len(pieces[i])) for i in batch]
-            for i, text in zip(batch, self._decode(padded, limits), strict=True):
-                texts[i] = text
+            return self._decode(padded, [token_limit(len(pieces[i])) for i in batch])
+
+        jobs = list(_batches(chosen, windows, pieces, self._batch_size))
+        with ThreadPoolExecutor(self._workers) as pool:
+            for (_, batch), heard in zip(jobs, pool.map(decode, jobs), strict=True):
+                for i, text in zip(batch, heard, strict=True):
+                    texts[i] = text
 
     @abstractmethod
     def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int]) -> list[str]:
