@@ -48,6 +48,7 @@ from vqbench.results.exhibits import (
 from vqbench.results.mapping import from_plain, to_plain
 from vqbench.results.record import Run, Table
 from vqbench.stats.columns import Ragged
+from vqbench.threads import one_thread
 from vqbench.tokenizer.protocol import SpeechTokenizer, encode
 
 EXHIBITS_VERSION = 1
@@ -276,6 +277,7 @@ class _Gallery:
         encoded = encode_opus if self._kind == "opus" else encode_waveform
         return encoded(sound.waveform, sound.sample_rate_hz, "a take")
 
+    @one_thread()
     def _true(self, clip: Clip) -> PackedArray | None:
         """What the teacher's own tokenizer makes of a recording; None where it is not known, or cannot be read."""
         true = self._material.true_tokenizer

@@ -114,6 +114,7 @@ def _encode(tokenizer: SpeechTokenizer, front_end: MelFrontEnd, targets: Sequenc
         yield Heard(written.cpu().numpy(), ranks.cpu().numpy())
 
 
+@one_thread()
 def with_distances(
     heard: Sequence[Heard], targets: Sequence[Target], tokenizer: SpeechTokenizer, n_codes: int
 ) -> list[Encoded]:

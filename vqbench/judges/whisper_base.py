@@ -27,7 +27,7 @@ SAMPLE_RATE_HZ = 16_000
 FULL_WINDOW_S = 30
 
 MARGIN_S = 8
-"""Silence after the clip in a short window. With 3 s Whisper repeats itself more often, which costs words and a second look."""
+"""Silence after the clip in a short window. With 3 s Whisper repeats itself, which costs words and a second look."""
 
 MAX_TOKENS = 224
 """Half of Whisper's text context, its own limit for one window."""
