@@ -59,11 +59,11 @@ class AsrConfig(ConfigModel):
     ] = "tiny.en"
     """A model's name, or a path, which starts with `./`, `../`, `/` or `~`."""
 
-    beam_size: int = Field(default=1, ge=1, le=100)
+    beam_size: int = Field(default=5, ge=1, le=100)
     """Beams of the search; 1 is greedy."""
 
     window: Literal["clip", "full"] = Field(default="clip", title="window")
-    """What the recogniser reads at once: `full` is Whisper's 30 s, `clip` the clip and 3 s, which is faster."""
+    """What the recogniser reads at once: `full` is Whisper's 30 s, `clip` the clip and 8 s, which is faster."""
 
 
 class ThroughputConfig(ConfigModel):

@@ -26,7 +26,7 @@ candidates:
   - {name: brief, recipe: ../recipes/brief.yaml}
 metrics: [reconstruction, codebook, speech, throughput]
 references: [original, vocoded]
-asr: {backend: faster-whisper, model: tiny.en, beam_size: 1, window: clip}
+asr: {backend: faster-whisper, model: tiny.en, beam_size: 5, window: clip}
 throughput: {batch_sizes: [1, 8], segment_s: 4.0, repetitions: 20, warmup: 2}
 vocoder: {iterations: 32}
 interval: {confidence: 0.95, resamples: 2000}

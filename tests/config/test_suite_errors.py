@@ -64,7 +64,7 @@ BROKEN_SUITES: dict[str, Edit] = {
     "folder in a name": ("name: official", "name: ../official", 7, "'../official' cannot be a name"),
     "long name": ("name: quick", f"name: {'q' * 65}", 1, "name: expected text of at most 64 characters"),
     "text for a number": ("seed: 0", "seed: zero", 2, "seed: expected a whole number, got 'zero'"),
-    "boolean for a number": ("beam_size: 1", "beam_size: true", 13, "asr.beam_size: expected a whole number, got true"),
+    "boolean for a number": ("beam_size: 5", "beam_size: true", 13, "asr.beam_size: expected a whole number, got true"),
     "fraction for a whole number": (
         "iterations: 32",
         "iterations: 3.5",

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from vqbench.audio.io import load_waveform
 from vqbench.data.corpora import corpus_clips
-from vqbench.data.source import CorpusName
 from vqbench.judges.asr import load_recognizer
 from vqbench.judges.text import word_errors
 from vqbench.judges.whisper_base import Window
@@ -14,12 +11,12 @@ from vqbench.stats.columns import column_of
 from vqbench.stats.estimate import Estimate, estimate
 from vqbench.stats.reductions import REDUCTIONS
 
-MARGIN = 0.03
-"""Far below what tells candidates apart: recovered and drifted differ by a third in WER."""
+MARGIN = 0.02
+"""What a release may lose in WER; recovered and drifted differ by a third."""
 
 
-def wer(corpus: CorpusName, window: Window) -> Estimate:
-    clips = corpus_clips(corpus, "test")
+def wer(window: Window) -> Estimate:
+    clips = [*corpus_clips("pocket", "test"), *corpus_clips("tortoise-voices")]
     recognizer = load_recognizer("faster-whisper", "tiny.en", beam_size=5, window=window, device="cpu")
     heard = recognizer.transcribe([load_waveform(clip.path, 16_000) for clip in clips], 16_000)
     counts = [word_errors(clip.text or "", text) for clip, text in zip(clips, heard, strict=True)]
@@ -27,10 +24,9 @@ def wer(corpus: CorpusName, window: Window) -> Estimate:
     return estimate(REDUCTIONS["ratio"].prepare([column_of(errors), column_of(words)], {}))
 
 
-@pytest.mark.parametrize("corpus", ["pocket", "tortoise-voices"])
-def test_both_windows_have_the_same_wer(corpus: CorpusName) -> None:
-    short, full = wer(corpus, "clip"), wer(corpus, "full")
-    low, high = (short - full).interval(0.95) or (1, -1)
-    assert low <= 0 <= high
-    assert abs(short.value - full.value) < MARGIN
+def test_both_windows_have_the_same_wer_within_a_margin() -> None:
+    """The whole interval of the paired difference lies within the margin: that it holds 0 would say little."""
+    short, full = wer("clip"), wer("full")
+    low, high = (short - full).interval(0.95) or (-1, 1)
+    assert -MARGIN < low < high < MARGIN
     assert short.value < 0.1

@@ -35,6 +35,7 @@ from vqbench.results.plausibility import GPT_CODES
 from vqbench.results.record import ClipRecord, Table
 from vqbench.results.reference import NATURAL, WRITTEN
 from vqbench.stats.columns import columns_of
+from vqbench.threads import computed_on
 from vqbench.tokenizer.protocol import SpeechTokenizer
 from vqbench.tortoise.pair_generation import PAIRS_VERSION, generate_pairs
 from vqbench.tortoise.pairs import read_pairs
@@ -225,7 +226,7 @@ def _written(writing: Writing, cache: Cache, progress: Progress) -> list[Target]
             "version": PAIRS_VERSION,
             "teacher": teacher.digest,
             "sampling": asdict(teacher.sampling),
-            "device": teacher.device.type,
+            **computed_on(teacher.device),
             "packages": {package: metadata.version(package) for package in ("torch", "tortoise-tts", "soundfile")},
             "sentences": sentences,
             "voices": [[clip.speaker, clip.sha256] for clip in writing.voices],

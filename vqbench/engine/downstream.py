@@ -33,6 +33,7 @@ from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.progress import Named, Progress
 from vqbench.results.record import CandidateRecord, Table
 from vqbench.results.transcripts import Transcript
+from vqbench.threads import computed_on, one_thread
 from vqbench.tokenizer.protocol import SpeechTokenizer
 from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.tortoise.teacher import Teacher
@@ -100,11 +101,12 @@ def choose_judges(
             key = content_key({"encoder": dict(encoder.identity), "clip": clip.sha256})
             known = cache.get("enrolled", key)
             try:
-                embedding = (
-                    encoder.embed(load_clip(clip, SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
-                    if known is None
-                    else np.array(known["embedding"], np.float32)
-                )
+                with one_thread():
+                    embedding = (
+                        encoder.embed(load_clip(clip, SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
+                        if known is None
+                        else np.array(known["embedding"], np.float32)
+                    )
             except DataError as error:
                 faults.append(DataError(error.problem, where=f"downstream.enrolment: {clip.path}"))
                 continue
@@ -153,8 +155,8 @@ def have_spoken(
 
 def lesson_of(tokenizer: SpeechTokenizer, assignment: Assignment) -> dict[str, object]:
     """All that decides the GPT that is tuned to a candidate."""
-    # Rounding differs between devices, and with it what is learnt and said.
-    return {**assignment.lesson, "tokenizer": tokenizer.digest, "device": assignment.teacher.device.type}
+    # Rounding differs between devices and numbers of threads, and with it what is learnt and said.
+    return {**assignment.lesson, "tokenizer": tokenizer.digest, **computed_on(assignment.teacher.device)}
 
 
 def tuning_folder(tokenizer: SpeechTokenizer, assignment: Assignment, cache: Cache) -> Path:
@@ -254,7 +256,7 @@ def _speak(tokenizer: SpeechTokenizer | None, assignment: Assignment, cache: Cac
     said_by = {
         "teacher": teacher.digest,
         "sampling": asdict(teacher.sampling),
-        "device": teacher.device.type,
+        **computed_on(teacher.device),
         "voices": content_of(assignment.voices),
         "lesson": None if tokenizer is None else content_key(lesson_of(tokenizer, assignment)),
     }
@@ -286,6 +288,7 @@ def _judge(
         yield make_table(record, judge, rows[judge.name])
 
 
+@one_thread()
 def _rows(
     judge: SpeechJudge, part: Sequence[_Utterance], heard: dict[str, Spoken | DataError], cache: Cache
 ) -> dict[str, Row]:

@@ -50,6 +50,7 @@ from vqbench.results.record import Run, Table
 from vqbench.results.reference import held_against
 from vqbench.stats.columns import Ragged
 from vqbench.stats.relabelling import fit_relabelling
+from vqbench.threads import one_thread
 from vqbench.tokenizer.protocol import SpeechTokenizer, encode
 
 EXHIBITS_VERSION = 1
@@ -285,6 +286,7 @@ class _Gallery:
         return encoded(sound.waveform, sound.sample_rate_hz, "a take")
 
 
+@one_thread()
 def _tokens(tokenizer: SpeechTokenizer, clip: Clip) -> PackedArray | None:
     """What a tokenizer makes of a recording; None where it cannot be read."""
     try:

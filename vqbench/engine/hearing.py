@@ -16,10 +16,11 @@ from vqbench.engine.cache import Cache, content_key
 from vqbench.metrics.agreement import Codes, Encoded, GptSequence
 from vqbench.progress import Progress
 from vqbench.results.record import ClipRecord
+from vqbench.threads import one_thread
 from vqbench.tokenizer.protocol import SpeechTokenizer
 
 _HEARD = "heard"
-_VERSION = 2
+_VERSION = 3
 _AT_ONCE = 32
 
 _PARKED = 10.0
@@ -76,7 +77,8 @@ def hear(
         with progress.task(f"{name}: hearing tokens", len(missing)) as advance:
             for start in range(0, len(missing), _AT_ONCE):
                 places = missing[start : start + _AT_ONCE]
-                fresh = _encode(tokenizer, front_end, [targets[place] for place in places])
+                with one_thread():
+                    fresh = list(_encode(tokenizer, front_end, [targets[place] for place in places]))
                 for place, row in zip(places, fresh, strict=True):
                     found[place] = row
                     if isinstance(row, Heard):
@@ -112,6 +114,7 @@ def _encode(tokenizer: SpeechTokenizer, front_end: MelFrontEnd, targets: Sequenc
         yield Heard(written.cpu().numpy(), ranks.cpu().numpy())
 
 
+@one_thread()
 def with_distances(
     heard: Sequence[Heard], targets: Sequence[Target], tokenizer: SpeechTokenizer, n_codes: int
 ) -> list[Encoded]:

@@ -22,6 +22,7 @@ from vqbench.metrics.learning import TokenLearning, foretold_nats, unigram, unig
 from vqbench.progress import Named, Progress
 from vqbench.results.learning import LATE_FALL
 from vqbench.results.record import CandidateRecord, Table
+from vqbench.threads import one_thread
 from vqbench.tokenizer.protocol import SpeechTokenizer, encode
 from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.tortoise.teacher import Teacher
@@ -76,6 +77,7 @@ def measure_learning(
     return replace(table, constants={**table.constants, **course})
 
 
+@one_thread()
 def _measure(
     tokenizer: SpeechTokenizer,
     tuned: Teacher,

@@ -60,6 +60,7 @@ from vqbench.results.slices import make_slices, summarise_slices
 from vqbench.results.summary import summarise_all
 from vqbench.results.transcripts import Transcript
 from vqbench.suite import Suite
+from vqbench.threads import one_thread
 from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
 
 CLIPS_AT_ONCE = 16
@@ -356,7 +357,9 @@ def _measure(
                 renderings, errors = _render(system, chunk, front_end)
                 for group in groups:
                     fresh = [r for r in renderings if (group.name, r.clip.id) not in rows]
-                    for rendering, row in zip(fresh, map(finite, group.measure(fresh)), strict=True):
+                    with one_thread():
+                        measured = [finite(row) for row in group.measure(fresh)]
+                    for rendering, row in zip(fresh, measured, strict=True):
                         place = (group.name, rendering.clip.id)
                         rows[place] = row
                         keep_row(cache, group.name, keys[place], row)

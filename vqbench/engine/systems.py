@@ -20,9 +20,10 @@ from vqbench.data.recordings import load_clip
 from vqbench.errors import DataError
 from vqbench.metrics.base import Part, Rendering
 from vqbench.results.record import CandidateRecord
+from vqbench.threads import one_thread
 from vqbench.tokenizer.protocol import SpeechTokenizer, reconstruct
 
-RENDERING_VERSION = 1
+RENDERING_VERSION = 2
 """Raised whenever the same system would render the same clip otherwise."""
 
 
@@ -58,6 +59,7 @@ class System(Protocol):
         """One rendering a recording, in order, or why there is none."""
 
 
+@one_thread()
 def read_recording(clip: Clip, front_end: MelFrontEnd) -> Recording:
     """Loads a clip and computes its mel.
 
@@ -101,6 +103,7 @@ class Vocoded:
         )
         self.identity = _identity("vocoded", mel_spec, vocoder=dict(vocoder.identity))
 
+    @one_thread()
     def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
         """The mel as it is, vocoded."""
         return [_vocode(self._vocoder, r, r.mel, None) for r in recordings]
@@ -143,6 +146,7 @@ class Candidate:
             device=device.type,
         )
 
+    @one_thread()
     def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
         """Encodes and decodes all clips together, then vocodes each."""
         reconstructions = reconstruct(self.tokenizer, [r.mel for r in recordings])

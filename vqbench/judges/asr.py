@@ -68,7 +68,7 @@ def load_recognizer(
         model: a name such as `tiny.en` (English only) or `base` (99 languages), or a path: a folder in CTranslate2's
             format for both backends, or a `.pt` file as OpenAI publishes them for openai-whisper.
         beam_size: beams of the search; 1 is greedy.
-        window: `full` always shows the encoder 30 s, as Whisper was trained; `clip` the clip and 3 s, several times
+        window: `full` always shows the encoder 30 s, as Whisper was trained; `clip` the clip and 8 s, about twice
             faster.
         device: a CUDA device; anything else means the CPU.
 

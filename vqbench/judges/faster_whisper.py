@@ -1,4 +1,8 @@
-"""Whisper by faster-whisper, that is CTranslate2: int8 on a CPU, fp16 on CUDA."""
+"""Whisper by faster-whisper, that is CTranslate2: fp32 on a CPU, fp16 on CUDA.
+
+On a CPU int8 would be faster, but rounds every activation to one of 255 steps: a millionth of a mel then changes words
+(docs/decisions/0012-rendering.md).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from vqbench.audio.io import file_digest
 from vqbench.errors import CheckpointError
 from vqbench.judges.prerequisites import import_judge
 from vqbench.judges.whisper_base import Decoded, WhisperRecognizer, Window
+from vqbench.threads import one_thread
 
 _FILES = ("model.bin", "config.json", "tokenizer.json")
 
@@ -39,16 +44,20 @@ class FasterWhisper(WhisperRecognizer):
                 raise CheckpointError(
                     f"the file {file} is missing", where=str(folder), expected="a Whisper in CTranslate2's format"
                 )
+        workers = 1 if device.type == "cuda" else torch.get_num_threads()
         try:
-            self._model = faster_whisper.WhisperModel(
-                str(folder),
-                device=device.type,
-                device_index=device.index or 0,
-                compute_type="float16" if device.type == "cuda" else "int8",
-                cpu_threads=torch.get_num_threads(),
-            )
-            # Libraries of the device are loaded at the first call: better now than after a training.
-            self._model.encode(self._model.feature_extractor(np.zeros(16_000, dtype=np.float32), padding=0)[None])
+            with one_thread():  # as CTranslate2 sets it for everybody while it loads; afterwards all are as before
+                self._model = faster_whisper.WhisperModel(
+                    str(folder),
+                    device=device.type,
+                    device_index=device.index or 0,
+                    compute_type="float16" if device.type == "cuda" else "float32",
+                    # Each clip is heard in one thread, and many clips at once: no transcript depends on their number.
+                    cpu_threads=1,
+                    num_workers=workers,
+                )
+                # Libraries of the device are loaded at the first call: better now than after a training.
+                self._model.encode(self._model.feature_extractor(np.zeros(16_000, dtype=np.float32), padding=0)[None])
         except Exception as error:  # tokenizers raises bare Exceptions
             raise CheckpointError(
                 f"faster-whisper cannot load this model on {device.type}: {error}",
@@ -69,7 +78,7 @@ class FasterWhisper(WhisperRecognizer):
         # On a CPU the encoder is faster a clip at a time: the activations of one clip stay in its cache.
         token = self._model.hf_tokenizer.token_to_id
         known = [name for name in self._model.supported_languages if name == "en" or token(f"<|{name}|>") is not None]
-        super().__init__(identity, window, 16 if device.type == "cuda" else 1, known)
+        super().__init__(identity, window, 16 if device.type == "cuda" else 1, known, workers)
 
     def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int], language: str) -> list[Decoded]:
         is_multilingual = self._model.model.is_multilingual

@@ -10,6 +10,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -26,8 +27,8 @@ Window = Literal["clip", "full"]
 SAMPLE_RATE_HZ = 16_000
 FULL_WINDOW_S = 30
 
-MARGIN_S = 3
-"""Silence after the clip in a short window. With less, Whisper misses the end more often and repeats itself."""
+MARGIN_S = 8
+"""Silence after the clip in a short window. With 3 s Whisper repeats itself, which costs words and a second look."""
 
 MAX_TOKENS = 224
 """Half of Whisper's text context, its own limit for one window."""
@@ -73,7 +74,12 @@ class WhisperRecognizer(ABC):
     """
 
     def __init__(
-        self, identity: dict[str, str | int | float], window: Window, batch_size: int, known: Collection[str] = ("en",)
+        self,
+        identity: dict[str, str | int | float],
+        window: Window,
+        batch_size: int,
+        known: Collection[str] = ("en",),
+        workers: int = 1,
     ) -> None:
         self.identity: dict[str, str | int | float] = {
             **identity,
@@ -85,6 +91,7 @@ class WhisperRecognizer(ABC):
         self.languages = frozenset(code for code, language in LANGUAGES.items() if language.whisper in known)
         self._window = window
         self._batch_size = batch_size
+        self._workers = workers
 
     def transcribe(
         self,
@@ -136,14 +143,20 @@ class WhisperRecognizer(ABC):
     def _decode_into(
         self, heard: list[Decoded], pieces: Sequence[_Piece], windows: Sequence[int], chosen: Sequence[int]
     ) -> None:
-        for (code, window_s), batch in _batches(chosen, windows, pieces, self._batch_size):
+        def decode(job: tuple[tuple[str, int], list[int]]) -> list[Decoded]:
+            (code, window_s), batch = job
             sounds = [pieces[i].samples for i in batch]
             padded = [np.pad(samples, (0, window_s * SAMPLE_RATE_HZ - len(samples))) for samples in sounds]
             limits = [token_limit(len(samples)) if code == ENGLISH else MAX_TOKENS for samples in sounds]
             told = language_of(code).whisper
             assert told is not None
-            for i, one in zip(batch, self._decode(padded, limits, told), strict=True):
-                heard[i] = one
+            return self._decode(padded, limits, told)
+
+        jobs = list(_batches(chosen, windows, pieces, self._batch_size))
+        with ThreadPoolExecutor(self._workers) as pool:
+            for (_, batch), decoded in zip(jobs, pool.map(decode, jobs), strict=True):
+                for i, one in zip(batch, decoded, strict=True):
+                    heard[i] = one
 
     @abstractmethod
     def _decode(self, waveforms: Sequence[np.ndarray], token_limits: Sequence[int], language: str) -> list[Decoded]:
@@ -160,7 +173,7 @@ def clip_window_s(n_samples: int) -> int:
     """The short window of a clip at 16 kHz: its length and the margin, in whole seconds.
 
     >>> clip_window_s(16_000), clip_window_s(16_001), clip_window_s(30 * 16_000)
-    (4, 5, 30)
+    (9, 10, 30)
     """
     return min(FULL_WINDOW_S, math.ceil(n_samples / SAMPLE_RATE_HZ) + MARGIN_S)
 
