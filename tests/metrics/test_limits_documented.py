@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 from vqbench.engine.question import natural_specs
 from vqbench.metrics.agreement import AGREEMENT_SPECS
@@ -16,9 +17,10 @@ from vqbench.metrics.spoken.voice import SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.metrics.throughput import Load, throughput_specs
 
-GROUPS = (ReconstructionDistance, CodebookUsage, Intelligibility, VoiceSimilarity, SpokenWords, SpokenVoice)
+GROUPS = (ReconstructionDistance, CodebookUsage, VoiceSimilarity, SpokenWords, SpokenVoice)
 SPECS = (
     *(spec for group in (*GROUPS, SpokenFit, SpokenQuality) for spec in group.specs),
+    *Intelligibility(SimpleNamespace(languages={"en"}, identity={}), 22_050).specs,
     *AGREEMENT_SPECS,
     *natural_specs(None, "natural"),
     *throughput_specs(Load((1, 8), 4.0, 2, 0)),

@@ -55,6 +55,10 @@ def report(
         Path | None,
         typer.Option(metavar="DIR", help="Keep all sounds of a page in this folder, and none in the page."),
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", "-m", help="Show only this metric, in a table; may be given again."),
+    ] = None,
     slice_name: Annotated[
         str | None, typer.Option("--slice", metavar="NAME", help="Only this slice of the clips, e.g. speaker=p225.")
     ] = None,
@@ -72,6 +76,7 @@ def report(
     from vqbench.errors import ConfigError
     from vqbench.files import require_writable
     from vqbench.results.evidence import load_evidence
+    from vqbench.results.selection import headlined
     from vqbench.results.slices import of_slice
     from vqbench.results.store import find_baseline, load_run
 
@@ -93,6 +98,8 @@ def report(
         raise ConfigError(
             "--slice is of tables and their files", fix="a page shows all slices, vqbench gate judges them"
         )
+    if metric and (chosen is not Format.table or baseline is not None):
+        raise ConfigError("--metric is of tables", fix="leave it out: other files hold every metric")
     if chosen is Format.html:
         evidence = [load_evidence(run) for run in runs]
         gate = None if len(runs) > 1 else _gate(evidence[0].run, baseline, quiet)
@@ -100,7 +107,11 @@ def report(
         return
     reported = load_run(find_baseline(runs[0]))
     if slice_name is not None:
-        parts = _render(of_slice(reported, slice_name, runs[0]), None, chosen, part=True)
+        reported = of_slice(reported, slice_name, runs[0])
+    if metric:
+        parts = _tables(headlined(reported, metric), headline=True, part=slice_name is not None)
+    elif slice_name is not None:
+        parts = _render(reported, None, chosen, part=True)
     else:
         parts = _render(reported, _gate(reported, baseline, quiet), chosen)
     if output is None:
@@ -157,7 +168,15 @@ def _render(run: Run, gate: GateReport | None, written_as: Format, *, part: bool
         from vqbench.report.documents import run_json
 
         return [run_json(run, gate)]
-    from vqbench.report.terminal import gate_table, run_tables
+    from vqbench.report.terminal import gate_table
 
     verdict = [] if gate is None else [gate_table(gate, run.metrics)]
-    return [*([about] if about else []), *run_tables(run, width=console.width()), *verdict]
+    return [*_tables(run, part=part), *verdict]
+
+
+def _tables(run: Run, *, headline: bool = False, part: bool) -> list[str | RenderableType]:
+    from vqbench.report.slices import slice_line
+    from vqbench.report.terminal import run_tables
+
+    about = [slice_line(run)] if part else []
+    return [*about, *run_tables(run, headline=headline, width=console.width())]

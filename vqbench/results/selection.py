@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vqbench.errors import ResultError, did_you_mean
@@ -114,3 +114,18 @@ def members(run: Run, name: str, label: str) -> tuple[str, ...]:
     if not seeds:
         check_candidate(run, name, label)
     return seeds or (name,)
+
+
+def headlined(run: Run, metrics: Sequence[str]) -> Run:
+    """The same run, of whose metrics these and no others are the headline.
+
+    Raises:
+        ResultError: it does not have one of them; near names are suggested.
+    """
+    known = [spec.name for spec in run.metrics]
+    for name in metrics:
+        if name not in known:
+            raise ResultError(
+                f"the run has no metric {name!r}{did_you_mean(name, known)}", expected=f"one of {', '.join(known)}"
+            )
+    return replace(run, metrics=tuple(replace(spec, headline=spec.name in metrics) for spec in run.metrics))
