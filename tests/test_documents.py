@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from documented import ROOT, answered
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from vqbench.cli import app
 
-DOCUMENTS = ["docs/release.md"]
+DOCUMENTS = ["README.md", "docs/pocket.md", "docs/release.md"]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -19,6 +20,27 @@ def test_commands_print_what_the_document_says(name: str, monkeypatch: pytest.Mo
     document = (ROOT / name).read_text(encoding="utf-8")
     assert "\n$ vqbench " in document
     assert answered(document) == document
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/pocket.md"])
+def test_a_figure_in_the_prose_is_one_that_a_command_prints(name: str) -> None:
+    document = (ROOT / name).read_text(encoding="utf-8")
+    printed = {
+        figure for block in re.findall(r"^```console\n.*?^```$", document, re.M | re.S) for figure in _figures(block)
+    }
+    prose = re.sub(r"^```.*?^```$|^    .*?$|\]\([^)]*\)", "", document, flags=re.MULTILINE | re.DOTALL)
+    told = _figures(prose)
+    assert told <= printed, sorted(told - printed)
+
+
+def _figures(text: str) -> set[str]:
+    """Numbers with two digits or more behind the point: those of results, not of versions or settings."""
+    return set(re.findall(r"(?<![\w.])\d+\.\d{2,}(?![\w.]\d)", text))
+
+
+def test_the_readme_fits_a_terminal() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if len(line) > 150]
 
 
 def gate(candidate: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, dict[str, str]]:

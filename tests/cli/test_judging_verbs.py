@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from importlib.metadata import version
 
 import pytest
-from builders import make_run
+from builders import edit_result, make_run
 from typer.testing import CliRunner
 from workflow_commands import commands
 
@@ -88,9 +88,7 @@ def test_an_error_says_what_where_and_what_to_do(vqbench):
 def test_an_error_that_quotes_a_file_speaks_neither_to_the_terminal_nor_to_a_ci(vqbench, tmp_path):
     file = tmp_path / "runs/quick/result.json"
     rule = "speech.wer \x1b[31m\u202e\n::error::pwn ##[error]pwn\n  fix: rm -r ."
-    written = json.loads(file.read_text())
-    written["suite"]["gate"][0]["rule"] = rule
-    file.write_text(json.dumps(written))
+    edit_result(file, lambda written: written["suite"]["gate"][0].update(rule=rule))
     done = vqbench("gate", "runs/quick", "--annotations", "github")
     assert done.exit_code == 2
     assert "speech.wer" in done.stderr

@@ -205,8 +205,11 @@ class Deaf:
     """Hears nothing, quickly: the worst that there is, and the same for everybody."""
 
     identity: Mapping[str, str | int | float] = {"asr": "deaf"}
+    languages = frozenset({"en"})
 
-    def transcribe(self, waveforms: Sequence[Any], sample_rate_hz: int, **_: object) -> list[str]:
+    def transcribe(
+        self, waveforms: Sequence[Any], sample_rate_hz: int, languages: Sequence[str] | None = None
+    ) -> list[str]:
         return ["" for _ in waveforms]
 
 

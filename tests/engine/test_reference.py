@@ -245,16 +245,16 @@ def test_a_recording_that_cannot_be_read_is_named(
     suite = load_suite(write("official", "permuted", data={"speech": {"manifest": f"{lost}.jsonl"}}))
     from vqbench.engine import agreement
 
-    whole = load_waveform
+    whole = agreement.load_clip
 
-    def cut(path: Path, rate_hz: int) -> Any:
+    def cut(clip: Clip, rate_hz: int) -> Any:
         from vqbench.errors import DataError
 
-        if path.stem == lost:
+        if clip.path.stem == lost:
             raise DataError("the file ends early")
-        return whole(path, rate_hz)
+        return whole(clip, rate_hz)
 
-    monkeypatch.setattr(agreement, "load_waveform", cut)
+    monkeypatch.setattr(agreement, "load_clip", cut)
     run = run_suite(suite, Cache(tmp_path / "cache"), Silent()).run
     table = tables(run)["permuted"]
     assert dict(table.unscored) == {clips[0]["id"]: "the file ends early"}

@@ -142,14 +142,16 @@ def test_what_no_clip_has_is_an_error_before_anything_is_measured(
 
 def test_what_is_spoken_counts_by_the_recording_whose_sentence_it_is(project: Path) -> None:
     recording = Clip("a", Path("a.wav"), "0", 1.5, "hi", "ann", language="vi", columns=(("snr_db", "9"),))
-    assignment: Any = SimpleNamespace(recordings={"downstream/a": recording})
+    assignment: Any = SimpleNamespace(recordings={"downstream/a": recording}, language="en")
     known, other = (Line(f"downstream/{name}", "hi there", "ann", 0) for name in "ab")
     records = [Assignment._record(assignment, line, "digest") for line in (known, other)]
     assert records[0] == ClipRecord(
         "downstream/a", "digest", 0.0, "hi there", "ann", "downstream", "vi", {"snr_db": "9"}
     )
-    assert records[1] == ClipRecord("downstream/b", "digest", 0.0, "hi there", "ann", "downstream")
+    assert records[1] == ClipRecord("downstream/b", "digest", 0.0, "hi there", "ann", "downstream", "en")
     suite = suite_of(project, slices={"short": "duration_s < 2"})
-    (short,) = _slices(suite, assignment, records)
+    # In two languages: each is a slice, too.
+    short, *others = _slices(suite, assignment, records)
+    assert [one.name for one in others] == ["language=en", "language=vi"]
     assert short.clips == ("downstream/a",)
     assert short.unknown == {"downstream": {"duration_s": 1}}

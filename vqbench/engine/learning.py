@@ -66,10 +66,11 @@ def measure_learning(
     if missing or course is None:
         progress = Named(progress, record.name)
         tuned = tune(tokenizer, assignment, cache, progress)
-        fall = late_fall(tuning_folder(tokenizer, assignment, cache))
+        folder = tuning_folder(tokenizer, assignment, cache)
+        fall = late_fall(folder)
         course = {} if fall is None else {LATE_FALL: fall}
         cache.put(_CACHED, lesson, course)
-        for name, row in _measure(tokenizer, tuned, missing, assignment, cache, progress).items():
+        for name, row in _measure(tokenizer, tuned, missing, assignment, folder, progress).items():
             rows[name] = row
             if isinstance(row, Measured):
                 keep_row(cache, judge.name, keys[name], row)
@@ -83,10 +84,10 @@ def _measure(
     tuned: Teacher,
     clips: Mapping[str, Clip],
     assignment: Assignment,
-    cache: Cache,
+    folder: Path,
     progress: Progress,
 ) -> dict[str, Row]:
-    teacher, folder = assignment.teacher, tuning_folder(tokenizer, assignment, cache)
+    teacher = assignment.teacher
     counts = count_tokens(assignment.finetune, teacher, tokenizer, assignment.clips, folder, progress)
     frequencies = unigram(counts)
     front_end = MelFrontEnd(tokenizer.mel_spec)
