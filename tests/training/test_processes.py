@@ -158,6 +158,7 @@ def test_one_process_makes_the_pairs_that_all_learn_from(place: Path) -> None:
     assert log_of(place / "two/refine")[-1]["step"] == "2"
     assert sorted(path.name for path in (place / "two").iterdir()) == [
         "checkpoint.safetensors",
+        "checkpoint.safetensors.sha256",
         "distil",
         "pairs",
         "pairs-best",

@@ -65,7 +65,8 @@ def test_the_loss_falls_and_the_log_says_so(corpus: Path, tmp_path: Path) -> Non
         "training.json",
     ]
     left = {p.name for p in (tmp_path / "out/reconstruct").iterdir() if not p.name.startswith("events.out.tfevents.")}
-    assert left == {"best.safetensors", "last.safetensors", "log.csv", "weights.safetensors"}
+    weights_files = {"weights.safetensors", "weights.safetensors.sha256"}
+    assert left == {"best.safetensors", "last.safetensors", "log.csv", *weights_files}
 
 
 def test_best_and_last_weights_are_candidates_of_their_own(corpus: Path, tmp_path: Path) -> None:
