@@ -35,7 +35,7 @@ def test_a_figure_in_the_prose_is_one_that_a_command_prints(name: str) -> None:
 
 def _figures(text: str) -> set[str]:
     """Numbers with two digits or more behind the point: those of results, not of versions or settings."""
-    return set(re.findall(r"(?<![\w.])\d+\.\d{2,}(?![\w.]\d)", text))
+    return set(re.findall(r"(?<!Python )(?<![\w.])\d+\.\d{2,}(?![\w.]\d)", text))
 
 
 def test_the_readme_fits_a_terminal() -> None:
