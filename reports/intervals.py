@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from vqbench.results.record import MetricSpec, Run, Table
-from vqbench.results.store import load_run
-from vqbench.results.summary import Samples
+from vqbench.records.run import MetricSpec, Run, Table
+from vqbench.records.store import load_run
+from vqbench.records.summary import Samples
 from vqbench.stats.estimate import Estimate, estimate_all
 from vqbench.stats.reductions import REDUCTIONS
 

@@ -15,9 +15,9 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from vqbench.results.families import summarise_families
-from vqbench.results.record import Run
-from vqbench.results.store import load_run
+from vqbench.judging.families import summarise_families
+from vqbench.records.run import Run
+from vqbench.records.store import load_run
 
 PAIRS = {"n500": 500, "both": 1000, "n2000": 2000, "n4000": 4000}
 """Families of the suite `recovery` and how many pairs they were given; all took the same number of steps."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from vqbench.results.layout import encoded, write_layout
-from vqbench.results.record import (
+from vqbench.records.layout import encoded, write_layout
+from vqbench.records.run import (
     CandidateRecord,
     ClipRecord,
     GateRule,
@@ -24,7 +24,7 @@ from vqbench.results.record import (
     SuiteRecord,
     Table,
 )
-from vqbench.results.summary import summarise
+from vqbench.records.summary import summarise
 from vqbench.stats.columns import Array, Ragged, take
 
 CODEBOOK_SIZE = 256

@@ -14,8 +14,8 @@ from builders import make_run, summarised
 from vqbench.audio.griffin_lim import GriffinLim
 from vqbench.audio.io import encode_waveform, load_waveform
 from vqbench.audio.mel import MelFrontEnd, MelSpec
-from vqbench.results.evidence import Evidence
-from vqbench.results.exhibits import (
+from vqbench.judging.evidence import Evidence
+from vqbench.records.exhibits import (
     MEL_FLOOR_DB,
     Exhibit,
     Exhibits,
@@ -27,9 +27,9 @@ from vqbench.results.exhibits import (
     save_exhibits,
     sound_name,
 )
-from vqbench.results.record import ClipRecord, MetricSpec, Run, Table
-from vqbench.results.store import save_run
-from vqbench.results.transcripts import Transcript, save_transcripts
+from vqbench.records.run import ClipRecord, MetricSpec, Run, Table
+from vqbench.records.store import save_run
+from vqbench.records.transcripts import Transcript, save_transcripts
 from vqbench.stats.columns import Ragged
 
 RECORDINGS = ("012012.flac", "012044.flac")
@@ -111,7 +111,7 @@ def _shown(clip: str, recording: str, sounds: dict[str, bytes]) -> Shown:
     spec = MelSpec()
     front_end, vocoder = MelFrontEnd(spec), GriffinLim(spec, 2)
     waveform = load_waveform(
-        Path(str(resources.files("vqbench.pocket") / "data/clips" / recording)), spec.sample_rate_hz
+        Path(str(resources.files("vqbench.teachers.pocket") / "data/clips" / recording)), spec.sample_rate_hz
     )
     codes = np.random.default_rng(len(recording)).integers(0, 40, front_end.spec.n_frames(len(waveform)) // 4)
     takes = []

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from vqbench.audio.io import encode_waveform, resample
 from vqbench.audio.mel import MelFrontEnd
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.quantizer import kmeans
-from vqbench.tortoise.pairs import shard_path
-from vqbench.tortoise.shards import Header, Pair, write_shard
+from vqbench.teachers.tortoise.pairs import shard_path
+from vqbench.teachers.tortoise.shards import Header, Pair, write_shard
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.quantizer import kmeans
 
 N_TRUE_CODES = 10
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from builders import make_run
 
-from vqbench.results.excerpts import Excerpt, excerpt
-from vqbench.results.record import Run
+from vqbench.judging.excerpts import Excerpt, excerpt
+from vqbench.records.run import Run
 
 START = datetime(2026, 3, 1, 9, 30, tzinfo=timezone.utc)
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vqbench.results.choice import choose_clips
-from vqbench.results.exhibits import Exhibit, Exhibits, Mel, Shown, Take, pack_whole, save_exhibits, sound_name
-from vqbench.results.record import (
+from vqbench.judging.choice import choose_clips
+from vqbench.records.exhibits import Exhibit, Exhibits, Mel, Shown, Take, pack_whole, save_exhibits, sound_name
+from vqbench.records.run import (
     CandidateRecord,
     ClipRecord,
     GateRule,
@@ -28,9 +28,9 @@ from vqbench.results.record import (
     SuiteRecord,
     Table,
 )
-from vqbench.results.store import load_run, save_run
-from vqbench.results.summary import summarise
-from vqbench.results.transcripts import Transcript, save_transcripts
+from vqbench.records.store import load_run, save_run
+from vqbench.records.summary import summarise
+from vqbench.records.transcripts import Transcript, save_transcripts
 from vqbench.stats.columns import Column, Ragged
 
 TOKENS = 100

@@ -9,11 +9,11 @@ import numpy as np
 import soundfile
 import torch
 
+from vqbench.config.recipe import Recipe
 from vqbench.engine.recipes import SourceFinder
 from vqbench.progress import Progress, Silent
-from vqbench.tokenizer.checkpoint import load_tokenizer
-from vqbench.tortoise.teacher import Teacher
-from vqbench.training.recipe import Recipe
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
 from vqbench.training.trainer import Sources, train, training_digest
 
 MODEL = {"hidden_dim": 8, "codebook_size": 32, "codebook_dim": 8, "num_resnet_blocks": 1}

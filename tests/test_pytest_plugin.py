@@ -22,6 +22,7 @@ import yaml
 from builders import make_run, replace_table, table_of, without_clips
 
 from vqbench.audio.mel import MelSpec
+from vqbench.config.suite import load_suite
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.engine.cache import CACHE_VARIABLE, Cache
 from vqbench.engine.runner import Outcome, readable_waveforms, run_suite
@@ -30,13 +31,12 @@ from vqbench.errors import DataError
 from vqbench.metrics.stages import STAGES
 from vqbench.metrics.throughput import Workload
 from vqbench.progress import Silent
-from vqbench.results.record import GateRule, Run
-from vqbench.results.slices import make_slices
-from vqbench.results.store import load_run, save_baseline, save_run
+from vqbench.records.run import GateRule, Run
+from vqbench.records.slices import make_slices
+from vqbench.records.store import load_run, save_baseline, save_run
 from vqbench.stats.columns import Ragged
-from vqbench.suite import load_suite
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 
 pytest_plugins = ["pytester"]
 

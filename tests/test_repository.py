@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vqbench.data.source import POCKET
+from vqbench.config.recipe import load_recipe
+from vqbench.config.source import POCKET
+from vqbench.config.suite import load_suite
 from vqbench.engine.candidates import check_recipes
 from vqbench.errors import ManyErrors
-from vqbench.pocket.assets import load_true_tokenizer
-from vqbench.results.store import load_run
-from vqbench.suite import load_suite
-from vqbench.tokenizer.checkpoint import load_tokenizer
-from vqbench.training.recipe import load_recipe
+from vqbench.records.store import load_run
+from vqbench.teachers.pocket.assets import load_true_tokenizer
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from vqbench.audio.griffin_lim import GriffinLim
 from vqbench.audio.mel import MelSpec
-from vqbench.tortoise.clvp import CLVPDimensions, build_clvp
-from vqbench.tortoise.conditioning import gpt_conditioning, mel_conditioning
-from vqbench.tortoise.diffusion import DiffusionDecoder, DiffusionDimensions, MelRange, build_diffusion
-from vqbench.tortoise.gpt import GPTDimensions, UnifiedVoice
-from vqbench.tortoise.part import Part
-from vqbench.tortoise.sampling import Sampling
-from vqbench.tortoise.teacher import Teacher
-from vqbench.tortoise.text import TextEncoder
-from vqbench.tortoise.tokens import MelVocabulary
-from vqbench.tortoise.utterance import Voice
-from vqbench.tortoise.vocoder import GriffinLimVocoder, Vocoder
+from vqbench.teachers.tortoise.clvp import CLVPDimensions, build_clvp
+from vqbench.teachers.tortoise.conditioning import gpt_conditioning, mel_conditioning
+from vqbench.teachers.tortoise.diffusion import DiffusionDecoder, DiffusionDimensions, MelRange, build_diffusion
+from vqbench.teachers.tortoise.gpt import GPTDimensions, UnifiedVoice
+from vqbench.teachers.tortoise.part import Part
+from vqbench.teachers.tortoise.sampling import Sampling
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.text import TextEncoder
+from vqbench.teachers.tortoise.tokens import MelVocabulary
+from vqbench.teachers.tortoise.utterance import Voice
+from vqbench.teachers.tortoise.vocoder import GriffinLimVocoder, Vocoder
 
 VOCABULARY = MelVocabulary(n_codes=64, start=64, stop=65, calm=5, tail=(1, 1, 2))
 SAMPLING = Sampling(max_tokens=20)

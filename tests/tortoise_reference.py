@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vqbench.tortoise.gpt import GPTDimensions, UnifiedVoice
-from vqbench.tortoise.tokens import MelVocabulary
-from vqbench.tortoise.upstream import upstream_module
+from vqbench.teachers.tortoise.gpt import GPTDimensions, UnifiedVoice
+from vqbench.teachers.tortoise.tokens import MelVocabulary
+from vqbench.teachers.tortoise.upstream import upstream_module
 
 SMALL = GPTDimensions(
     n_layers=3, width=64, n_heads=4, n_text_tokens=40, n_codes=60, max_text_tokens=30, max_mel_tokens=50

@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pytest
 
+from vqbench.config.suite import GateEntry, Suite, load_suite
 from vqbench.errors import ConfigError, ResultError, VqbenchError
 from vqbench.extras import missing_extra
 from vqbench.files import require_writable
+from vqbench.judging.gate import gate
+from vqbench.judging.plausibility import check_plausibility
+from vqbench.judging.selection import Selection, candidates_of, load_baseline
 from vqbench.metrics.stages import STAGES, timed_group
 from vqbench.pytest_plugin import WARNING
+from vqbench.records.rules import parse_rule
+from vqbench.records.run import GateReport, GateRule, GateStatus, Run
+from vqbench.records.store import RESULT_FILE, load_run
 from vqbench.report.format import clean, one_line
-from vqbench.results.gate import gate
-from vqbench.results.plausibility import check_plausibility
-from vqbench.results.record import GateReport, GateRule, GateStatus, Run
-from vqbench.results.rules import parse_rule
-from vqbench.results.selection import Selection, candidates_of, load_baseline
-from vqbench.results.store import RESULT_FILE, load_run
-from vqbench.suite import GateEntry, Suite, load_suite
 
 if TYPE_CHECKING:
     from vqbench.engine.cache import Cache

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vqbench.audio.mel import MelSpec
 from vqbench.metrics.throughput import peak_memory_mb
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tokenizer.protocol import encode
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
+from vqbench.tokenizers.protocol import encode
 
 SIZES = {"small": Dimensions(codebook_size=512, codebook_dim=64, hidden_dim=64), "official": Dimensions()}
 SECONDS = (2, 3, 4, 5, 6, 7, 8, 10)
@@ -60,7 +60,7 @@ def test_encode(benchmark, contender, dvae, mels, device, finished, request, mon
     benchmark.group = f"encode 8 clips, {request.node.callspec.params['dvae']} width, {device.type}"
     tokenizer = DVAETokenizer(dvae, MelSpec(), device)
     pads = contender == "padded and masked"
-    monkeypatch.setattr("vqbench.tokenizer.dvae_tokenizer._pads_batches", lambda device: pads)
+    monkeypatch.setattr("vqbench.tokenizers.dvae.tokenizer._pads_batches", lambda device: pads)
     contenders = {
         "clip by clip": lambda: encode(tokenizer, mels),
         "padded and masked": lambda: encode(tokenizer, mels),

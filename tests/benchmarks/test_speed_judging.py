@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from large_run import large_run
 
-from vqbench.results.store import load_run, save_baseline, save_run
+from vqbench.records.store import load_run, save_baseline, save_run
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from large_run import large_run, save_large_run
 
+from vqbench.judging.evidence import Evidence, load_evidence
+from vqbench.records.store import load_run
 from vqbench.report.page.contents import BUDGET_BYTES
 from vqbench.report.page.document import run_page, write_page
-from vqbench.results.evidence import Evidence, load_evidence
-from vqbench.results.store import load_run
 
 ROOT = Path(__file__).parents[2]
 

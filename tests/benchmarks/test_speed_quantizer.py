@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from vqbench.metrics.throughput import peak_memory_mb
-from vqbench.tokenizer.quantizer import Quantizer
+from vqbench.tokenizers.dvae.quantizer import Quantizer
 
 CONTENDERS = ("ours", "plain")
 

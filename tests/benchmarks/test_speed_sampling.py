@@ -10,9 +10,9 @@ import pytest
 import torch
 from tortoise_reference import SMALL, same_weights, speak_upstream, upstream_gpt
 
-from vqbench.tortoise.gpt import GPTDimensions
-from vqbench.tortoise.sampling import Sampling, sample
-from vqbench.tortoise.tokens import MelVocabulary
+from vqbench.teachers.tortoise.gpt import GPTDimensions
+from vqbench.teachers.tortoise.sampling import Sampling, sample
+from vqbench.teachers.tortoise.tokens import MelVocabulary
 
 SETTINGS = {"do_sample": True, "temperature": 0.8, "top_p": 0.8, "repetition_penalty": 2.0, "length_penalty": 1.0}
 

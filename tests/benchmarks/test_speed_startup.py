@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from builders import make_run
 
-from vqbench.results.store import save_baseline, save_run
+from vqbench.records.store import save_baseline, save_run
 
 COMMANDS = {
     "import torch": ["-c", "import torch"],

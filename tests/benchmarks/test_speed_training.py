@@ -33,14 +33,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vqbench.audio.io import encode_waveform
 from vqbench.audio.mel import MelSpec
+from vqbench.config.training import DistilConfig, OptimizationConfig, ReconstructConfig
 from vqbench.progress import Advance, Silent
-from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.training.crops import Corpus
 from vqbench.training.distil import Distillation
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.loop import optimize
 from vqbench.training.reconstruct import Reconstruction
-from vqbench.training.settings import DistilConfig, OptimizationConfig, ReconstructConfig
 from vqbench.training.stream import MelTokens, PairStream
 
 SEED = 3

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from builders import make_run, replace_table, table_of
 
-from vqbench.results.record import Run, Table
-from vqbench.results.store import save_baseline, save_run
+from vqbench.records.run import Run, Table
+from vqbench.records.store import save_baseline, save_run
 
 RULES = ("speech.wer <= 0.9", "speech.speaker_similarity >= baseline - 0.02")
 

@@ -14,10 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from vqbench.audio.mel import MelSpec
-from vqbench.results.layout import checksum_of
-from vqbench.results.store import save_baseline, save_run
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.records.layout import checksum_of
+from vqbench.records.store import save_baseline, save_run
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 
 SUITE = """\
 name: tiny

@@ -36,7 +36,7 @@ from typer.testing import CliRunner
 
 from vqbench.cli import app
 from vqbench.engine.cache import CACHE_VARIABLE
-from vqbench.results.store import load_run
+from vqbench.records.store import load_run
 
 
 class Case(NamedTuple):

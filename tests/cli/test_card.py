@@ -6,7 +6,7 @@ from builders import make_run
 from typer.testing import CliRunner
 
 from vqbench.cli import app
-from vqbench.results.store import save_run
+from vqbench.records.store import save_run
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from vqbench.audio.mel import MelSpec
 from vqbench.cli import app
-from vqbench.results.record import Run
-from vqbench.results.store import load_run
-from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.records.run import Run
+from vqbench.records.store import load_run
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer, save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 
 SUITE = """\
 name: mine

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from vqbench.audio.mel import MelSpec
 from vqbench.cli import app
-from vqbench.results.store import load_run
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.records.store import load_run
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from histories import JUMP, base, runs_with
 from typer.testing import CliRunner
 
 from vqbench.cli import app
-from vqbench.results.store import save_baseline, save_run
+from vqbench.records.store import save_baseline, save_run
 
 BEYOND_TIME = {"too-late": "9999-12-31T23:59:59-12:00", "too-early": "0001-01-01T00:00:00+14:00"}
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from workflow_commands import commands
 
 from vqbench.cli import app
-from vqbench.results.store import load_run, save_run
+from vqbench.records.store import load_run, save_run
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_all_faults_of_the_rules_are_told_at_once(vqbench):
 
 
 def test_a_bug_keeps_its_traceback(vqbench, monkeypatch):
-    monkeypatch.setattr("vqbench.results.store.load_run", lambda path: 1 / 0)
+    monkeypatch.setattr("vqbench.records.store.load_run", lambda path: 1 / 0)
     assert isinstance(vqbench("report", "runs/quick").exception, ZeroDivisionError)
 
 
@@ -124,7 +124,7 @@ def test_an_interrupt_says_that_the_command_resumes(vqbench, monkeypatch):
     def interrupted(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vqbench.results.store.load_run", interrupted)
+    monkeypatch.setattr("vqbench.records.store.load_run", interrupted)
     done = vqbench("report", "runs/quick")
     assert (done.exit_code, done.stdout) == (130, "")
     assert done.stderr == "interrupted: what is finished is kept, the same command resumes\n"

@@ -21,10 +21,10 @@ from vqbench.audio.mel import MelSpec
 from vqbench.cli import app
 from vqbench.engine.cache import CACHE_VARIABLE
 from vqbench.engine.systems import Candidate, Vocoded
-from vqbench.results.packing import pack
-from vqbench.results.record import Result, Run
-from vqbench.results.store import load_run, save_run
-from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
+from vqbench.records.packing import pack
+from vqbench.records.run import Result, Run
+from vqbench.records.store import load_run, save_run
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer, save_checkpoint
 
 MODEL = "model: {hidden_dim: 32, codebook_size: 64, codebook_dim: 16, num_resnet_blocks: 1}\n"
 

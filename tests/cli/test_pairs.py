@@ -16,7 +16,7 @@ from vqbench.audio.io import file_digest, save_waveform
 from vqbench.cli import app
 from vqbench.data.manifest import Clip, write_manifest
 from vqbench.engine import teachers
-from vqbench.tortoise.pairs import read_pairs, shard_path
+from vqbench.teachers.tortoise.pairs import read_pairs, shard_path
 
 GENERATE = "pairs generate --sentences sentences.txt --voices voices.jsonl --hold-out-speaker cy -n 24 --device cpu"
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from vqbench.cli import app
 from vqbench.data.manifest import read_manifest
-from vqbench.pocket import card as cards
-from vqbench.pocket.build import stages
-from vqbench.pocket.plan import TINY
+from vqbench.teachers.pocket import card as cards
+from vqbench.training.pocket.build import stages
+from vqbench.training.pocket.plan import TINY
 
 FIGURE = {"value": 0.1234, "ci_low": 0.1, "ci_high": 0.15, "n": 200, "target": "<= 0.2", "met": True, "about": "words"}
 PART: dict[str, Any] = {"sha256": "f" * 64, "bytes": 12_345_678, "numbers": 6_000_000, "check": {"right": 0.41}}

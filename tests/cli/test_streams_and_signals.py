@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from vqbench.cli import app
 from vqbench.errors import DataError
 from vqbench.files import remove_leftovers, sole_writer, write_whole
-from vqbench.results.store import save_run
+from vqbench.records.store import save_run
 
 VQBENCH = [sys.executable, "-m", "vqbench"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vqbench.config import ConfigFile
+from vqbench.config.models import ConfigFile
 from vqbench.errors import ConfigError
 
 Edit = tuple[str, str, int, str]

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from config_examples import RECIPE, WHOLE_RECIPE, Edit, the_error
 
-from vqbench.data.source import DataSource
-from vqbench.errors import ConfigError, ManyErrors
-from vqbench.training.recipe import ModelConfig, Recipe, load_recipe
-from vqbench.training.settings import (
+from vqbench.config.recipe import ModelConfig, Recipe, load_recipe
+from vqbench.config.source import DataSource
+from vqbench.config.training import (
     DistilConfig,
     FinetuneConfig,
     GuardConfig,
@@ -18,6 +17,7 @@ from vqbench.training.settings import (
     ReconstructConfig,
     RefineConfig,
 )
+from vqbench.errors import ConfigError, ManyErrors
 
 
 def recipe_of(project: Path, text: str) -> Recipe:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from vqbench.config.recipe import Recipe, load_recipe
+from vqbench.config.suite import Suite, load_suite, select
 from vqbench.errors import ConfigError, ManyErrors
-from vqbench.suite import Suite, load_suite, select
-from vqbench.training.recipe import Recipe, load_recipe
 
 ARMS = """\
 name: arms

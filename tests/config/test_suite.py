@@ -13,11 +13,11 @@ import yaml
 from config_examples import RECIPE, SUITE
 from pydantic import ValidationError
 
-from vqbench.data.source import DataSource
-from vqbench.measuring import AsrConfig
-from vqbench.results.store import load_run
-from vqbench.suite import Suite, load_suite, select
-from vqbench.training.recipe import Recipe, load_recipe
+from vqbench.config.measuring import AsrConfig
+from vqbench.config.recipe import Recipe, load_recipe
+from vqbench.config.source import DataSource
+from vqbench.config.suite import Suite, load_suite, select
+from vqbench.records.store import load_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -197,8 +197,8 @@ def test_reading_a_suite_needs_no_torch(project: Path) -> None:
 import sys
 sys.modules["torch"] = None
 from pathlib import Path
-from vqbench.suite import load_suite
-from vqbench.training.recipe import load_recipe
+from vqbench.config.suite import load_suite
+from vqbench.config.recipe import load_recipe
 load_suite(Path({str(project / "suites/quick.yaml")!r}))
 load_recipe(Path({str(project / "recipes/brief.yaml")!r}))
 """

@@ -12,9 +12,9 @@ from config_examples import SUITE, Edit, the_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vqbench.config.recipe import Recipe, load_recipe
+from vqbench.config.suite import Suite, load_suite
 from vqbench.errors import ManyErrors, VqbenchError
-from vqbench.suite import Suite, load_suite
-from vqbench.training.recipe import Recipe, load_recipe
 
 BROKEN_SUITES: dict[str, Edit] = {
     "unknown key": ("min_clips:", "min_clip:", 20, "min_clip: unknown key (did you mean 'min_clips'?)"),

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from vqbench.config.source import DataSource
 from vqbench.data.corpora import corpus_clips, load_clips
-from vqbench.data.source import DataSource
 from vqbench.errors import DataError
 
 CLIPS = corpus_clips("tortoise-voices")

@@ -14,17 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vqbench.audio.io import load_waveform
+from vqbench.config.source import DataSource
 from vqbench.data.converting import convert
 from vqbench.data.corpora import load_clips
 from vqbench.data.describing import describe
-from vqbench.data.formats import FORMATS
 from vqbench.data.manifest import Clip, read_manifest
 from vqbench.data.reading import open_format, read_clips
 from vqbench.data.recordings import load_clip
-from vqbench.data.source import DataSource
 from vqbench.errors import DataError, ManyErrors
 from vqbench.notes import collected
 from vqbench.progress import Silent
+from vqbench.registries import FORMATS
 from vqbench.report.description import description_text
 
 RATE_HZ = 8_000

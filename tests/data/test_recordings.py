@@ -10,10 +10,10 @@ import pytest
 import soundfile
 
 from vqbench.audio.io import load_waveform
+from vqbench.config.source import DataSource
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.data.manifest import Clip, read_manifest, verify, write_manifest
 from vqbench.data.recordings import load_clip
-from vqbench.data.source import DataSource
 from vqbench.errors import DataError
 from vqbench.notes import collected
 

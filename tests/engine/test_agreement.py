@@ -17,6 +17,7 @@ from torch import Tensor
 from vqbench.audio.griffin_lim import GriffinLim
 from vqbench.audio.io import save_waveform
 from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.config.suite import load_suite
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip, verify
 from vqbench.engine import agreement, hearing, runner
@@ -26,17 +27,16 @@ from vqbench.engine.question import Question, Writing, pose_question
 from vqbench.engine.runner import run_suite
 from vqbench.engine.systems import Candidate
 from vqbench.errors import DataError, ManyErrors, VqbenchError
+from vqbench.judging.compare import compare_runs
+from vqbench.judging.selection import Selection
 from vqbench.progress import Silent
-from vqbench.results.check import check_run
-from vqbench.results.compare import compare_runs
-from vqbench.results.record import ClipRecord, Table
-from vqbench.results.selection import Selection
-from vqbench.results.store import load_run, save_run
-from vqbench.suite import load_suite
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tortoise.pair_generation import split_of
+from vqbench.records.check import check_run
+from vqbench.records.run import ClipRecord, Table
+from vqbench.records.store import load_run, save_run
+from vqbench.teachers.tortoise.pair_generation import split_of
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 N = 6
 """Sentences asked for; an utterance that repeats another's tokens is left out."""

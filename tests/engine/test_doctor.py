@@ -98,7 +98,7 @@ def test_every_faulty_checkpoint_has_its_line(tmp_path: Path) -> None:
 
 
 def test_whole_checkpoints_are_told_from_their_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("vqbench.tortoise.official.OfficialCheckpoints.faults", lambda self: [])
+    monkeypatch.setattr("vqbench.teachers.tortoise.official.OfficialCheckpoints.faults", lambda self: [])
     (found,) = doctor.examine_checkpoints(tmp_path)
     assert found.status == "ok"
     assert "without the VQVAE, dvae.pth" in found.found

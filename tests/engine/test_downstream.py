@@ -20,9 +20,10 @@ from tiny_teacher import VOCABULARY, make_teacher
 
 from vqbench.audio.io import file_digest, load_waveform, save_waveform
 from vqbench.audio.mel import MelSpec
+from vqbench.config.downstream import DownstreamConfig
+from vqbench.config.suite import Suite, load_suite
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.data.manifest import Clip, read_manifest, verify, write_manifest
-from vqbench.downstream import DownstreamConfig
 from vqbench.engine import assignment as assignments
 from vqbench.engine import downstream, speaking
 from vqbench.engine.assignment import Assignment, make_assignment
@@ -34,24 +35,23 @@ from vqbench.errors import CheckpointError, DataError, DivergedError, ManyErrors
 from vqbench.judges.asr import SpeechRecognizer, load_recognizer
 from vqbench.judges.speaker import SpeakerEncoder
 from vqbench.judges.text import normalize_english
+from vqbench.judging.compare import compare_runs
+from vqbench.judging.selection import Selection
 from vqbench.metrics.spoken.base import SpeechJudge
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.progress import Progress, Silent
+from vqbench.records.check import check_run
+from vqbench.records.run import CandidateRecord, Table
+from vqbench.records.store import load_run, save_run
+from vqbench.records.transcripts import Transcript
 from vqbench.report import terminal
-from vqbench.results.check import check_run
-from vqbench.results.compare import compare_runs
-from vqbench.results.record import CandidateRecord, Table
-from vqbench.results.selection import Selection
-from vqbench.results.store import load_run, save_run
-from vqbench.results.transcripts import Transcript
 from vqbench.stats.columns import Ragged
-from vqbench.suite import Suite, load_suite
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tortoise.pair_generation import split_of
-from vqbench.tortoise.pairs import read_pairs
-from vqbench.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.pair_generation import split_of
+from vqbench.teachers.tortoise.pairs import read_pairs
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training.finetune import tuned_teacher
 
 N = 6
@@ -503,7 +503,7 @@ def test_enrolment_is_what_told_no_voice_where_there_is_any(project: Path, assig
 
 
 def test_the_pockets_own_voices_are_compared_with_its_test_recordings() -> None:
-    from vqbench.pocket.assets import voices
+    from vqbench.teachers.pocket.assets import voices
 
     config = DownstreamConfig.model_construct(voices=None, enrolment=None)
     enrolment = assignments._find_enrolment("pocket", config, voices(), [])

@@ -19,19 +19,19 @@ from tiny_teacher import VOCABULARY, make_teacher
 from vqbench.audio.io import decode_waveform, load_waveform, save_waveform
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.cli.run import write_outcome
+from vqbench.config.suite import Suite, load_suite
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip, read_manifest, verify, write_manifest
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import Outcome, run_suite
 from vqbench.errors import ConfigError
 from vqbench.progress import Silent, Timekeeper
-from vqbench.results.exhibits import NOTHING, Mel, Shown, Take, load_exhibits, read_sound, unpack_whole
-from vqbench.results.store import load_run
+from vqbench.records.exhibits import NOTHING, Mel, Shown, Take, load_exhibits, read_sound, unpack_whole
+from vqbench.records.store import load_run
 from vqbench.stats.columns import Ragged
-from vqbench.suite import Suite, load_suite
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 SPEAKERS = ("train_kennard", "train_mouse")
 NARROW = MelSpec(sample_rate_hz=16_000)
@@ -427,7 +427,7 @@ def test_what_is_broken_off_leaves_no_exhibits_of_another_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("vqbench.results.exhibits.write_whole", interrupt)
+        patch.setattr("vqbench.records.exhibits.write_whole", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write_outcome(other, tmp_path)
     assert load_run(tmp_path) == other.run

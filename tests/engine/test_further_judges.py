@@ -13,6 +13,7 @@ from tiny_teacher import VOCABULARY, make_teacher
 
 from vqbench.audio.io import load_waveform, save_waveform
 from vqbench.audio.mel import MelSpec
+from vqbench.config.suite import Suite, load_suite
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip, verify, write_manifest
 from vqbench.engine.assignment import make_assignment
@@ -21,14 +22,13 @@ from vqbench.engine.runner import run_suite
 from vqbench.errors import ConfigError, VqbenchError
 from vqbench.judges.quality import QualityPredictor
 from vqbench.progress import Silent
-from vqbench.results.check import check_run
-from vqbench.results.record import Run
-from vqbench.results.store import load_run, save_run
-from vqbench.suite import Suite, load_suite
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tortoise.teacher import Teacher
+from vqbench.records.check import check_run
+from vqbench.records.run import Run
+from vqbench.records.store import load_run, save_run
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 N = 3
 SPEAKERS = ("train_kennard", "train_mouse")

@@ -10,9 +10,9 @@ from torch import Tensor
 from vqbench.audio.mel import MelSpec
 from vqbench.engine.hearing import Heard, Target, with_distances
 from vqbench.metrics.agreement import GptSequence
-from vqbench.results.record import ClipRecord
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.records.run import ClipRecord
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 CLIP = ClipRecord("pairs/000000", "", 1.0, "", None, "pairs")
 

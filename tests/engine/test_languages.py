@@ -14,21 +14,21 @@ import yaml
 
 from vqbench.audio.mel import MelSpec
 from vqbench.cli import console
+from vqbench.config.suite import load_suite
 from vqbench.data.corpora import corpus_clips
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import Outcome, run_suite
 from vqbench.errors import ConfigError, ManyErrors, VqbenchError
+from vqbench.judging.languages import ASSUMED
+from vqbench.judging.plausibility import check_plausibility
 from vqbench.languages import LANGUAGES
 from vqbench.progress import Silent
+from vqbench.records.run import Result
+from vqbench.records.store import load_run, save_run
 from vqbench.report.terminal import run_tables
 from vqbench.report.transcripts import transcripts_markdown
-from vqbench.results.languages import ASSUMED
-from vqbench.results.plausibility import check_plausibility
-from vqbench.results.record import Result
-from vqbench.results.store import load_run, save_run
-from vqbench.suite import load_suite
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 
 SAID = {
     "de": ("Guten Tag, schöne Welt!", "guten tag schone Welt"),

@@ -18,6 +18,8 @@ from tiny_teacher import make_teacher
 
 from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.config.suite import load_suite
+from vqbench.config.training import FinetuneConfig
 from vqbench.data.manifest import read_manifest, write_manifest
 from vqbench.engine import learning
 from vqbench.engine.assignment import Assignment
@@ -25,17 +27,15 @@ from vqbench.engine.cache import Cache
 from vqbench.engine.learning import measure_learning
 from vqbench.engine.runner import run_suite
 from vqbench.errors import DataError
+from vqbench.judging.gate import gate
+from vqbench.judging.learning import BEFORE, LATE_FALL, NATS, UNIGRAM
 from vqbench.progress import Progress, Silent
-from vqbench.results.check import check_run
-from vqbench.results.gate import gate
-from vqbench.results.learning import BEFORE, LATE_FALL, NATS, UNIGRAM
-from vqbench.results.record import CandidateRecord, Table
-from vqbench.suite import load_suite
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tortoise.gpt import UnifiedVoice
-from vqbench.tortoise.pair_generation import split_of
-from vqbench.training.settings import FinetuneConfig
+from vqbench.records.check import check_run
+from vqbench.records.run import CandidateRecord, Table
+from vqbench.teachers.tortoise.gpt import UnifiedVoice
+from vqbench.teachers.tortoise.pair_generation import split_of
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 FINETUNE: dict[str, Any] = {
     "data": [{"manifest": "train.jsonl"}],

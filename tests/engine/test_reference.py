@@ -14,6 +14,7 @@ import torch
 
 from vqbench.audio.io import load_waveform, save_waveform
 from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.config.suite import load_suite, select
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip, verify, write_manifest
 from vqbench.engine import rehearsal
@@ -21,19 +22,18 @@ from vqbench.engine.cache import Cache
 from vqbench.engine.rehearsal import rehearse
 from vqbench.engine.runner import Outcome, run_suite
 from vqbench.errors import VqbenchError
+from vqbench.judging.compare import compare_runs
+from vqbench.judging.evidence import Evidence
+from vqbench.judging.gate import add_rules, gate, narrow_rules
+from vqbench.judging.selection import Selection
 from vqbench.progress import Silent
+from vqbench.records.check import check_run
+from vqbench.records.run import Run, Table
+from vqbench.records.store import load_run, save_run
 from vqbench.report.markdown import run_markdown
 from vqbench.report.page.document import run_page
-from vqbench.results.check import check_run
-from vqbench.results.compare import compare_runs
-from vqbench.results.evidence import Evidence
-from vqbench.results.gate import add_rules, gate, narrow_rules
-from vqbench.results.record import Run, Table
-from vqbench.results.selection import Selection
-from vqbench.results.store import load_run, save_run
-from vqbench.suite import load_suite, select
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 
 N_CLIPS = 12
 SIZE = 16

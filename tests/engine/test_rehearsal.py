@@ -15,6 +15,7 @@ from tiny_teacher import VOCABULARY, make_teacher
 
 from vqbench.audio.io import load_waveform, save_waveform
 from vqbench.audio.mel import MelSpec
+from vqbench.config.suite import Suite, load_suite
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip, verify, write_manifest
 from vqbench.engine import rehearsal
@@ -23,11 +24,10 @@ from vqbench.engine.rehearsal import rehearse
 from vqbench.engine.runner import run_suite
 from vqbench.errors import DataError, ManyErrors
 from vqbench.progress import Silent, Timekeeper
-from vqbench.results.estimate import Estimate
-from vqbench.suite import Suite, load_suite
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.records.forecast import Estimate
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training import finetune
 from vqbench.training.speech import Batches
 

@@ -11,18 +11,18 @@ import yaml
 
 from vqbench.audio.griffin_lim import GriffinLim
 from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.config.suite import load_suite
 from vqbench.data.corpora import corpus_clips
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import run_suite
 from vqbench.engine.systems import read_recording
 from vqbench.judges.asr import load_recognizer
 from vqbench.judges.text import word_errors
-from vqbench.pocket.assets import load_true_tokenizer
 from vqbench.progress import Silent
-from vqbench.results.record import Table
-from vqbench.suite import load_suite
+from vqbench.records.run import Table
+from vqbench.teachers.pocket.assets import load_true_tokenizer
 from vqbench.threads import computed_on, one_thread
-from vqbench.tokenizer.protocol import reconstruct
+from vqbench.tokenizers.protocol import reconstruct
 
 SPEC = MelSpec()
 CPU = torch.device("cpu")

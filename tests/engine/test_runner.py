@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from vqbench.audio.mel import MelSpec
+from vqbench.config.suite import load_suite, select
 from vqbench.data.corpora import corpus_clips
 from vqbench.engine.cache import Cache
 from vqbench.engine.provenance import git_commit
@@ -23,12 +24,11 @@ from vqbench.engine.systems import Candidate, Recording
 from vqbench.errors import CheckpointError, ManyErrors
 from vqbench.metrics.base import Rendering
 from vqbench.progress import Silent
-from vqbench.results.check import check_run
-from vqbench.results.record import Result, Run
-from vqbench.results.store import load_run, save_run
-from vqbench.suite import load_suite, select
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.records.check import check_run
+from vqbench.records.run import Result, Run
+from vqbench.records.store import load_run, save_run
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 
 
 def figure(run: Run, candidate: str, metric: str) -> Result:

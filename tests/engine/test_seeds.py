@@ -10,13 +10,13 @@ import pytest
 import soundfile
 import yaml
 
+from vqbench.config.suite import load_suite
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import run_suite
 from vqbench.errors import ConfigError, ManyErrors
+from vqbench.judging.families import summarise_families
 from vqbench.progress import Silent
-from vqbench.results.families import summarise_families
-from vqbench.results.store import load_run, save_run
-from vqbench.suite import load_suite
+from vqbench.records.store import load_run, save_run
 
 ARMS = {"name": "arms", "seed": 5, "model": {"hidden_dim": 8, "codebook_size": 32, "codebook_dim": 8}}
 """No phase: the untrained network, so that a seed costs nothing."""

@@ -15,6 +15,7 @@ import yaml
 from builders import same_figure
 
 from vqbench.audio.mel import MelSpec
+from vqbench.config.suite import load_suite, select
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.assignment import Assignment
@@ -22,14 +23,13 @@ from vqbench.engine.cache import Cache
 from vqbench.engine.runner import _slices, run_suite
 from vqbench.engine.speaking import Line
 from vqbench.errors import ConfigError
+from vqbench.judging.gate import gate
 from vqbench.progress import Silent
-from vqbench.results.check import check_run
-from vqbench.results.gate import gate
-from vqbench.results.record import ClipRecord, Run
-from vqbench.results.store import load_run, save_run
-from vqbench.suite import load_suite, select
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
+from vqbench.records.check import check_run
+from vqbench.records.run import ClipRecord, Run
+from vqbench.records.store import load_run, save_run
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from tiny_teacher import hum
 from vqbench.engine import teachers
 from vqbench.engine.teachers import official_teacher
 from vqbench.errors import ManyErrors
-from vqbench.tortoise.clvp import CLVPDimensions, build_clvp
-from vqbench.tortoise.diffusion import DiffusionDimensions, build_diffusion
-from vqbench.tortoise.gpt import GPTDimensions, UnifiedVoice
-from vqbench.tortoise.official import OfficialCheckpoints, OfficialSizes
-from vqbench.tortoise.sampling import Sampling
-from vqbench.tortoise.teacher import Teacher
-from vqbench.tortoise.vocoder import build_univnet
+from vqbench.teachers.tortoise.clvp import CLVPDimensions, build_clvp
+from vqbench.teachers.tortoise.diffusion import DiffusionDimensions, build_diffusion
+from vqbench.teachers.tortoise.gpt import GPTDimensions, UnifiedVoice
+from vqbench.teachers.tortoise.official import OfficialCheckpoints, OfficialSizes
+from vqbench.teachers.tortoise.sampling import Sampling
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.vocoder import build_univnet
 
 CPU = torch.device("cpu")
 SIZES = OfficialSizes(

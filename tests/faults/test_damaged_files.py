@@ -21,19 +21,19 @@ from torch import nn
 
 from vqbench.audio.io import load_waveform
 from vqbench.audio.mel import MelSpec
+from vqbench.config.recipe import load_recipe
+from vqbench.config.suite import load_suite
+from vqbench.config.training import OptimizationConfig
 from vqbench.data.manifest import read_manifest
 from vqbench.engine.cache import Cache
 from vqbench.errors import VqbenchError
 from vqbench.files import has_sum, write_sum
-from vqbench.results.check import check_run
-from vqbench.results.store import load_run, save_run
-from vqbench.suite import load_suite
-from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tortoise.pairs import read_pairs
+from vqbench.records.check import check_run
+from vqbench.records.store import load_run, save_run
+from vqbench.teachers.tortoise.pairs import read_pairs
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer, save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.training.loop import _Run, open_fabric
-from vqbench.training.recipe import load_recipe
-from vqbench.training.settings import OptimizationConfig
 
 Read = Callable[[], Any]
 

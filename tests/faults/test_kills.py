@@ -23,14 +23,14 @@ from damage import CASES
 from small_trainings import MODEL, equal, run, weights, write_chirps
 from tiny_teacher import teacher, voices
 
+from vqbench.config.recipe import load_recipe
+from vqbench.config.suite import load_suite
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import run_suite
 from vqbench.files import write_whole
 from vqbench.progress import Silent
-from vqbench.results.store import load_run, save_run
-from vqbench.suite import load_suite
-from vqbench.tortoise.pair_generation import generate_pairs
-from vqbench.training.recipe import load_recipe
+from vqbench.records.store import load_run, save_run
+from vqbench.teachers.tortoise.pair_generation import generate_pairs
 
 KILLS = max(2, CASES // 20)
 """Kills of each kind of work."""

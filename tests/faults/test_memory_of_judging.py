@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from builders import edit_result, make_run
 
-from vqbench.results.store import save_run
+from vqbench.records.store import save_run
 
 MB = 1 << 20
 LIMIT_BYTES = 1 << 30
 
 JUDGE = """
 import resource, sys
-import vqbench.results.gate, vqbench.report.terminal, vqbench.report.markdown, rich.console, rich.table
+import vqbench.judging.gate, vqbench.report.terminal, vqbench.report.markdown, rich.console, rich.table
 with open("/proc/self/statm") as file:
     own = int(file.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (own + {limit}, own + {limit}))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score
 
 from vqbench.metrics.agreement import AGREEMENT_SPECS, EDGE_TOKENS, Encoded, GptSequence, agreement_columns
-from vqbench.results.check import check_table
-from vqbench.results.record import IntervalSpec, Table
-from vqbench.results.summary import summarise
+from vqbench.records.check import check_table
+from vqbench.records.run import IntervalSpec, Table
+from vqbench.records.summary import summarise
 from vqbench.stats.columns import Ragged, columns_of
 
 SIZE = 64

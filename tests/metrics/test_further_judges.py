@@ -21,11 +21,11 @@ from vqbench.metrics.base import Measured
 from vqbench.metrics.spoken.base import SpeechJudge, Spoken
 from vqbench.metrics.spoken.fit import SpokenFit
 from vqbench.metrics.spoken.quality import SpokenQuality
-from vqbench.pocket.assets import load_pocket
-from vqbench.results.record import Table
-from vqbench.results.summary import prepare
+from vqbench.records.run import Table
+from vqbench.records.summary import prepare
 from vqbench.stats.columns import columns_of
-from vqbench.tortoise.teacher import Teacher
+from vqbench.teachers.pocket.assets import load_pocket
+from vqbench.teachers.tortoise.teacher import Teacher
 
 RATE_HZ = 22_050
 HUMAN = {clip.id: clip for clip in corpus_clips("tortoise-voices")}
@@ -109,7 +109,7 @@ def test_other_rates_are_brought_to_the_vqvaes(fit: SpokenFit) -> None:
 
 
 def test_where_clvp_was_trained_on_padding_it_gets_its_padding(teacher: Teacher) -> None:
-    from vqbench.tortoise.tokens import settle
+    from vqbench.teachers.tortoise.tokens import settle
 
     padding = replace(teacher, scores_padding=True)
     said, codes = of_clip(RECORDINGS[0]), tokens(teacher, load_waveform(RECORDINGS[0].path, RATE_HZ))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vqbench.metrics.learning import foretold_nats, unigram, unigram_nats
-from vqbench.tortoise.gpt import GPTDimensions, UnifiedVoice
+from vqbench.teachers.tortoise.gpt import GPTDimensions, UnifiedVoice
 
 SIZES = GPTDimensions(n_layers=2, width=16, n_heads=2, n_text_tokens=20, n_codes=12, n_mels=5)
 

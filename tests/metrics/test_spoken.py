@@ -23,8 +23,8 @@ from vqbench.metrics.base import Measured
 from vqbench.metrics.spoken.base import Spoken
 from vqbench.metrics.spoken.voice import Enrolled, SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
-from vqbench.results.record import Table
-from vqbench.results.summary import prepare
+from vqbench.records.run import Table
+from vqbench.records.summary import prepare
 from vqbench.stats.columns import columns_of
 
 RATE_HZ = 22_050

@@ -13,9 +13,9 @@ import torch
 from vqbench.audio.mel import MelSpec
 from vqbench.metrics.throughput import STAGES, Entrant, Load, Timings, measure_throughput, n_timings, throughput_specs
 from vqbench.progress import Progress, Silent
-from vqbench.results.check import check_table
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.records.check import check_table
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 LOAD = Load(batch_sizes=(1, 3), segment_s=0.5, repetitions=4, warmup=1)
 

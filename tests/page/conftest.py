@@ -8,11 +8,11 @@ import pytest
 from browser_fixtures import browser, open_page, pytest_collection_finish  # noqa: F401
 from exhibited import exhibited_run, save_exhibited
 
+from vqbench.judging.evidence import Evidence
+from vqbench.judging.gate import gate
+from vqbench.judging.selection import Selection
+from vqbench.records.run import Run
 from vqbench.report.page.document import run_page, write_page
-from vqbench.results.evidence import Evidence
-from vqbench.results.gate import gate
-from vqbench.results.record import Run
-from vqbench.results.selection import Selection
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ from builders import replace_table, table_of, without_clips
 from chromium import until
 from exhibited import exhibited_run, save_exhibited
 
+from vqbench.judging.clip_figures import clip_metrics, clip_values
+from vqbench.judging.compare import compare_runs
+from vqbench.judging.evidence import Evidence, selections
 from vqbench.report.page.document import comparison_page, run_page, write_page
-from vqbench.results.clip_figures import clip_metrics, clip_values
-from vqbench.results.compare import compare_runs
-from vqbench.results.evidence import Evidence, selections
 
 TABLE = "#clips-body table.clips"
 

@@ -8,8 +8,8 @@ from builders import make_run
 from first_paint import TIMES, times_ms
 from playwright.sync_api import Browser
 
+from vqbench.judging.evidence import Evidence
 from vqbench.report.page.document import run_page, write_page
-from vqbench.results.evidence import Evidence
 
 
 def test_all_that_is_timed_happens(browser: Browser, tmp_path: Path) -> None:

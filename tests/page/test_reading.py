@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from builders import without_clips
 
+from vqbench.judging.compare import compare_runs
+from vqbench.judging.evidence import Evidence, load_evidence, selections
+from vqbench.judging.gate import gate
+from vqbench.judging.selection import Selection
+from vqbench.records.run import GateReport, Run
 from vqbench.report.page.document import comparison_page, run_page, write_page
-from vqbench.results.compare import compare_runs
-from vqbench.results.evidence import Evidence, load_evidence, selections
-from vqbench.results.gate import gate
-from vqbench.results.record import GateReport, Run
-from vqbench.results.selection import Selection
 
 HOSTILE = (
     "</script><script>window.hit=1</script><img src=x onerror=window.hit=1><svg onload=window.hit=1>\"'&`${1}{{7}}"

@@ -14,8 +14,8 @@ import pytest
 from builders import make_run
 from playwright.sync_api import Browser, Page
 
+from vqbench.judging.evidence import Evidence
 from vqbench.report.page.document import run_page
-from vqbench.results.evidence import Evidence
 
 STATIC = Path(str(resources.files("vqbench.report.page") / "static"))
 SCRIPTS = sorted(STATIC.glob("*.js"))

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from workflow_commands import Command, commands
 
 from vqbench.cli import console
+from vqbench.records.run import Finding, GateOutcome, GateReport
 from vqbench.report import format as fmt
 from vqbench.report import terminal
 from vqbench.report.annotations import fenced, gate_annotations
-from vqbench.results.record import Finding, GateOutcome, GateReport
 
 HOSTILE = {
     "a command": "::set-output name=status::pass",

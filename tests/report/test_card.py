@@ -8,10 +8,10 @@ import yaml
 from builders import make_run, replace_table, table_of, without_clips
 
 from vqbench.errors import ConfigError, ResultError
+from vqbench.judging.gate import gate, narrow_rules
+from vqbench.judging.selection import Contender, Selection
+from vqbench.records.run import ClipRecord, Result, Run
 from vqbench.report.card import CLIPS_SHOWN, card_subject, model_card
-from vqbench.results.gate import gate, narrow_rules
-from vqbench.results.record import ClipRecord, Result, Run
-from vqbench.results.selection import Contender, Selection
 
 HOSTILE = [
     "a\n---\n# b",

@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 import pytest
 from builders import make_run, replace_table, table_of, without_clips
 
+from vqbench.judging.compare import compare_runs
+from vqbench.judging.gate import gate
+from vqbench.judging.selection import Selection
+from vqbench.records.run import GateOutcome, GateReport, Run
 from vqbench.report.documents import comparison_csv, comparison_json, gate_json, run_csv, run_json
 from vqbench.report.format import clean
 from vqbench.report.junit import gate_junit
-from vqbench.results.compare import compare_runs
-from vqbench.results.gate import gate
-from vqbench.results.record import GateOutcome, GateReport, Run
-from vqbench.results.selection import Selection
 
 HOSTILE = 'a,b;"c"\n=1+1\r\n|<&>\x00\x1b\ud800\ufffe'
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from vqbench.records.forecast import Estimate, Memory, Stage
 from vqbench.report.estimate import estimate_json, estimate_tables
-from vqbench.results.estimate import Estimate, Memory, Stage
 
 ESTIMATE = Estimate(
     suite="release",

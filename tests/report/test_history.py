@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqbench.cli.console import plain
+from vqbench.judging.excerpts import excerpt
+from vqbench.judging.history import make_history
 from vqbench.report.history import history_grids, history_json, sparkline
 from vqbench.report.picture import MARKERS, N_COLOURS, PLOT_HEIGHT, history_svg, nice_ticks
 from vqbench.report.terminal import grid_table
-from vqbench.results.excerpts import excerpt
-from vqbench.results.history import make_history
 
 WER, MEL = "speech.wer", "reconstruction.mel_l1"
 SVG = "{http://www.w3.org/2000/svg}"

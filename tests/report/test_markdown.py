@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from builders import make_run, replace_table, table_of, without_clips
 
+from vqbench.judging.compare import compare_runs
+from vqbench.judging.gate import gate
+from vqbench.judging.selection import Selection
+from vqbench.records.run import GateOutcome, GateReport, Run
 from vqbench.report.markdown import comparison_markdown, escape, gate_markdown, run_markdown
-from vqbench.results.compare import compare_runs
-from vqbench.results.gate import gate
-from vqbench.results.record import GateOutcome, GateReport, Run
-from vqbench.results.selection import Selection
 
 HOSTILE = "a|b\n# <img src=x onerror=alert(1)> `c` **d** [e](javascript:f) \\| ~~g~~ _h_ &lt;\x1b\ud800"
 

@@ -13,13 +13,13 @@ import pytest
 from builders import make_run
 from rich.console import Console
 
+from vqbench.judging.evidence import Evidence
+from vqbench.judging.families import FamilyResult, summarise_families
+from vqbench.records.run import Run
 from vqbench.report.documents import run_csv, run_json
 from vqbench.report.markdown import escape, run_markdown
 from vqbench.report.page.document import run_page
 from vqbench.report.terminal import run_tables
-from vqbench.results.evidence import Evidence
-from vqbench.results.families import FamilyResult, summarise_families
-from vqbench.results.record import Run
 
 BOTH, MSE = ("both-s1", "both-s2", "both-s3"), ("mse-s1", "mse-s2")
 TITLE = "over seeds"

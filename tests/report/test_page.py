@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from builders import make_run, replace_table, table_of, without_clips
 
+from vqbench.judging.compare import compare_runs
+from vqbench.judging.evidence import Evidence, selections
+from vqbench.judging.gate import gate
+from vqbench.judging.selection import Selection
+from vqbench.records.run import GateOutcome, GateReport, Run
+from vqbench.records.transcripts import Transcript
 from vqbench.report.page import document
 from vqbench.report.page.document import comparison_page, run_page
 from vqbench.report.page.packed import pack_figures
-from vqbench.results.compare import compare_runs
-from vqbench.results.evidence import Evidence, selections
-from vqbench.results.gate import gate
-from vqbench.results.record import GateOutcome, GateReport, Run
-from vqbench.results.selection import Selection
-from vqbench.results.transcripts import Transcript
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = ("\"><img src=x onerror='alert(1)'>", "{{ 7 * 7 }}", "</td></table>", "a\x1b\ud800\u202eb", "&lt;", SCRIPT)

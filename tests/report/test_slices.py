@@ -12,16 +12,16 @@ from builders import make_run
 from typer.testing import CliRunner
 
 from vqbench.cli import app
+from vqbench.judging.evidence import Evidence
+from vqbench.judging.selection import Contender
+from vqbench.records.run import GateRule, Run
+from vqbench.records.slices import make_slices, summarise_slices
+from vqbench.records.store import save_run
 from vqbench.report.card import model_card
 from vqbench.report.documents import run_csv, run_json
 from vqbench.report.markdown import run_markdown
 from vqbench.report.page.document import run_page
 from vqbench.report.slices import slice_grids
-from vqbench.results.evidence import Evidence
-from vqbench.results.record import GateRule, Run
-from vqbench.results.selection import Contender
-from vqbench.results.slices import make_slices, summarise_slices
-from vqbench.results.store import save_run
 
 
 def sliced(run: Run, named: dict[str, str], by: tuple[str, ...] = ()) -> Run:

@@ -6,13 +6,13 @@ import pytest
 from builders import make_run, replace_table, summarised, table_of, without_clips
 from rich.console import Console
 
+from vqbench.judging.compare import compare_runs
+from vqbench.judging.gate import gate
+from vqbench.judging.selection import Selection
+from vqbench.records.run import Comparison, GateOutcome, GateReport, MetricSpec, Run
 from vqbench.report.grid import Column, Grid
 from vqbench.report.judgements import comparison_grid, gate_grid, verdict
 from vqbench.report.terminal import comparison_tables, gate_table, grid_table, run_tables
-from vqbench.results.compare import compare_runs
-from vqbench.results.gate import gate
-from vqbench.results.record import Comparison, GateOutcome, GateReport, MetricSpec, Run
-from vqbench.results.selection import Selection
 
 LONG = "nightly-2024-05-01/tortoise_vqvae.hidden_512.codebook_8192-seed-0"
 UNBREAKABLE = "x" * 60

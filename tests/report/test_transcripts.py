@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from builders import make_run
 
+from vqbench.records.run import Table
+from vqbench.records.transcripts import Transcript, save_transcripts
 from vqbench.report.transcripts import transcripts_markdown
-from vqbench.results.record import Table
-from vqbench.results.transcripts import Transcript, save_transcripts
 
 SENTENCE = "the old farmer sold a horse"
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from vqbench.results.store import load_run
+from vqbench.records.store import load_run
 from vqbench.stats.columns import Array, numbers
 from vqbench.stats.estimate import Bootstrap, Estimate, Sample, estimate_all
 from vqbench.stats.reductions import REDUCTIONS

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from vqbench.audio.mel import LOG_FLOOR, MelFrontEnd, MelSpec
+from vqbench.config.training import AugmentConfig
 from vqbench.training.augment import augment, frames_needed
-from vqbench.training.settings import AugmentConfig
 
 SPEC = MelSpec()
 NOTHING = AugmentConfig(share=1.0, warp=0, stretch=0, gain_db=0, equalizer_db=0)

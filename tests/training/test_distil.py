@@ -20,21 +20,21 @@ from torch.nn import functional as F
 
 from vqbench.audio.io import encode_waveform
 from vqbench.audio.mel import MelSpec
+from vqbench.config.recipe import Recipe, load_recipe
+from vqbench.config.training import DistilConfig
 from vqbench.errors import CheckpointError, ConfigError, DataError, TrainingError, VqbenchError
 from vqbench.progress import Silent
-from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tortoise.pairs import shard_path
-from vqbench.tortoise.shards import Pair
-from vqbench.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.pairs import shard_path
+from vqbench.teachers.tortoise.shards import Pair
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer, save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training.distil import Distillation
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.loop import Term
 from vqbench.training.phases import Phases
 from vqbench.training.processes import open_fabric
-from vqbench.training.recipe import Recipe, load_recipe
-from vqbench.training.settings import DistilConfig
 from vqbench.training.stream import PairStream
 from vqbench.training.trainer import write_half
 

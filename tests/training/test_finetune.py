@@ -17,17 +17,17 @@ from tiny_teacher import teacher
 from torch import Tensor
 
 from vqbench.audio.mel import MelSpec
+from vqbench.config.training import FinetuneConfig
 from vqbench.data.manifest import Clip, read_manifest
 from vqbench.errors import CheckpointError, DataError, ManyErrors
 from vqbench.progress import Progress, Silent
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tortoise.gpt import GPTDimensions, UnifiedVoice
-from vqbench.tortoise.pair_generation import split_of
+from vqbench.teachers.tortoise.gpt import GPTDimensions, UnifiedVoice
+from vqbench.teachers.tortoise.pair_generation import split_of
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training.finetune import TEXT_WEIGHT, NextToken, finetune_gpt, late_fall
 from vqbench.training.log import write_log
 from vqbench.training.loop import Term
-from vqbench.training.settings import FinetuneConfig
 from vqbench.training.speech import Batches
 
 CPU = torch.device("cpu")

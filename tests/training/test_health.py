@@ -9,9 +9,9 @@ import pytest
 from hearable_pairs import pairs, write_pairs
 from small_trainings import MODEL, log_of, run, weights, write_chirps
 
+from vqbench.config.recipe import Recipe
 from vqbench.errors import DivergedError, TrainingError
 from vqbench.training.health import Health
-from vqbench.training.recipe import Recipe
 
 DISTIL: dict[str, Any] = {
     "steps": 500,

@@ -11,7 +11,7 @@ import torch
 from hearable_pairs import N_TRUE_CODES, pairs, true_vqvae
 
 from vqbench.audio.mel import MelFrontEnd
-from vqbench.tokenizer.dvae import DVAE
+from vqbench.tokenizers.dvae.network import DVAE
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.stream import MelTokens
 

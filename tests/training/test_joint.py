@@ -12,12 +12,12 @@ from interrupting import Interrupting
 from small_trainings import MODEL, assert_moved_alike, equal, log_of, run, weights, write_chirps
 
 from vqbench.audio.mel import MelFrontEnd, MelSpec
+from vqbench.config.recipe import Recipe
 from vqbench.errors import TrainingError
 from vqbench.progress import Silent
-from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer, save_checkpoint
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.phases import Phases
-from vqbench.training.recipe import Recipe
 from vqbench.training.stream import MelTokens
 
 CPU = torch.device("cpu")

@@ -17,12 +17,12 @@ from interrupting import Interrupting
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from vqbench.config.training import OptimizationConfig
 from vqbench.errors import TrainingError
 from vqbench.files import seal, unseal
 from vqbench.progress import Progress, Silent
 from vqbench.training.log import write_log
 from vqbench.training.loop import PhaseEnd, Term, learning_rate_share, optimize
-from vqbench.training.settings import OptimizationConfig
 
 CPU = torch.device("cpu")
 CONFIG = OptimizationConfig(steps=10, learning_rate=0.01, warmup_steps=2, validate_every=4, checkpoint_every=3)

@@ -17,8 +17,8 @@ from hearable_pairs import pairs, write_pairs
 from interrupting import Interrupting
 from small_trainings import MODEL, assert_moved_alike, log_of, run, weights, write_chirps
 
-from vqbench.pocket.assets import load_pocket
-from vqbench.training.recipe import load_recipe
+from vqbench.config.recipe import load_recipe
+from vqbench.teachers.pocket.assets import load_pocket
 
 LOOP = {"steps": 5, "batch_size": 4, "learning_rate": 0.003, "warmup_steps": 2, "validate_every": 2}
 CLIPS = {"data": [{"manifest": "clips/manifest.jsonl"}], "crop_frames": 32, "validation_share": 0.3}

@@ -14,11 +14,11 @@ from interrupting import Interrupting
 from small_trainings import equal, log_of, run, weights
 
 from vqbench.audio.mel import MelSpec
+from vqbench.config.recipe import Recipe
 from vqbench.errors import DataError
-from vqbench.tokenizer.checkpoint import save_checkpoint
-from vqbench.tortoise.pairs import read_pairs
-from vqbench.tortoise.shards import Pair
-from vqbench.training.recipe import Recipe
+from vqbench.teachers.tortoise.pairs import read_pairs
+from vqbench.teachers.tortoise.shards import Pair
+from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
 
 MODEL = {"hidden_dim": 16, "codebook_size": 24, "codebook_dim": 8, "num_resnet_blocks": 1}
 PHASE = {

@@ -23,9 +23,9 @@ from vqbench.audio.io import encode_waveform, resample
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.errors import ConfigError, DataError, TrainingError
 from vqbench.progress import Silent
-from vqbench.tortoise import shards
-from vqbench.tortoise.pairs import read_pairs, shard_path
-from vqbench.tortoise.shards import Header, Pair, Shard, write_shard
+from vqbench.teachers.tortoise import shards
+from vqbench.teachers.tortoise.pairs import read_pairs, shard_path
+from vqbench.teachers.tortoise.shards import Header, Pair, Shard, write_shard
 from vqbench.training import stream
 from vqbench.training.stream import MelTokens, PairStream, pairs_digest
 

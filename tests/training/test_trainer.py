@@ -18,11 +18,11 @@ from small_trainings import MODEL, digest, equal, log_of, run, sources_of, weigh
 from tiny_teacher import teacher
 
 from vqbench.audio.mel import MelSpec
+from vqbench.config.recipe import Recipe, load_recipe
 from vqbench.errors import CheckpointError, ConfigError, DataError, TrainingError
 from vqbench.progress import Silent
-from vqbench.tokenizer.checkpoint import load_tokenizer, save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.training.recipe import Recipe, load_recipe
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer, save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.training.trainer import Sources, train, training_digest, write_half
 
 RECONSTRUCT = {

@@ -16,10 +16,10 @@ import pytest
 import torch
 from small_trainings import log_of, weights
 
-from vqbench.pocket.assets import load_pocket
-from vqbench.tokenizer.checkpoint import load_tokenizer
-from vqbench.tortoise.gpt import UnifiedVoice
-from vqbench.tortoise.pairs import read_pairs
+from vqbench.teachers.pocket.assets import load_pocket
+from vqbench.teachers.tortoise.gpt import UnifiedVoice
+from vqbench.teachers.tortoise.pairs import read_pairs
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
 from vqbench.training.trainer import write_half
 
 RECIPE = """\

@@ -32,7 +32,7 @@ def save(
 
     Example: vqbench baseline save runs/quick main --replace
     """
-    from vqbench.results.store import load_run, save_baseline
+    from vqbench.records.store import load_run, save_baseline
 
     console.answer(str(save_baseline(load_run(run), name, replace=replace)))
 
@@ -43,7 +43,7 @@ def list_() -> None:
 
     Example: vqbench baseline list
     """
-    from vqbench.results.store import BASELINES, list_baselines
+    from vqbench.records.store import BASELINES, list_baselines
 
     names = list_baselines()
     if names:
@@ -60,7 +60,7 @@ def show(name: Name, as_json: console.AsJson = False) -> None:
 
     Example: vqbench baseline show main
     """
-    from vqbench.results.store import find_baseline, load_run
+    from vqbench.records.store import find_baseline, load_run
 
     run = load_run(find_baseline(name))
     if as_json:

@@ -11,7 +11,7 @@ import typer
 from vqbench.cli import console
 
 if TYPE_CHECKING:
-    from vqbench.results.power import PowerTable
+    from vqbench.judging.power import PowerTable
 
 
 class Format(str, Enum):
@@ -58,12 +58,12 @@ def compare(
     Example: vqbench compare runs/quick runs/new --metric speech.wer
     """
     from vqbench.errors import ConfigError
+    from vqbench.judging.compare import compare_runs
+    from vqbench.judging.power import parse_difference, sample_sizes
+    from vqbench.judging.selection import load_selections
+    from vqbench.judging.slices import slices_of
     from vqbench.report import documents, markdown, terminal
     from vqbench.report.slices import slice_line
-    from vqbench.results.compare import compare_runs
-    from vqbench.results.power import parse_difference, sample_sizes
-    from vqbench.results.selection import load_selections
-    from vqbench.results.slices import slices_of
 
     if metric and all_metrics:
         raise ConfigError("--metric and --all exclude each other")

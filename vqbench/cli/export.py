@@ -42,9 +42,9 @@ def export(
     console.note("loading torch …", quiet=quiet)
     import torch
 
-    from vqbench.tokenizer.checkpoint import checkpoint_file, load_tokenizer
-    from vqbench.tokenizer.dvae import Dimensions
-    from vqbench.tokenizer.export import export_official, official_sizes
+    from vqbench.tokenizers.dvae.checkpoint import checkpoint_file, load_tokenizer
+    from vqbench.tokenizers.dvae.export import export_official, official_sizes
+    from vqbench.tokenizers.dvae.network import Dimensions
 
     tokenizer = load_tokenizer(checkpoint, mel_norms)
     if tokenizer.loaded:

@@ -41,10 +41,10 @@ def history(
     """
     from vqbench.errors import ConfigError
     from vqbench.files import require_writable
+    from vqbench.judging.excerpts import load_excerpts
+    from vqbench.judging.history import make_history
     from vqbench.report.history import history_grids, history_json
     from vqbench.report.terminal import grid_table
-    from vqbench.results.excerpts import load_excerpts
-    from vqbench.results.history import make_history
 
     if output is not None:
         if output.suffix.lower() != ".svg":

@@ -44,10 +44,10 @@ def generate(
     Example: vqbench pairs generate --teacher pocket -o pairs/pocket -n 2000 --hold-out-speaker awb
     """
     console.note(f"teacher {teacher}; loading torch …", quiet=quiet)
-    from vqbench.data.source import DataSource
+    from vqbench.config.source import DataSource
     from vqbench.engine.provenance import choose_device
     from vqbench.engine.teachers import find_sentences, listen, open_teacher, teacher_voices
-    from vqbench.tortoise.pair_generation import generate_pairs
+    from vqbench.teachers.tortoise.pair_generation import generate_pairs
 
     said = find_sentences(sentences, seed)
     clips = teacher_voices(teacher, DataSource(manifest=voices) if voices else None)
@@ -87,7 +87,7 @@ def filter_(
 
     Example: vqbench pairs filter pairs/pocket -o pairs/best --keep 0.5
     """
-    from vqbench.tortoise.pair_filter import filter_pairs
+    from vqbench.teachers.tortoise.pair_filter import filter_pairs
 
     kept = filter_pairs(source, output, keep=keep, top=top)
     console.note(

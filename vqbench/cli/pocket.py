@@ -46,10 +46,10 @@ def build(
     from vqbench.engine.provenance import choose_device
     from vqbench.judges.asr import load_recognizer
     from vqbench.judges.speaker import SpeakerEncoder
-    from vqbench.pocket.evaluate import Judges
-    from vqbench.pocket.make import PACKAGE, make_pocket, outline
-    from vqbench.pocket.plan import FULL, TINY
     from vqbench.report.pocket import card_tables, missed
+    from vqbench.training.pocket.evaluate import Judges
+    from vqbench.training.pocket.make import PACKAGE, make_pocket, outline
+    from vqbench.training.pocket.plan import FULL, TINY
 
     wanted = {PlanName.full: FULL, PlanName.tiny: TINY}[plan]
     folder = output or Path("trainings") / wanted.name
@@ -80,8 +80,8 @@ def corpus(
 
     Example: vqbench pocket corpus
     """
-    from vqbench.pocket.build import make_corpus, manifest_path
-    from vqbench.pocket.plan import FULL, TINY
+    from vqbench.training.pocket.build import make_corpus, manifest_path
+    from vqbench.training.pocket.plan import FULL, TINY
 
     wanted = {PlanName.full: FULL, PlanName.tiny: TINY}[plan]
     folder = output or Path("trainings") / wanted.name
@@ -100,9 +100,9 @@ def info(
 
     Example: vqbench pocket info
     """
-    from vqbench.pocket import card as cards
     from vqbench.report.documents import to_json
     from vqbench.report.pocket import card_tables
+    from vqbench.teachers.pocket import card as cards
 
     card = cards.load_card(folder or cards.SHIPPED)
     console.answer(to_json(card)) if as_json else console.answer(*card_tables(card))

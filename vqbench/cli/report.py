@@ -14,8 +14,8 @@ from vqbench.cli import console
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from vqbench.results.evidence import Evidence
-    from vqbench.results.record import GateReport, Run
+    from vqbench.judging.evidence import Evidence
+    from vqbench.records.run import GateReport, Run
 
 
 class Format(str, Enum):
@@ -75,10 +75,10 @@ def report(
     """
     from vqbench.errors import ConfigError
     from vqbench.files import require_writable
-    from vqbench.results.evidence import load_evidence
-    from vqbench.results.selection import headlined
-    from vqbench.results.slices import of_slice
-    from vqbench.results.store import find_baseline, load_run
+    from vqbench.judging.evidence import load_evidence
+    from vqbench.judging.selection import headlined
+    from vqbench.records.slices import of_slice
+    from vqbench.records.store import find_baseline, load_run
 
     if output is not None:
         require_writable(output)
@@ -121,8 +121,8 @@ def report(
 
 
 def _gate(run: Run, baseline: str | None, quiet: bool) -> GateReport | None:
-    from vqbench.results.gate import gate_if_possible
-    from vqbench.results.selection import load_baseline
+    from vqbench.judging.gate import gate_if_possible
+    from vqbench.judging.selection import load_baseline
 
     gate = gate_if_possible(run, load_baseline(baseline, None))
     if gate is None and run.suite.gate:
@@ -133,9 +133,9 @@ def _gate(run: Run, baseline: str | None, quiet: bool) -> GateReport | None:
 def _write_page(
     evidence: list[Evidence], gate: GateReport | None, output: Path | None, assets: Path | None, quiet: bool
 ) -> None:
+    from vqbench.judging.compare import compare_runs
+    from vqbench.judging.evidence import selections
     from vqbench.report.page.document import comparison_page, run_page, write_page
-    from vqbench.results.compare import compare_runs
-    from vqbench.results.evidence import selections
 
     # As the page names the folder, which lies beside it or anywhere.
     named = None if assets is None or output is None else Path(os.path.relpath(assets, output.parent)).as_posix()

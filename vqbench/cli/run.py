@@ -49,17 +49,17 @@ def run(
 
     Example: vqbench run suites/quick.yaml
     """
+    from vqbench.config.suite import load_suite, select
     from vqbench.engine.cache import Cache, default_cache_folder
     from vqbench.errors import ConfigError
     from vqbench.files import require_writable, sole_writer
+    from vqbench.judging.evidence import Evidence
+    from vqbench.judging.gate import gate_if_possible
+    from vqbench.judging.plausibility import check_plausibility
+    from vqbench.judging.selection import load_baseline
+    from vqbench.records.store import RESULT_FILE
     from vqbench.report import documents, terminal
     from vqbench.report.page.document import PAGE_FILE, run_page, write_page
-    from vqbench.results.evidence import Evidence
-    from vqbench.results.gate import gate_if_possible
-    from vqbench.results.plausibility import check_plausibility
-    from vqbench.results.selection import load_baseline
-    from vqbench.results.store import RESULT_FILE
-    from vqbench.suite import load_suite, select
 
     wanted = select(load_suite(suite), candidate or [], metric or [])
     against = load_baseline(baseline, wanted.baseline)
@@ -127,10 +127,10 @@ def write_outcome(outcome: Outcome, folder: Path) -> None:
         VqbenchError: it cannot be written.
     """
     from vqbench.files import remove, write_text
+    from vqbench.records.exhibits import EXHIBITS_FILE, save_exhibits
+    from vqbench.records.store import save_run
+    from vqbench.records.transcripts import TRANSCRIPTS_FILE, save_transcripts
     from vqbench.report.transcripts import transcripts_markdown
-    from vqbench.results.exhibits import EXHIBITS_FILE, save_exhibits
-    from vqbench.results.store import save_run
-    from vqbench.results.transcripts import TRANSCRIPTS_FILE, save_transcripts
 
     for name in (EXHIBITS_FILE, TRANSCRIPTS_FILE):
         remove(folder / name)

@@ -27,10 +27,10 @@ def schema(kind: Annotated[Kind, typer.Argument(help="Which file's schema.")]) -
     from vqbench.report.documents import to_json
 
     if kind is Kind.suite:
-        from vqbench.suite import Suite
+        from vqbench.config.suite import Suite
 
         console.answer(to_json(Suite.model_json_schema()))
     else:
-        from vqbench.training.recipe import Recipe
+        from vqbench.config.recipe import Recipe
 
         console.answer(to_json(Recipe.model_json_schema()))

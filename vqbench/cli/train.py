@@ -30,8 +30,8 @@ def train(
 
     Example: vqbench train recipes/brief.yaml
     """
+    from vqbench.config.recipe import load_recipe
     from vqbench.files import sole_writer
-    from vqbench.training.recipe import load_recipe
 
     quiet = quiet or not console.is_first_process()
     wanted = load_recipe(recipe)

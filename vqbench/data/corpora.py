@@ -8,10 +8,10 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+from vqbench.config.source import CorpusName, DataSource
 from vqbench.data.manifest import Clip, read_manifest, select
 from vqbench.data.reading import read_clips
 from vqbench.data.recordings import MAX_CLIP_S
-from vqbench.data.source import CorpusName, DataSource
 from vqbench.errors import DataError, ManyErrors, VqbenchError, did_you_mean
 from vqbench.languages import ENGLISH
 
@@ -68,7 +68,7 @@ def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None =
         DataError: tortoise-tts is not installed or has other recordings, or no clip is left.
     """
     if name == "pocket":
-        with resources.as_file(resources.files("vqbench.pocket") / "data" / "clips.jsonl") as manifest:
+        with resources.as_file(resources.files("vqbench.teachers.pocket") / "data" / "clips.jsonl") as manifest:
             return _english(read_manifest(manifest, split=split, limit=limit))
     if name != "tortoise-voices":
         raise DataError(f"there is no corpus {name!r}", expected="tortoise-voices or pocket")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vqbench.data.clip import MAX_FAULTS, Clip, Line, check_lines
-from vqbench.data.formats import FORMATS
 from vqbench.data.formats.base import Format, Source, files_below
 from vqbench.data.formats.commonvoice import SPLITS
 from vqbench.data.recordings import MAX_CLIP_S, Recordings, notes_of, select
 from vqbench.errors import DataError, did_you_mean, raise_all
 from vqbench.notes import tell
+from vqbench.registries import FORMATS
 
 _LISTS = (
     {"manifest.jsonl": None},
@@ -158,8 +157,7 @@ def open_format(name: str) -> Format:
     if name not in FORMATS:
         known = ", ".join(FORMATS)
         raise DataError(f"{name!r} is not a format{did_you_mean(name, FORMATS)}", expected=f"one of {known}")
-    module, _, attribute = FORMATS[name].partition(":")
-    made: Format = getattr(importlib.import_module(module), attribute)()
+    made: Format = FORMATS.load(name)()
     return made
 
 

@@ -29,18 +29,18 @@ from vqbench.engine.systems import Candidate
 from vqbench.engine.teachers import listen, new_sentences
 from vqbench.errors import CheckpointError, DataError
 from vqbench.files import write_text
+from vqbench.judging.plausibility import GPT_CODES
+from vqbench.judging.reference import NATURAL, WRITTEN
 from vqbench.metrics.agreement import Codes, GptSequence, agreement_columns
 from vqbench.progress import Progress, Silent
-from vqbench.results.plausibility import GPT_CODES
-from vqbench.results.record import ClipRecord, Table
-from vqbench.results.reference import NATURAL, WRITTEN
+from vqbench.records.run import ClipRecord, Table
 from vqbench.stats.columns import columns_of
+from vqbench.teachers.tortoise.pair_generation import PAIRS_VERSION, generate_pairs
+from vqbench.teachers.tortoise.pairs import read_pairs
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.tokens import SAMPLES_PER_TOKEN
 from vqbench.threads import computed_on
-from vqbench.tokenizer.protocol import SpeechTokenizer
-from vqbench.tortoise.pair_generation import PAIRS_VERSION, generate_pairs
-from vqbench.tortoise.pairs import read_pairs
-from vqbench.tortoise.teacher import Teacher
-from vqbench.tortoise.tokens import SAMPLES_PER_TOKEN
+from vqbench.tokenizers.protocol import SpeechTokenizer
 
 _WHOLE = "whole"
 """Says in a cached folder how many pairs were made once all of them were."""

@@ -11,27 +11,27 @@ from functools import cached_property
 
 import torch
 
+from vqbench.config.downstream import ZERO_SHOT, DownstreamConfig, FurtherJudge
+from vqbench.config.source import POCKET
+from vqbench.config.suite import Suite
+from vqbench.config.training import FinetuneConfig
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.data.manifest import Clip
-from vqbench.data.source import POCKET
-from vqbench.downstream import ZERO_SHOT, DownstreamConfig, FurtherJudge
 from vqbench.engine.cache import content_key
 from vqbench.engine.further_judges import check_further_judges
 from vqbench.engine.rows import clip_record
 from vqbench.engine.speaking import Line
 from vqbench.engine.teachers import new_sentences, open_teacher, teacher_voices
 from vqbench.errors import DataError, VqbenchError, raise_all
+from vqbench.judging.learning import CLIP_SET as HELD_OUT
+from vqbench.judging.learning import GROUP as LEARNING
 from vqbench.languages import ENGLISH
 from vqbench.metrics.learning import TokenLearning
 from vqbench.metrics.spoken.base import CLIP_SET, SpeechJudge
-from vqbench.results.learning import CLIP_SET as HELD_OUT
-from vqbench.results.learning import GROUP as LEARNING
-from vqbench.results.record import CandidateRecord, ClipRecord
-from vqbench.suite import Suite
-from vqbench.tortoise.pair_generation import plain_words
-from vqbench.tortoise.teacher import Teacher
+from vqbench.records.run import CandidateRecord, ClipRecord
+from vqbench.teachers.tortoise.pair_generation import plain_words
+from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.training.finetune import is_held_out
-from vqbench.training.settings import FinetuneConfig
 from vqbench.training.trainer import TRAINER_VERSION
 
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from vqbench.candidate import Candidate
-from vqbench.data.source import POCKET
+from vqbench.config.candidate import Candidate
+from vqbench.config.recipe import load_recipe
+from vqbench.config.source import POCKET
 from vqbench.engine.cache import Cache
 from vqbench.engine.recipes import SourceFinder
 from vqbench.errors import ManyErrors, VqbenchError, raise_all
 from vqbench.progress import Progress
-from vqbench.tokenizer.checkpoint import load_tokenizer
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.training.recipe import load_recipe
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training.trainer import train, training_digest
 
 
@@ -49,7 +49,7 @@ def prepare_candidate(
         VqbenchError: where checkpoint, recipe or training clips are at fault.
     """
     if config.checkpoint is not None and str(config.checkpoint) == POCKET:
-        from vqbench.pocket.assets import load_true_tokenizer
+        from vqbench.teachers.pocket.assets import load_true_tokenizer
 
         true = load_true_tokenizer(device)
         return lambda: true

@@ -17,7 +17,7 @@ from typing import Literal
 from vqbench.engine.cache import Cache, default_cache_folder
 from vqbench.errors import CheckpointError, VqbenchError
 from vqbench.extras import MEASURING
-from vqbench.pocket.card import CARD_FILE, SHIPPED, check_parts, load_card
+from vqbench.teachers.pocket.card import CARD_FILE, SHIPPED, check_parts, load_card
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def examine_checkpoints(folder: Path) -> Iterator[Finding]:
         yield Finding("missing", what, f"{folder}: there is no such folder", "name the folder of the .pth files")
         return
     try:
-        from vqbench.tortoise.official import TOKENIZER_FILE, OfficialCheckpoints
+        from vqbench.teachers.tortoise.official import TOKENIZER_FILE, OfficialCheckpoints
 
         faults = OfficialCheckpoints(folder).faults()
     except VqbenchError as error:

@@ -31,13 +31,13 @@ from vqbench.metrics.spoken.base import SpeechJudge, Spoken
 from vqbench.metrics.spoken.voice import Enrolled, SpokenVoice
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.progress import Named, Progress
-from vqbench.results.record import CandidateRecord, Table
-from vqbench.results.transcripts import Transcript
+from vqbench.records.run import CandidateRecord, Table
+from vqbench.records.transcripts import Transcript
+from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.utterance import Voice
 from vqbench.threads import computed_on, one_thread
-from vqbench.tokenizer.protocol import SpeechTokenizer
-from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
-from vqbench.tortoise.teacher import Teacher
-from vqbench.tortoise.utterance import Voice
+from vqbench.tokenizers.protocol import SpeechTokenizer
 from vqbench.training.finetune import finetune_gpt, tuned_teacher
 
 _AT_ONCE = 16

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from vqbench.audio.io import encode_opus, encode_waveform, resample
 from vqbench.audio.mel import MelFrontEnd, MelSpec
-from vqbench.config import shown
+from vqbench.config.measuring import ExhibitsConfig
+from vqbench.config.models import shown
 from vqbench.data.manifest import Clip
 from vqbench.engine.agreement import AgreementData
 from vqbench.engine.assignment import Assignment
@@ -30,10 +31,10 @@ from vqbench.engine.question import TRUE, Question
 from vqbench.engine.speaking import Recorded, read_lines
 from vqbench.engine.systems import Candidate, Original, Recording, System, read_recording
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
-from vqbench.measuring import ExhibitsConfig
+from vqbench.judging.choice import choose_clips
+from vqbench.judging.reference import held_against
 from vqbench.progress import Progress
-from vqbench.results.choice import choose_clips
-from vqbench.results.exhibits import (
+from vqbench.records.exhibits import (
     MEL_FLOOR_DB,
     Exhibit,
     Exhibits,
@@ -45,13 +46,12 @@ from vqbench.results.exhibits import (
     pack_whole,
     sound_name,
 )
-from vqbench.results.mapping import from_plain, to_plain
-from vqbench.results.record import Run, Table
-from vqbench.results.reference import held_against
+from vqbench.records.mapping import from_plain, to_plain
+from vqbench.records.run import Run, Table
 from vqbench.stats.columns import Ragged
 from vqbench.stats.relabelling import fit_relabelling
 from vqbench.threads import one_thread
-from vqbench.tokenizer.protocol import SpeechTokenizer, encode
+from vqbench.tokenizers.protocol import SpeechTokenizer, encode
 
 EXHIBITS_VERSION = 1
 """Raised whenever the same clip of the same system would be kept otherwise."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vqbench.config.downstream import FurtherJudge
 from vqbench.data.manifest import Clip
-from vqbench.downstream import FurtherJudge
 from vqbench.errors import ConfigError
 from vqbench.judges.quality import QualityPredictor
 from vqbench.metrics.spoken.base import SpeechJudge
 from vqbench.metrics.spoken.fit import SpokenFit
 from vqbench.metrics.spoken.quality import SpokenQuality
-from vqbench.results.record import MetricSpec
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tortoise.official import TOKENIZER_FILE
-from vqbench.tortoise.teacher import Teacher
+from vqbench.records.run import MetricSpec
+from vqbench.teachers.tortoise.official import TOKENIZER_FILE
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 
 def further_specs(names: Sequence[FurtherJudge]) -> tuple[MetricSpec, ...]:

@@ -8,14 +8,14 @@ from functools import cached_property
 import torch
 
 from vqbench.audio.mel import MelSpec
+from vqbench.config.suite import Suite
 from vqbench.judges.asr import SpeechRecognizer, load_recognizer
 from vqbench.judges.speaker import SpeakerEncoder
 from vqbench.metrics.base import MetricGroup
 from vqbench.metrics.codebook import CodebookUsage
 from vqbench.metrics.reconstruction import ReconstructionDistance
 from vqbench.metrics.speech import Intelligibility, VoiceSimilarity
-from vqbench.results.record import MetricSpec
-from vqbench.suite import Suite
+from vqbench.records.run import MetricSpec
 
 
 class Groups:

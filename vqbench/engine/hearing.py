@@ -15,9 +15,9 @@ from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.engine.cache import Cache, content_key
 from vqbench.metrics.agreement import Codes, Encoded, GptSequence
 from vqbench.progress import Progress
-from vqbench.results.record import ClipRecord
+from vqbench.records.run import ClipRecord
 from vqbench.threads import one_thread
-from vqbench.tokenizer.protocol import SpeechTokenizer
+from vqbench.tokenizers.protocol import SpeechTokenizer
 
 _HEARD = "heard"
 _VERSION = 3

@@ -17,15 +17,15 @@ from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.downstream import lesson_of, tune, tuning_folder
 from vqbench.engine.rows import Row, finite, keep_row, known_row, make_table
 from vqbench.errors import DataError
+from vqbench.judging.learning import LATE_FALL
 from vqbench.metrics.base import Measured
 from vqbench.metrics.learning import TokenLearning, foretold_nats, unigram, unigram_nats
 from vqbench.progress import Named, Progress
-from vqbench.results.learning import LATE_FALL
-from vqbench.results.record import CandidateRecord, Table
+from vqbench.records.run import CandidateRecord, Table
+from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
+from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.threads import one_thread
-from vqbench.tokenizer.protocol import SpeechTokenizer, encode
-from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
-from vqbench.tortoise.teacher import Teacher
+from vqbench.tokenizers.protocol import SpeechTokenizer, encode
 from vqbench.training.finetune import count_tokens, late_fall
 
 FORETELLING = "foretelling tokens"

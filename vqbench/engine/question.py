@@ -9,17 +9,17 @@ from typing import Literal
 
 import torch
 
+from vqbench.config.suite import Suite
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.rows import clip_record
 from vqbench.engine.teachers import open_teacher, teacher_voices
 from vqbench.errors import ConfigError
+from vqbench.judging.reference import NATURAL, WRITTEN
 from vqbench.metrics.agreement import AGREEMENT_SPECS
-from vqbench.results.record import ClipRecord, MetricSpec
-from vqbench.results.reference import NATURAL, WRITTEN
-from vqbench.suite import Suite
-from vqbench.tortoise.pair_generation import pair_name
-from vqbench.tortoise.teacher import Teacher
+from vqbench.records.run import ClipRecord, MetricSpec
+from vqbench.teachers.tortoise.pair_generation import pair_name
+from vqbench.teachers.tortoise.teacher import Teacher
 
 TRUE = "true tokenizer"
 """What the teacher's own VQVAE is called."""

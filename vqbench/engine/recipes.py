@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 
 from vqbench.audio.io import file_digest
-from vqbench.data.source import POCKET
+from vqbench.config.recipe import Recipe
+from vqbench.config.source import POCKET
+from vqbench.config.training import PairSourceConfig
 from vqbench.engine.cache import content_key
 from vqbench.engine.teachers import find_sentences, listen, open_teacher, teacher_voices
 from vqbench.progress import Progress
-from vqbench.tortoise.pair_generation import PAIRS_VERSION
-from vqbench.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.pair_generation import PAIRS_VERSION
+from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.training.phases import Teaching
-from vqbench.training.recipe import Recipe
-from vqbench.training.settings import PairSourceConfig
 from vqbench.training.stream import pairs_digest
 from vqbench.training.trainer import Sources, find_sources
 
@@ -37,7 +37,7 @@ class SourceFinder:
         """
         pocket = None
         if str(recipe.start) == POCKET:
-            from vqbench.pocket.assets import load_true_tokenizer
+            from vqbench.teachers.pocket.assets import load_true_tokenizer
 
             pocket = load_true_tokenizer(self._device)
         pairs, teaching = None, None

@@ -18,9 +18,12 @@ from statistics import fmean
 import torch
 
 from vqbench.audio.mel import MelSpec
-from vqbench.candidate import Candidate as CandidateConfig
+from vqbench.config.candidate import Candidate as CandidateConfig
+from vqbench.config.measuring import ExhibitsConfig, SlicesConfig
+from vqbench.config.recipe import VQVAE_PHASES, Recipe, load_recipe
+from vqbench.config.source import DataSource
+from vqbench.config.suite import Suite
 from vqbench.data.manifest import Clip, write_manifest
-from vqbench.data.source import DataSource
 from vqbench.engine.cache import Cache, default_cache_folder
 from vqbench.engine.downstream import find_obstacle
 from vqbench.engine.provenance import collect_provenance
@@ -39,14 +42,11 @@ from vqbench.engine.workload import (
     Workload,
     training_clips,
 )
-from vqbench.measuring import ExhibitsConfig, SlicesConfig
 from vqbench.progress import Progress, Timekeeper
-from vqbench.results.estimate import Estimate, Memory, Stage, stages_of
-from vqbench.results.record import Run
-from vqbench.suite import Suite
-from vqbench.tokenizer.checkpoint import load_tokenizer
+from vqbench.records.forecast import Estimate, Memory, Stage, stages_of
+from vqbench.records.run import Run
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
 from vqbench.training.finetune import GPT_WEIGHTS
-from vqbench.training.recipe import VQVAE_PHASES, Recipe, load_recipe
 from vqbench.training.speech import draw_like_length
 from vqbench.training.trainer import train
 

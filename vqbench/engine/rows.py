@@ -9,8 +9,8 @@ from vqbench.data.manifest import Clip
 from vqbench.engine.cache import Cache
 from vqbench.errors import DataError
 from vqbench.metrics.base import Measured, Measures
-from vqbench.results.record import CandidateRecord, ClipRecord, Table
-from vqbench.results.transcripts import Transcript
+from vqbench.records.run import CandidateRecord, ClipRecord, Table
+from vqbench.records.transcripts import Transcript
 from vqbench.stats.columns import Cell, column_of
 
 Row = Measured | DataError

@@ -14,7 +14,8 @@ import torch
 
 from vqbench.audio.griffin_lim import GriffinLim
 from vqbench.audio.mel import MelFrontEnd, MelSpec
-from vqbench.candidate import Candidate as CandidateConfig
+from vqbench.config.candidate import Candidate as CandidateConfig
+from vqbench.config.suite import Suite
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.agreement import answer_question, measure_agreement
@@ -33,6 +34,9 @@ from vqbench.engine.rows import Row, clip_record, finite, keep_row, known_row, m
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import DataError, VqbenchError, raise_all
 from vqbench.judges.asr import require_languages
+from vqbench.judging.gate import check_rules
+from vqbench.judging.languages import ASSUMED
+from vqbench.judging.learning import with_doubts
 from vqbench.languages import ENGLISH
 from vqbench.metrics.base import MetricGroup, Rendering
 from vqbench.metrics.learning import TokenLearning
@@ -41,11 +45,8 @@ from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.metrics.throughput import Entrant, Load, Timings, measure_throughput, throughput_specs
 from vqbench.notes import collected
 from vqbench.progress import Progress
-from vqbench.results.exhibits import Exhibits
-from vqbench.results.gate import check_rules
-from vqbench.results.languages import ASSUMED
-from vqbench.results.learning import with_doubts
-from vqbench.results.record import (
+from vqbench.records.exhibits import Exhibits
+from vqbench.records.run import (
     ClipRecord,
     GateRule,
     IntervalSpec,
@@ -56,12 +57,11 @@ from vqbench.results.record import (
     SuiteRecord,
     Table,
 )
-from vqbench.results.slices import make_slices, summarise_slices
-from vqbench.results.summary import summarise_all
-from vqbench.results.transcripts import Transcript
-from vqbench.suite import Suite
+from vqbench.records.slices import make_slices, summarise_slices
+from vqbench.records.summary import summarise_all
+from vqbench.records.transcripts import Transcript
 from vqbench.threads import one_thread
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 CLIPS_AT_ONCE = 16
 """Recordings that are rendered and judged together."""

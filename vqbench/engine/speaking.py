@@ -15,11 +15,11 @@ from vqbench.engine.cache import Cache, content_key
 from vqbench.errors import CheckpointError, DataError
 from vqbench.metrics.spoken.base import Spoken
 from vqbench.progress import Progress
-from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ
-from vqbench.tortoise.pairs import shard_path
-from vqbench.tortoise.shards import Header, Pair, Shard, write_shard
-from vqbench.tortoise.teacher import Teacher
-from vqbench.tortoise.utterance import Utterance, Voice
+from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
+from vqbench.teachers.tortoise.pairs import shard_path
+from vqbench.teachers.tortoise.shards import Header, Pair, Shard, write_shard
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.utterance import Utterance, Voice
 
 SPEAKING_VERSION = 1
 """Raised whenever the same lines would be said otherwise by the same teacher."""

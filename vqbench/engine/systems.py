@@ -19,9 +19,9 @@ from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
 from vqbench.errors import DataError
 from vqbench.metrics.base import Part, Rendering
-from vqbench.results.record import CandidateRecord
+from vqbench.records.run import CandidateRecord
 from vqbench.threads import one_thread
-from vqbench.tokenizer.protocol import SpeechTokenizer, reconstruct
+from vqbench.tokenizers.protocol import SpeechTokenizer, reconstruct
 
 RENDERING_VERSION = 2
 """Raised whenever the same system would render the same clip otherwise."""

@@ -9,24 +9,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vqbench.config.source import POCKET, DataSource
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
 from vqbench.data.sentences import is_easily_heard, sentences
-from vqbench.data.source import POCKET, DataSource
 from vqbench.engine.cache import content_key
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
 from vqbench.progress import Progress
-from vqbench.tortoise.conditioning import SAMPLE_RATE_HZ, gpt_conditioning, tacotron_conditioning
-from vqbench.tortoise.diffusion import TACOTRON_RANGE, DiffusionDecoder
-from vqbench.tortoise.official import OfficialCheckpoints
-from vqbench.tortoise.pair_generation import held_out_sentences, read_sentences
-from vqbench.tortoise.part import Part
-from vqbench.tortoise.teacher import TEACHER_VERSION, Teacher
-from vqbench.tortoise.text import TextEncoder
-from vqbench.tortoise.tokens import OFFICIAL, diffusion_frames
-from vqbench.tortoise.utterance import Voice
-from vqbench.tortoise.vocoder import UnivNetVocoder
+from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ, gpt_conditioning, tacotron_conditioning
+from vqbench.teachers.tortoise.diffusion import TACOTRON_RANGE, DiffusionDecoder
+from vqbench.teachers.tortoise.official import OfficialCheckpoints
+from vqbench.teachers.tortoise.pair_generation import held_out_sentences, read_sentences
+from vqbench.teachers.tortoise.part import Part
+from vqbench.teachers.tortoise.teacher import TEACHER_VERSION, Teacher
+from vqbench.teachers.tortoise.text import TextEncoder
+from vqbench.teachers.tortoise.tokens import OFFICIAL, diffusion_frames
+from vqbench.teachers.tortoise.utterance import Voice
+from vqbench.teachers.tortoise.vocoder import UnivNetVocoder
 
 POCKET_MAX_WORDS = 12
 """The longest sentences that the pocket TorToiSe learnt to say."""
@@ -54,7 +54,7 @@ def open_teacher(written: str, device: torch.device) -> Teacher:
         MissingExtraError: tortoise-tts is not installed.
     """
     if written == POCKET:
-        from vqbench.pocket.assets import load_pocket
+        from vqbench.teachers.pocket.assets import load_pocket
 
         return load_pocket(device)
     if not Path(written).is_dir():
@@ -122,7 +122,7 @@ def teacher_voices(teacher: str, source: DataSource | None) -> list[Clip]:
         raise_all([DataError(f"clip {clip.id!r} names no speaker", where=where) for clip in clips if not clip.speaker])
         return clips
     if teacher == POCKET:
-        from vqbench.pocket.assets import voices
+        from vqbench.teachers.pocket.assets import voices
 
         return voices()
     return corpus_clips("tortoise-voices")

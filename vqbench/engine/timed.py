@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vqbench.config.suite import Suite, select
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import prepare_suite, readable_waveforms
 from vqbench.errors import DataError
 from vqbench.metrics.throughput import Load, Workload, workloads
 from vqbench.progress import Progress
-from vqbench.suite import Suite, select
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vqbench.audio.mel import MelSpec
+from vqbench.config.downstream import ZERO_SHOT
 from vqbench.data.manifest import Clip
-from vqbench.downstream import ZERO_SHOT
 from vqbench.engine.agreement import TOKEN_RATE_HZ, follows
 from vqbench.engine.assignment import Assignment
 from vqbench.engine.downstream import find_obstacle
@@ -18,8 +18,8 @@ from vqbench.engine.runner import Prepared
 from vqbench.engine.systems import Candidate, Original, Vocoded
 from vqbench.metrics.base import Part
 from vqbench.metrics.throughput import n_timings
-from vqbench.results.estimate import Work
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.records.forecast import Work
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training.finetune import clips_that_fit, is_held_out
 
 FINETUNE, READING, SPEAKING, PAIRS, SPEED = "finetune", "reading and tokenising speech", "speaking", "pairs", "speed"

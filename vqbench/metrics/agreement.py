@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vqbench.results.record import MetricSpec
+from vqbench.records.run import MetricSpec
 from vqbench.stats.agreement import count_floors, count_relabelled
 from vqbench.stats.columns import Cell
 from vqbench.stats.reductions import OFFSETS

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqbench.data.manifest import Clip
 from vqbench.errors import DataError
-from vqbench.results.record import MetricSpec
+from vqbench.records.run import MetricSpec
 from vqbench.stats.columns import Cell
 
 Part = Literal["waveform", "mel", "codes"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from vqbench.errors import DataError
 from vqbench.metrics.base import Measured, Part, Rendering
-from vqbench.results.record import MetricSpec
+from vqbench.records.run import MetricSpec
 
 
 def _spec(

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqbench.results.learning import BEFORE, CLIP_SET, GROUP, NATS, UNIGRAM
-from vqbench.results.record import MetricSpec
-from vqbench.tortoise.gpt import UnifiedVoice
+from vqbench.judging.learning import BEFORE, CLIP_SET, GROUP, NATS, UNIGRAM
+from vqbench.records.run import MetricSpec
+from vqbench.teachers.tortoise.gpt import UnifiedVoice
 
 SMOOTHING = 0.5
 """Added to the count of each token, so that one which was never written is possible (Krichevsky and Trofimov 1981)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from vqbench.audio.mel import LOG_FLOOR, MelFrontEnd, MelSpec
 from vqbench.errors import DataError
 from vqbench.metrics.base import Measured, Part, Rendering
-from vqbench.results.record import MetricSpec
+from vqbench.records.run import MetricSpec
 
 _DB_PER_NEPER = 10.0 / math.log(10.0)
 """Natural logs of power times this are dB."""

@@ -14,7 +14,7 @@ from vqbench.judges.speaker import SpeakerEncoder, similarity
 from vqbench.judges.text import compare
 from vqbench.languages import ENGLISH, language_of
 from vqbench.metrics.base import Measured, Part, Rendering
-from vqbench.results.record import MetricSpec
+from vqbench.records.run import MetricSpec
 
 _VERSION = 2
 _VOICE_VERSION = 1

@@ -25,9 +25,9 @@ from torch import Tensor
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.metrics.stages import STAGES, timed_group
 from vqbench.progress import Progress
-from vqbench.results.record import BLOCK, MetricSpec, Table
+from vqbench.records.run import BLOCK, MetricSpec, Table
 from vqbench.stats.columns import columns_of
-from vqbench.tokenizer.protocol import SpeechTokenizer
+from vqbench.tokenizers.protocol import SpeechTokenizer
 
 _VERSION = 1
 _LATENCY = "throughput.latency"

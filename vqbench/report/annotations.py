@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import secrets
 
+from vqbench.records.run import GateReport
 from vqbench.report import format as fmt
-from vqbench.results.record import GateReport
 
 _TITLE_LENGTH = 255
 """Characters that GitHub allows in the title of an annotation; it cuts the message by itself."""

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from vqbench.errors import ResultError
+from vqbench.judging.selection import Contender, Selection, candidates_of
+from vqbench.records.run import CandidateRecord, GateReport, MetricSpec, Result, Run
 from vqbench.report import format as fmt
 from vqbench.report.figures import CLIP_NOUNS, intervals_made, rows_called, run_grids, unscored
 from vqbench.report.front_matter import figures_of, front_matter, headline, limits_of
@@ -16,8 +18,6 @@ from vqbench.report.grid import Cell, Column, Grid, Row
 from vqbench.report.judgements import gate_grid
 from vqbench.report.markdown import escape, grid_markdown
 from vqbench.report.slices import slice_grids
-from vqbench.results.record import CandidateRecord, GateReport, MetricSpec, Result, Run
-from vqbench.results.selection import Contender, Selection, candidates_of
 
 CLIPS_SHOWN = 5
 """Unscored clips listed by name before the rest is only counted."""

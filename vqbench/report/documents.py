@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from vqbench.judging.compare import ComparisonTable
+from vqbench.judging.families import summarise_families
+from vqbench.records.mapping import to_plain
+from vqbench.records.run import GateReport, Run
 from vqbench.report.format import clean
 from vqbench.report.judgements import verdict
-from vqbench.results.compare import ComparisonTable
-from vqbench.results.families import summarise_families
-from vqbench.results.mapping import to_plain
-from vqbench.results.record import GateReport, Run
 
 
 def run_json(run: Run, gate: GateReport | None = None) -> str:

@@ -9,9 +9,9 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from vqbench.records.forecast import Estimate, Memory, Stage
 from vqbench.report import format as fmt
 from vqbench.report.documents import to_json
-from vqbench.results.estimate import Estimate, Memory, Stage
 
 _UNITS = {
     "listening to enrolment": "recordings",

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from vqbench.judging.compare import ComparisonTable, best_by_metric
+from vqbench.judging.families import FamilyResult, summarise_families
+from vqbench.judging.languages import language_notes
+from vqbench.judging.reference import NATURAL
+from vqbench.judging.selection import Contender
+from vqbench.records.run import IntervalSpec, MetricSpec, Result, Run
 from vqbench.report import format as fmt
 from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row, Span
-from vqbench.results.compare import ComparisonTable, best_by_metric
-from vqbench.results.families import FamilyResult, summarise_families
-from vqbench.results.languages import language_notes
-from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
-from vqbench.results.reference import NATURAL
-from vqbench.results.selection import Contender
 
 HEADER_WIDTH = 13
 """Characters of a metric's name before it wraps."""

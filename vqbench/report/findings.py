@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from vqbench.judging.excerpts import Excerpt
+from vqbench.judging.history import Comparable, History, Series
+from vqbench.records.run import MetricSpec
 from vqbench.report import format as fmt
-from vqbench.results.excerpts import Excerpt
-from vqbench.results.history import Comparable, History, Series
-from vqbench.results.record import MetricSpec
 from vqbench.stats.changepoint import Change, Stretch
 
 _FACTS_SHOWN = 6

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vqbench.errors import VqbenchError
 
 if TYPE_CHECKING:
-    from vqbench.results.record import MetricSpec
+    from vqbench.records.run import MetricSpec
 
 MISSING = "—"
 """Stands where there is no figure; a numbered note says why."""

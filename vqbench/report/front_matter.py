@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 
 from vqbench.errors import ConfigError
+from vqbench.judging.reference import NATURAL
+from vqbench.judging.selection import Contender
+from vqbench.records.run import IntervalSpec, MetricSpec, Result, Run
 from vqbench.report import format as fmt
 from vqbench.report.figures import CLIP_NOUNS
-from vqbench.results.record import IntervalSpec, MetricSpec, Result, Run
-from vqbench.results.reference import NATURAL
-from vqbench.results.selection import Contender
 
 TAGS = ("audio", "speech-tokenizer", "vqvae", "tortoise-tts")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+from vqbench.judging.history import Comparable, History, Point, Series
 from vqbench.report import format as fmt
 from vqbench.report.documents import to_json
 from vqbench.report.findings import (
@@ -22,7 +23,6 @@ from vqbench.report.findings import (
     time_text,
 )
 from vqbench.report.grid import Cell, Column, Grid, Row
-from vqbench.results.history import Comparable, History, Point, Series
 from vqbench.stats.changepoint import LEVEL
 
 CHANGED = "◆"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from vqbench.judging.compare import ComparisonTable
+from vqbench.judging.contrast import in_blocks
+from vqbench.judging.selection import Contender
+from vqbench.records.run import Comparison, Finding, GateOutcome, GateReport, GateStatus, Inconclusive, MetricSpec
 from vqbench.report import format as fmt
 from vqbench.report.figures import good_side
 from vqbench.report.grid import Cell, Column, Grid, Row, Span
-from vqbench.results.compare import ComparisonTable
-from vqbench.results.contrast import in_blocks
-from vqbench.results.record import Comparison, Finding, GateOutcome, GateReport, GateStatus, Inconclusive, MetricSpec
-from vqbench.results.selection import Contender
 from vqbench.stats.reductions import REDUCTIONS
 
 Verdict = Literal[

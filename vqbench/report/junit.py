@@ -5,8 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
+from vqbench.records.run import Finding, GateReport, GateStatus
 from vqbench.report import format as fmt
-from vqbench.results.record import Finding, GateReport, GateStatus
 
 _ELEMENT = {"fail": "failure", "inconclusive": "error"}
 

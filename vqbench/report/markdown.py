@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from vqbench.judging.compare import ComparisonTable
+from vqbench.records.run import GateReport, MetricSpec, Run
 from vqbench.report import format as fmt
 from vqbench.report.figures import contender_grids, legend, read_as, run_grids, unscored
 from vqbench.report.grid import Cell, Column, Grid
 from vqbench.report.judgements import comparison_grid, gate_grid
 from vqbench.report.slices import slice_grids
-from vqbench.results.compare import ComparisonTable
-from vqbench.results.record import GateReport, MetricSpec, Run
 
 _MARKUP = re.compile(r"[\\`*\[\]|~#!>]|(?<![^\W_])_|_(?![^\W_])")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from vqbench.judging.power import PowerTable, SampleSize
+from vqbench.records.mapping import to_plain
+from vqbench.records.run import MetricSpec
 from vqbench.report import format as fmt
 from vqbench.report.documents import to_csv, to_json
 from vqbench.report.grid import Cell, Column, Grid, Row
-from vqbench.results.mapping import to_plain
-from vqbench.results.power import PowerTable, SampleSize
-from vqbench.results.record import MetricSpec
 from vqbench.stats.power import MOST
 
 _FEW = 10

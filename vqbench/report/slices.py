@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from vqbench.records.run import MetricSpec, Result, Run, Slice
 from vqbench.report import format as fmt
 from vqbench.report.figures import (
     CLIP_NOUNS,
@@ -17,7 +18,6 @@ from vqbench.report.figures import (
     width_of,
 )
 from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row, Span
-from vqbench.results.record import MetricSpec, Result, Run, Slice
 
 FEW = 3
 """Values of a field that stand in a table for people, where it has many."""

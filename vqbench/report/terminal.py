@@ -11,13 +11,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from vqbench.judging.compare import ComparisonTable
+from vqbench.records.run import GateReport, MetricSpec, Run
 from vqbench.report import format as fmt
 from vqbench.report.figures import Unscored, contender_grids, legend, read_as, run_grids, unscored
 from vqbench.report.grid import WIDTH, Cell, Column, Grid
 from vqbench.report.judgements import comparison_grid, gate_grid
 from vqbench.report.slices import slice_grids
-from vqbench.results.compare import ComparisonTable
-from vqbench.results.record import GateReport, MetricSpec, Run
 
 UNSCORED_SHOWN = 5
 """Unscored clips listed by name before the rest is only counted."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from vqbench.records.run import Run
+from vqbench.records.transcripts import Transcript
 from vqbench.report.markdown import escape
-from vqbench.results.record import Run
-from vqbench.results.transcripts import Transcript
 
 _HEARD = ("speech", "downstream")
 """The groups of metrics for which an ASR listens."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqbench.audio.mel import LOG_FLOOR, MelSpec
-from vqbench.training.settings import AugmentConfig
+from vqbench.config.training import AugmentConfig
 
 _NEPERS_PER_DB = math.log(10) / 10
 _EQUALIZER_WAVES = 3

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from vqbench.tokenizer.dvae import DVAE
+from vqbench.config.training import PairPhaseConfig
+from vqbench.tokenizers.dvae.network import DVAE
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.loop import Term
 from vqbench.training.processes import summed
 from vqbench.training.reconstruct import in_parts
-from vqbench.training.settings import PairPhaseConfig
 from vqbench.training.stream import MelTokens, PairStream
 
 _FADED = 1e-30

@@ -16,19 +16,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqbench.audio.io import file_digest
+from vqbench.config.training import FinetuneConfig
 from vqbench.data.manifest import Clip
 from vqbench.errors import CheckpointError, DataError, raise_all
 from vqbench.files import has_sum, write_sum, write_whole
 from vqbench.progress import Progress
-from vqbench.tokenizer.protocol import SpeechTokenizer
-from vqbench.tokenizer.state_dict import misfits, read_torch
-from vqbench.tortoise.gpt import UnifiedVoice
-from vqbench.tortoise.pair_generation import split_of
-from vqbench.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.gpt import UnifiedVoice
+from vqbench.teachers.tortoise.pair_generation import split_of
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.tokenizers.dvae.state_dict import misfits, read_torch
+from vqbench.tokenizers.protocol import SpeechTokenizer
 from vqbench.training.loop import Term, optimize
 from vqbench.training.processes import all_processes_together, rank
 from vqbench.training.reconstruct import in_parts
-from vqbench.training.settings import FinetuneConfig
 from vqbench.training.speech import Batches, Speech, read_speech
 
 TEXT_WEIGHT = 0.01

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from vqbench.tokenizer.dvae import DVAE
+from vqbench.tokenizers.dvae.network import DVAE
 from vqbench.training.reconstruct import perplexity
 from vqbench.training.stream import MelTokens
 

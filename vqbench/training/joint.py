@@ -11,11 +11,11 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqbench.config.training import JointConfig
 from vqbench.training.distil import Distillation
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.loop import PhaseEnd, Term
 from vqbench.training.reconstruct import Reconstruction
-from vqbench.training.settings import JointConfig
 from vqbench.training.stream import MelTokens
 
 Work = tuple[Tensor, list[MelTokens]]

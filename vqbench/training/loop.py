@@ -20,13 +20,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from vqbench.config.training import OptimizationConfig
 from vqbench.errors import DataError, TrainingError
 from vqbench.files import seal, unseal, write_whole
 from vqbench.progress import Progress
 from vqbench.training.health import Health
 from vqbench.training.log import Log
 from vqbench.training.processes import open_fabric, summed
-from vqbench.training.settings import OptimizationConfig
 
 B = TypeVar("B")
 

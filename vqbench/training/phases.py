@@ -11,17 +11,19 @@ from typing import Any
 import torch
 
 from vqbench.audio.mel import MelSpec
+from vqbench.config.recipe import Recipe
+from vqbench.config.training import DistilConfig, OptimizationConfig, PairPhaseConfig
 from vqbench.errors import CheckpointError, DataError, TrainingError
 from vqbench.files import has_sum, write_sum
 from vqbench.progress import Progress
-from vqbench.tokenizer.checkpoint import load_codebook, load_tokenizer, save_checkpoint
-from vqbench.tokenizer.dvae import DVAE
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tortoise.pair_filter import filter_pairs
-from vqbench.tortoise.pair_generation import generate_pairs, split_of
-from vqbench.tortoise.pairs import find_shards
-from vqbench.tortoise.teacher import Teacher
-from vqbench.tortoise.utterance import Voice
+from vqbench.teachers.tortoise.pair_filter import filter_pairs
+from vqbench.teachers.tortoise.pair_generation import generate_pairs, split_of
+from vqbench.teachers.tortoise.pairs import find_shards
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.utterance import Voice
+from vqbench.tokenizers.dvae.checkpoint import load_codebook, load_tokenizer, save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training.crops import WeightedClip, load_corpus
 from vqbench.training.distil import Distillation
 from vqbench.training.finetune import finetune_gpt
@@ -29,9 +31,7 @@ from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.joint import Joint
 from vqbench.training.loop import Objective, optimize
 from vqbench.training.processes import all_processes_together, rank
-from vqbench.training.recipe import Recipe
 from vqbench.training.reconstruct import Reconstruction
-from vqbench.training.settings import DistilConfig, OptimizationConfig, PairPhaseConfig
 from vqbench.training.stream import PairStream
 
 WEIGHTS = "weights.safetensors"

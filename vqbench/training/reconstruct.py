@@ -11,14 +11,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqbench.config.training import ReconstructConfig
 from vqbench.errors import ConfigError
-from vqbench.tokenizer.dvae import DVAE, TrainingPass
-from vqbench.tokenizer.quantizer import kmeans
+from vqbench.tokenizers.dvae.network import DVAE, TrainingPass
+from vqbench.tokenizers.dvae.quantizer import kmeans
 from vqbench.training.augment import augment, frames_needed
 from vqbench.training.crops import Corpus
 from vqbench.training.loop import Term
 from vqbench.training.processes import gathered, summed
-from vqbench.training.settings import ReconstructConfig
 
 S = TypeVar("S", Tensor, list[Any])
 

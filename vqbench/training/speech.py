@@ -16,7 +16,7 @@ from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
 from vqbench.files import write_whole
 from vqbench.progress import Progress
-from vqbench.tokenizer.protocol import SpeechTokenizer, encode
+from vqbench.tokenizers.protocol import SpeechTokenizer, encode
 
 _AT_ONCE = 64
 

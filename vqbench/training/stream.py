@@ -23,10 +23,10 @@ from vqbench.audio.io import resample
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.errors import ConfigError, TrainingError
 from vqbench.progress import Progress
-from vqbench.tortoise.locations import Location
-from vqbench.tortoise.pairs import find_shards, open_shards, require_new_ids
-from vqbench.tortoise.shards import Pair, Shard
-from vqbench.tortoise.tokens import aligned
+from vqbench.teachers.tortoise.locations import Location
+from vqbench.teachers.tortoise.pairs import find_shards, open_shards, require_new_ids
+from vqbench.teachers.tortoise.shards import Pair, Shard
+from vqbench.teachers.tortoise.tokens import aligned
 
 LANES = 32
 """Row groups that a batch is drawn from, where it is as large and there are as many; each may hold some 10 MB."""

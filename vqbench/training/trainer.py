@@ -12,19 +12,19 @@ import torch
 
 from vqbench.audio.io import file_digest
 from vqbench.audio.mel import MelSpec
+from vqbench.config.recipe import PAIRS_LAYERS, VQVAE_PHASES, Recipe
+from vqbench.config.source import POCKET
 from vqbench.data.corpora import load_clips
-from vqbench.data.source import POCKET
 from vqbench.errors import CheckpointError, ConfigError, TrainingError
 from vqbench.files import has_sum, require_writable, write_sum, write_whole
 from vqbench.progress import Progress
-from vqbench.tokenizer.checkpoint import START, load_tokenizer, save_checkpoint
-from vqbench.tokenizer.dvae import DVAE, Dimensions
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
+from vqbench.tokenizers.dvae.checkpoint import START, load_tokenizer, save_checkpoint
+from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training.crops import WeightedClip
 from vqbench.training.finetune import GPT_WEIGHTS, require_transcripts, require_writable_codes
 from vqbench.training.phases import Phases, Teaching
 from vqbench.training.processes import all_processes_together, own_device, rank, world_size
-from vqbench.training.recipe import PAIRS_LAYERS, VQVAE_PHASES, Recipe
 
 TRAINER_VERSION = 2
 """Raised whenever the same recipe would give other weights."""

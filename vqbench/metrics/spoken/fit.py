@@ -24,12 +24,12 @@ from vqbench.data.recordings import load_clip
 from vqbench.errors import DataError
 from vqbench.metrics.base import Measured
 from vqbench.metrics.spoken.base import CLIP_SET, Spoken, no_voice
-from vqbench.results.record import MetricSpec
+from vqbench.records.run import MetricSpec
 from vqbench.stats.energy import distances
-from vqbench.tokenizer.dvae_tokenizer import DVAETokenizer
-from vqbench.tortoise.clvp import speech_latents, text_latents
-from vqbench.tortoise.teacher import Teacher
-from vqbench.tortoise.tokens import settle
+from vqbench.teachers.tortoise.clvp import speech_latents, text_latents
+from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.tokens import settle
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 _DECIMALS = 4
 """Of an embedding's numbers, as rows keep them: distances of some 1 change by less than 0.001."""

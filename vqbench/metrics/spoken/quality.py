@@ -8,7 +8,7 @@ from vqbench.errors import DataError
 from vqbench.judges.quality import QualityPredictor
 from vqbench.metrics.base import Measured
 from vqbench.metrics.spoken.base import CLIP_SET, Spoken, no_voice
-from vqbench.results.record import MetricSpec
+from vqbench.records.run import MetricSpec
 
 _VERSION = 1
 

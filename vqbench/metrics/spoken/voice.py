@@ -12,7 +12,7 @@ from vqbench.errors import DataError
 from vqbench.judges.speaker import SpeakerEncoder, similarity
 from vqbench.metrics.base import Measured
 from vqbench.metrics.spoken.base import CLIP_SET, Spoken, no_voice
-from vqbench.results.record import MetricSpec
+from vqbench.records.run import MetricSpec
 
 _VERSION = 2
 

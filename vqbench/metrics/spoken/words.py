@@ -13,7 +13,7 @@ from vqbench.languages import language_of
 from vqbench.metrics.base import Measured
 from vqbench.metrics.speech import headline_of, transcript_errors
 from vqbench.metrics.spoken.base import CLIP_SET, PAUSE_DB, SILENT_DBFS, Spoken, no_sound
-from vqbench.results.record import MetricSpec
+from vqbench.records.run import MetricSpec
 
 GRACE_S = 2.0
 S_PER_WORD = 1.0

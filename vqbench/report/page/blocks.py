@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from vqbench.judging.clip_figures import clip_differences, clip_metrics, clip_values
+from vqbench.judging.codes import positions, rank_frequency
+from vqbench.judging.contrast import Matches
+from vqbench.judging.evidence import Evidence, distinct_labels
+from vqbench.judging.reference import held_against
+from vqbench.judging.selection import Contender
+from vqbench.records.run import ClipRecord, MetricSpec, Run, Table
 from vqbench.report.figures import CLIP_NOUNS
 from vqbench.report.page.packed import pack_figures, pack_json
-from vqbench.results.clip_figures import clip_differences, clip_metrics, clip_values
-from vqbench.results.codes import positions, rank_frequency
-from vqbench.results.contrast import Matches
-from vqbench.results.evidence import Evidence, distinct_labels
-from vqbench.results.record import ClipRecord, MetricSpec, Run, Table
-from vqbench.results.reference import held_against
-from vqbench.results.selection import Contender
 
 
 @dataclass(frozen=True)

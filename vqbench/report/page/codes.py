@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vqbench.judging.codes import Confusion, confusion
+from vqbench.judging.reference import held_against
+from vqbench.records.exhibits import Relabelling, unpack_whole
 from vqbench.report import format as fmt
 from vqbench.report.page.blocks import Cast
-from vqbench.results.codes import Confusion, confusion
-from vqbench.results.exhibits import Relabelling, unpack_whole
-from vqbench.results.reference import held_against
 
 _CODES_SHOWN = 16
 """Rows and columns of a confusion."""

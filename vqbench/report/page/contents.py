@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from vqbench.judging.evidence import Evidence
+from vqbench.records.run import MetricSpec
 from vqbench.report import format as fmt
 from vqbench.report.page.blocks import (
     Cast,
@@ -20,8 +22,6 @@ from vqbench.report.page.blocks import (
 )
 from vqbench.report.page.exhibits import Showing, embedded
 from vqbench.report.page.packed import json_text
-from vqbench.results.evidence import Evidence
-from vqbench.results.record import MetricSpec
 
 BUDGET_BYTES = 24_000_000
 """What a page may weigh: it is opened at once, and mailed."""

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vqbench.files import write_text, write_whole
+from vqbench.judging.compare import ComparisonTable
+from vqbench.judging.evidence import Evidence, distinct_labels
+from vqbench.records.run import GateReport
 from vqbench.report import format as fmt
 from vqbench.report.figures import contender_grids, legend, run_grids, unscored
 from vqbench.report.grid import Grid, Row
@@ -25,9 +28,6 @@ from vqbench.report.page.exhibits import showings, sound_files
 from vqbench.report.page.provenance import provenance_of
 from vqbench.report.slices import slice_grids
 from vqbench.report.template import render_template
-from vqbench.results.compare import ComparisonTable
-from vqbench.results.evidence import Evidence, distinct_labels
-from vqbench.results.record import GateReport
 
 PAGE_FILE = "page.html"
 """What the page of a run is called in the run's folder."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vqbench.judging.evidence import Evidence
+from vqbench.records.exhibits import MEL_FLOOR_DB, MIME_TYPES, Mel, Take, read_sound
 from vqbench.report.page.blocks import Cast
 from vqbench.report.page.packed import repack
-from vqbench.results.evidence import Evidence
-from vqbench.results.exhibits import MEL_FLOOR_DB, MIME_TYPES, Mel, Take, read_sound
 
 Sound = Callable[[Evidence, str], Mapping[str, str]]
 """A run and the name of one of its sounds → how the page finds it: `{"mime", "data"}`, or `{"url"}`."""

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vqbench.records.exhibits import unpack_whole
+from vqbench.records.packing import narrowest
 from vqbench.report import format as fmt
-from vqbench.results.exhibits import unpack_whole
-from vqbench.results.packing import narrowest
 
 _LEVEL = 6
 """Of zlib: a page is written once and sent often."""
@@ -83,7 +83,7 @@ def pack_array(values: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def repack(packed: Mapping[str, Any] | None, n: int | None = None) -> Mapping[str, Any] | None:
-    """What `vqbench.results.exhibits` keeps packed, `n` numbers where that is known, as the script reads it."""
+    """What `vqbench.records.exhibits` keeps packed, `n` numbers where that is known, as the script reads it."""
     if packed is None:
         return None
     return pack_array(unpack_whole(packed, "exhibits") if n is None else unpack_whole(packed, "exhibits", n))

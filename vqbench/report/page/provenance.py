@@ -6,8 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from vqbench.records.run import Run
 from vqbench.report import format as fmt
-from vqbench.results.record import Run
 
 
 @dataclass(frozen=True)

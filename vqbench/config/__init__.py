@@ -1,0 +1,1 @@
+"""What users write, from YAML text to models: suites, candidates, data, recipes."""

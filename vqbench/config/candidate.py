@@ -1,0 +1,152 @@
+"""A candidate as a suite writes it, and the candidates that it becomes: one for each of its seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, ValidationInfo, WithJsonSchema
+
+from vqbench.config.models import (
+    ConfigModel,
+    ExistingFile,
+    Fault,
+    FileName,
+    Several,
+    exactly_one,
+    items,
+    path_in_file,
+    reject,
+    repeated,
+    section,
+    shown,
+)
+from vqbench.config.source import POCKET, Checkpoint, MelNorms
+from vqbench.errors import did_you_mean
+from vqbench.files import near_files
+
+_SEEDS = 2**32
+"""Seeds are below this, as in a recipe."""
+
+
+class Candidate(ConfigModel):
+    """One VQVAE to judge: a checkpoint, or a recipe that is trained as part of the run and kept in the cache."""
+
+    name: FileName
+    """Name in tables and of folders: lower-case letters, digits, `.`, `_` and `-`, from a letter or digit on."""
+
+    checkpoint: Checkpoint | None = None
+    """A file with weights, relative to the suite: vqbench's own, TorToiSe's `dvae.pth`, XTTS's, or a trainer's around
+    it; or a folder with `dvae.pth`. Or `pocket`: the very VQVAE of the pocket TorToiSe."""
+
+    recipe: ExistingFile | None = None
+    """A training recipe, relative to the suite."""
+
+    change: dict[str, Any] | None = None
+    """What is otherwise than in the recipe, written as in a recipe: sections are merged key by key, null takes a key
+    out, all else takes the place of what is there. Paths in it are relative to the recipe's folder."""
+
+    seeds: Several[Annotated[int, Field(ge=0, lt=_SEEDS)]] = Field(default=(), min_length=1)
+    """Seeds in place of the recipe's. There is a candidate for each, `NAME-s1`, `NAME-s2` and so on; where a gate rule
+    or `--candidate` says NAME, it means all of them."""
+
+    mel_norms: MelNorms | None = None
+    """A file with the mel norms that the checkpoint was trained on, or `tortoise`. Where it is left out: those in the
+    checkpoint, else `mel_stats.pth` beside it, else TorToiSe's; XTTS's 1,024 codes are refused then."""
+
+    _family: str | None = PrivateAttr(default=None)
+
+    @property
+    def family(self) -> str | None:
+        """The name as written, of which this candidate is one seed; None for one that was written without seeds."""
+        return self._family
+
+    @property
+    def source(self) -> str:
+        """The file that it comes from, and what is changed in it."""
+        file = self.checkpoint or self.recipe
+        name = file.name if file else ""
+        return f"{name}, changed by {json.dumps(self.change)}" if self.change else name
+
+    @classmethod
+    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
+        """One source of weights, and beside it only what belongs to it."""
+        yield from exactly_one(data, "checkpoint", "recipe")
+        if data.get("mel_norms") is not None and data.get("checkpoint") is None:
+            yield Fault(("mel_norms",), "mel norms belong to a checkpoint; a recipe's candidate brings its own")
+        for key, what in (("change", "a change belongs"), ("seeds", "seeds belong")):
+            if data.get(key) is not None and data.get("recipe") is None:
+                yield Fault((key,), f"{what} to a recipe; a checkpoint is as it is")
+        yield from repeated(data, "seeds")
+        if "seeds" in data and "seed" in section(data, "change"):
+            yield Fault(("change", "seed"), "the seeds stand in `seeds`", fix="leave one of them out")
+
+
+def expand(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Puts in the place of a candidate with seeds one for each: a seed is one more change of the recipe."""
+    expanded = []
+    for candidate in candidates:
+        for seed in candidate.seeds:
+            change = {**(candidate.change or {}), "seed": seed}
+            name = _seeded(candidate.name, seed)
+            member = candidate.model_copy(update={"name": name, "change": change, "seeds": ()})
+            member._family = candidate.name
+            expanded.append(member)
+        if not candidate.seeds:
+            expanded.append(candidate)
+    return tuple(expanded)
+
+
+def names_of(written: Any) -> list[str]:
+    """What a candidate as written may be called: its name, and those of its seeds; nothing where it has no name."""
+    name = written.get("name") if isinstance(written, Mapping) else None
+    if not isinstance(name, str):
+        return []
+    seeds = [seed for seed in items(written, "seeds") if type(seed) is int and 0 <= seed < _SEEDS]
+    return [name, *(_seeded(name, seed) for seed in seeds)]
+
+
+def members(candidates: Sequence[Candidate], name: str) -> tuple[str, ...]:
+    """The names of the expanded candidates that a name means: one, all the seeds of a family, or none."""
+    return tuple(candidate.name for candidate in candidates if name in (candidate.name, candidate.family))
+
+
+def _of_name_or_path(value: Any, info: ValidationInfo) -> Candidate | None:
+    """The candidate of that name; else a checkpoint, as a candidate whose name no candidate of a file can have."""
+    if value is None or isinstance(value, Candidate):
+        return value
+    if not isinstance(value, str):
+        raise reject(Fault((), f"expected a candidate's name or a path, got {shown(value)}"))
+    candidates: Sequence[Candidate] = info.data.get("candidates", ())
+    if not candidates:
+        return None  # they are at fault, and that is told
+    known = {candidate.name: candidate for candidate in candidates}
+    if value in known:
+        return known[value]
+    if seeds := members(candidates, value):
+        raise reject(Fault((), f"{shown(value)} has several seeds", expected=f"one of {', '.join(seeds)}"))
+    if value == POCKET:
+        name = "the pocket TorToiSe's VQVAE"
+    else:
+        path = path_in_file(value, info)
+        if not path.exists():
+            problem = f"{shown(value)} is no candidate{did_you_mean(value, known)}, and there is no such file"
+            raise reject(Fault((), f"{problem}{near_files(path)}", expected="a candidate's name, or a checkpoint"))
+        name = f"the file {path.name}"
+    try:
+        alone = Candidate.model_validate({"name": "file", "checkpoint": value}, context=info.context)
+    except ValidationError as error:
+        found = [fault for detail in error.errors() for fault in detail.get("ctx", {}).get("faults", ())]
+        raise reject(*(fault._replace(at=()) for fault in found)) from None
+    return alone.model_copy(update={"name": name})
+
+
+ReferenceVQVAE = Annotated[
+    Candidate | None, BeforeValidator(_of_name_or_path), WithJsonSchema({"type": "string", "minLength": 1})
+]
+"""The name of a candidate of the same file, or a checkpoint, relative to the file."""
+
+
+def _seeded(name: str, seed: int) -> str:
+    return f"{name}-s{seed}"

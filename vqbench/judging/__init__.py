@@ -1,0 +1,1 @@
+"""What is decided from records: comparisons, rules, plausibility, gates, history."""

@@ -1,0 +1,1 @@
+"""The small TorToiSe that comes along."""

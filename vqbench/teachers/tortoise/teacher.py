@@ -1,0 +1,360 @@
+"""A whole TorToiSe, the official or the pocket's: text and a voice become tokens, a CLVP score and a waveform.
+
+Everything is batched, and nothing that an utterance is depends on its neighbours, beyond floating-point rounding: each
+one draws from its own seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vqbench.errors import CheckpointError, DataError
+from vqbench.progress import Progress, Silent
+from vqbench.teachers.tortoise.clvp import score
+from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
+from vqbench.teachers.tortoise.diffusion import DiffusionDecoder
+from vqbench.teachers.tortoise.gpt import UnifiedVoice
+from vqbench.teachers.tortoise.part import Part
+from vqbench.teachers.tortoise.sampling import Sampling, sample
+from vqbench.teachers.tortoise.tokens import CALM_TOKENS_HEARD, MelVocabulary, settle, speech_tokens, waveform_samples
+from vqbench.teachers.tortoise.utterance import Utterance, Voice, Written
+from vqbench.teachers.tortoise.vocoder import Vocoder
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
+
+TEACHER_VERSION = 1
+"""Raised whenever the same parts would say something else; it is in every teacher's digest."""
+
+RENDERED_IN_STEPS_OF = 16
+"""Utterances are rendered at lengths that are multiples of this, so that many have the same one and share a batch."""
+
+_TYPICAL_TOKENS = 128
+"""Up to this length a batch is rendered at its full size; longer ones in smaller batches, as attention grows."""
+
+
+class TextEncoding(Protocol):
+    """What turns a text into the GPT's text tokens: `TextEncoder`."""
+
+    def encode(self, text: str) -> Tensor:
+        """Encodes a text: (T,) int64."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The parts of a TorToiSe and how they fit.
+
+    Attributes:
+        name: how people call it.
+        digest: sixteen hex digits over whatever decides its utterances.
+        gpt: writes the tokens.
+        clvp: scores them.
+        diffusion: makes the GPT's latents a mel.
+        vocoder: makes the mel a waveform.
+        text: encodes texts.
+        vocabulary: what the GPT's ids mean.
+        mel_frames: how many mel frames the diffusion makes of so many tokens.
+        gpt_mel: a recording (N,) float32 at 22,050 Hz → the mel that the GPT's conditioning encoder reads.
+        diffusion_mel: likewise for the diffusion's.
+        max_text_tokens: the longest text that its GPT reads, the stop counted.
+        sampling: how its GPT is sampled, where nothing else is asked for.
+        scores_padding: CLVP reads all `max_tokens` tokens, silence included, as in tortoise-tts; else the spoken ones.
+        batch_size: rows that the GPT writes at a time; the diffusion renders as many short ones.
+        device: where its parts are.
+        tokenizer: the true VQVAE, where it is known.
+    """
+
+    name: str
+    digest: str
+    gpt: Part[UnifiedVoice]
+    clvp: Part[nn.Module]
+    diffusion: Part[DiffusionDecoder]
+    vocoder: Part[Vocoder]
+    text: TextEncoding
+    vocabulary: MelVocabulary
+    mel_frames: Callable[[int], int]
+    gpt_mel: Callable[[Tensor], Tensor]
+    diffusion_mel: Callable[[Tensor], Tensor]
+    max_text_tokens: int
+    sampling: Sampling = field(default_factory=Sampling)
+    scores_padding: bool = False
+    batch_size: int = 16
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    tokenizer: DVAETokenizer | None = None
+
+    def encode(self, text: str) -> Tensor:
+        """Encodes a text for the GPT, (T,) int64.
+
+        Raises:
+            DataError: it cannot be encoded, or is too long.
+        """
+        ids = self.text.encode(text)
+        if len(ids) > self.max_text_tokens:
+            raise DataError(
+                f"the text {text[:40]!r}… has {len(ids)} tokens",
+                expected=f"at most {self.max_text_tokens}, which the teacher's GPT can read",
+                fix="split it into sentences",
+            )
+        return ids
+
+    def voice(self, waveforms: Sequence[Tensor], speaker: str) -> Voice:
+        """Listens to one speaker: see `voices`."""
+        return self.voices({speaker: waveforms})[0]
+
+    @torch.no_grad()
+    def voices(self, recordings: Mapping[str, Sequence[Tensor]]) -> list[Voice]:
+        """Listens to speakers.
+
+        Args:
+            recordings: of each speaker, at least one (N,) float32 in [-1, 1] at 22,050 Hz.
+
+        Returns:
+            a voice for each, in order; several recordings are averaged.
+
+        Raises:
+            DataError: a speaker has no recording, or an empty one.
+        """
+        for speaker, waveforms in recordings.items():
+            if not waveforms:
+                raise DataError(f"there is no recording of speaker {speaker!r}", expected="at least one")
+        heard_by_gpt = self.heard_by_gpt(recordings)
+        heard_by_diffusion = self._hear_by_diffusion(recordings)
+        return [
+            Voice(speaker, heard_by_gpt[speaker].cpu(), heard_by_diffusion[speaker].cpu(), _digest(waveforms))
+            for speaker, waveforms in recordings.items()
+        ]
+
+    def speak(
+        self,
+        texts: Sequence[str],
+        voices: Sequence[Voice],
+        seeds: Sequence[int],
+        sampling: Sampling | None = None,
+        k: int = 1,
+        progress: Progress | None = None,
+    ) -> list[Utterance]:
+        """Says each text in the voice, and by the seed, at its side.
+
+        Args:
+            texts: what to say.
+            voices: as many.
+            seeds: as many.
+            sampling: left out, the teacher's own.
+            k: how many times the GPT writes each; the one that CLVP likes best is rendered.
+            progress: is told of tokens and waveforms.
+
+        Returns:
+            as many utterances, in order; each says the seed that makes it again with k = 1.
+
+        Raises:
+            DataError: a text cannot be encoded, or is too long.
+            ConfigError: the GPT cannot be sampled so.
+            CheckpointError: the weights give no numbers.
+        """
+        progress = progress or Silent()
+        repeated = [i for i in range(len(texts)) for _ in range(k)]
+        tries = self.write(
+            [texts[i] for i in repeated],
+            [voices[i] for i in repeated],
+            [_derived(seed, attempt) for seed in seeds for attempt in range(k)],
+            sampling,
+            progress,
+        )
+        best = [max(tries[i : i + k], key=lambda written: written.clvp) for i in range(0, len(tries), k)]
+        return self.render(best, progress)
+
+    @torch.no_grad()
+    def write(
+        self,
+        texts: Sequence[str],
+        voices: Sequence[Voice],
+        seeds: Sequence[int],
+        sampling: Sampling | None = None,
+        progress: Progress | None = None,
+    ) -> list[Written]:
+        """Writes the tokens of each text and scores them. Arguments and errors as for `speak`."""
+        if not len(texts) == len(voices) == len(seeds):
+            raise ValueError(f"{len(texts)} texts, {len(voices)} voices and {len(seeds)} seeds are no rows")
+        encoded = [self.encode(text) for text in texts]
+        sampled, finished = self._sample(encoded, voices, seeds, sampling or self.sampling, progress or Silent())
+        settled = settle(sampled, self.vocabulary)
+        codes = [self._spoken(row, calmed) for row, calmed in zip(sampled, settled, strict=True)]
+        clvp = self._score(encoded, codes, settled if self.scores_padding else codes)
+        return [
+            Written(*row) for row in zip(texts, voices, seeds, codes, finished.tolist(), clvp.tolist(), strict=True)
+        ]
+
+    @torch.no_grad()
+    def render(self, written: Sequence[Written], progress: Progress | None = None) -> list[Utterance]:
+        """Makes waveforms of tokens, in batches of utterances that are rendered at the same length.
+
+        Each is followed by silence while it is rendered, so that the diffusion can end it, and cut back afterwards.
+
+        Raises:
+            DataError: a mel or waveform came out as NaN.
+        """
+        progress = progress or Silent()
+        mels = self._mels(written, self._latents(written), progress)
+        waveforms, rate_hz = self._vocode(written, mels, progress)
+        return [
+            Utterance(row.text, row.voice.speaker, row.codes, waveform, rate_hz, row.clvp, row.finished, row.seed)
+            for row, waveform in zip(written, waveforms, strict=True)
+        ]
+
+    @torch.no_grad()
+    def heard_by_gpt(self, recordings: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+        """What its GPT alone hears of each speaker, (D,) float32 on its device; `recordings` as for `voices`."""
+        with self.gpt.loaded() as gpt:
+            return {
+                speaker: gpt.conditioning(self._stack([self.gpt_mel(waveform) for waveform in waveforms])).mean(0)
+                for speaker, waveforms in recordings.items()
+            }
+
+    def _hear_by_diffusion(self, recordings: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+        with self.diffusion.loaded() as diffusion:
+            return {
+                speaker: diffusion.conditioning(self._stack([self.diffusion_mel(waveform) for waveform in waveforms]))
+                for speaker, waveforms in recordings.items()
+            }
+
+    def _stack(self, rows: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(rows)).to(self.device)
+
+    def _sample(
+        self,
+        texts: Sequence[Tensor],
+        voices: Sequence[Voice],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        progress: Progress,
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens (B, max_tokens) int64, filled up with stop, and whether each row came to its end, (B,) bool."""
+        codes = torch.full((len(texts), sampling.max_tokens), self.vocabulary.stop)
+        finished = torch.zeros(len(texts), dtype=torch.bool)
+        # Similar lengths together: less padding.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        with progress.task("writing tokens", len(texts)) as advance, self.gpt.loaded() as gpt:
+            for rows in _chunks(order, self.batch_size):
+                sampled = sample(
+                    gpt,
+                    self._stack([voices[i].gpt for i in rows]),
+                    [texts[i] for i in rows],
+                    [seeds[i] for i in rows],
+                    sampling,
+                    self.vocabulary,
+                )
+                codes[rows], finished[rows] = sampled.codes.cpu(), sampled.finished.cpu()
+                advance(len(rows))
+        # A second start means nothing that could be spoken: the row ends there, unfinished.
+        restarted = codes == self.vocabulary.start
+        ended = (restarted.cumsum(1) > 0) | (codes == self.vocabulary.stop)
+        return codes.masked_fill(ended, self.vocabulary.stop), finished & ~restarted.any(1)
+
+    def _spoken(self, sampled: Tensor, settled: Tensor) -> Tensor:
+        n_written = int((sampled != self.vocabulary.stop).sum())
+        return sampled[: min(n_written, speech_tokens(settled, self.vocabulary))]
+
+    def _score(self, texts: Sequence[Tensor], codes: Sequence[Tensor], read: Sequence[Tensor] | Tensor) -> Tensor:
+        scores = torch.full((len(codes),), -math.inf)
+        order = sorted((i for i in range(len(codes)) if len(codes[i])), key=lambda i: len(read[i]))
+        with self.clvp.loaded() as clvp:
+            for rows in _chunks(order, self.batch_size):
+                on_device = [texts[i].to(self.device) for i in rows], [read[i].to(self.device) for i in rows]
+                scores[rows] = score(clvp, *on_device).float().cpu()
+        if scores.isnan().any():
+            raise CheckpointError("CLVP's scores are not numbers", where=self.name, expected="finite weights")
+        return scores
+
+    def _latents(self, written: Sequence[Written]) -> list[_Batch]:
+        """Batches of utterances that are rendered at the same length, those without codes left out."""
+        batches = []
+        with self.gpt.loaded() as gpt:
+            lengths = [_rendered_tokens(len(row.codes), gpt.dimensions.max_mel_tokens) for row in written]
+            for length in sorted(set(lengths)):
+                of_this_length = [i for i, row in enumerate(written) if len(row.codes) and lengths[i] == length]
+                size = max(1, min(self.batch_size, self.batch_size * _TYPICAL_TOKENS**2 // length**2))
+                for rows in _chunks(of_this_length, size):
+                    texts = [self.text.encode(written[i].text) for i in rows]
+                    codes = torch.full((len(rows), length), self.vocabulary.calm)
+                    for row, i in zip(codes, rows, strict=True):
+                        row[: len(written[i].codes)] = written[i].codes
+                    latents = gpt.latents(
+                        self._stack([written[i].voice.gpt for i in rows]),
+                        nn.utils.rnn.pad_sequence(texts, batch_first=True).to(self.device),
+                        codes.to(self.device),
+                        torch.tensor([len(text) for text in texts], device=self.device),
+                    )
+                    batches.append(_Batch(rows, latents))
+        return batches
+
+    def _mels(self, written: Sequence[Written], batches: Sequence[_Batch], progress: Progress) -> dict[int, Tensor]:
+        mels: dict[int, Tensor] = {}
+        n_rows = sum(len(batch.rows) for batch in batches)
+        with progress.task("rendering mels", n_rows) as advance, self.diffusion.loaded() as diffusion:
+            for batch in batches:
+                rendered = diffusion.render(
+                    batch.latents,
+                    self._stack([written[i].voice.diffusion for i in batch.rows]),
+                    [written[i].seed for i in batch.rows],
+                    self.mel_frames(batch.latents.shape[1]),
+                )
+                mels.update(zip(batch.rows, rendered, strict=True))
+                advance(len(batch.rows))
+        return mels
+
+    def _vocode(
+        self, written: Sequence[Written], mels: Mapping[int, Tensor], progress: Progress
+    ) -> tuple[list[Tensor], int]:
+        waveforms = [torch.zeros(0) for _ in written]
+        with progress.task("vocoding", len(mels)) as advance, self.vocoder.loaded() as vocoder:
+            for i, mel in mels.items():
+                n_tokens = len(written[i].codes)
+                length = waveform_samples(n_tokens) * vocoder.sample_rate_hz // SAMPLE_RATE_HZ
+                # One token more than is heard, so that the end is not the edge of the vocoder's input.
+                heard = mel[:, : self.mel_frames(n_tokens + 1)]
+                waveforms[i] = vocoder(heard, length, written[i].seed).cpu().clamp(-1, 1)
+                if not waveforms[i].isfinite().all():
+                    raise DataError(f"the waveform of {written[i].text!r} holds NaN", where=self.name)
+                advance()
+            return waveforms, vocoder.sample_rate_hz
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Which utterances, and their latents (B, L, D)."""
+
+    rows: list[int]
+    latents: Tensor
+
+
+def _rendered_tokens(n_tokens: int, most: int) -> int:
+    """How long an utterance is while it is rendered: its own tokens, some calm ones, and on to a round length.
+
+    >>> [_rendered_tokens(n, 604) for n in (1, 8, 9, 500, 600)]
+    [16, 16, 32, 512, 604]
+    """
+    step = RENDERED_IN_STEPS_OF
+    return max(n_tokens, min(-(-(n_tokens + CALM_TOKENS_HEARD) // step) * step, most))
+
+
+def _derived(seed: int, attempt: int) -> int:
+    """The seed of a further attempt; the first one's is the seed itself."""
+    if attempt == 0:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"try:{seed}:{attempt}".encode()).digest()[:6], "big")
+
+
+def _chunks(rows: Sequence[int], size: int) -> Iterator[list[int]]:
+    return (list(rows[i : i + size]) for i in range(0, len(rows), size))
+
+
+def _digest(waveforms: Sequence[Tensor]) -> str:
+    digest = hashlib.sha256()
+    for waveform in waveforms:
+        digest.update(len(waveform).to_bytes(8, "big") + waveform.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Speech tokenizers: what a suite measures."""
