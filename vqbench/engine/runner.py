@@ -34,7 +34,7 @@ from vqbench.engine.rows import Row, clip_record, finite, keep_row, known_row, m
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import DataError, VqbenchError, raise_all
 from vqbench.judges.asr import require_languages
-from vqbench.judging.gate import check_rules
+from vqbench.judging.asked import check_rules
 from vqbench.judging.languages import ASSUMED
 from vqbench.judging.learning import with_doubts
 from vqbench.languages import ENGLISH
@@ -46,17 +46,7 @@ from vqbench.metrics.throughput import Entrant, Load, Timings, measure_throughpu
 from vqbench.notes import collected
 from vqbench.progress import Progress
 from vqbench.records.exhibits import Exhibits
-from vqbench.records.run import (
-    ClipRecord,
-    GateRule,
-    IntervalSpec,
-    MetricSpec,
-    Result,
-    Run,
-    Slice,
-    SuiteRecord,
-    Table,
-)
+from vqbench.records.run import ClipRecord, GateRule, IntervalSpec, MetricSpec, Result, Run, Slice, SuiteRecord, Table
 from vqbench.records.slices import make_slices, summarise_slices
 from vqbench.records.summary import summarise_all
 from vqbench.records.transcripts import Transcript
