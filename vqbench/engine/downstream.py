@@ -24,12 +24,12 @@ from vqbench.engine.speaking import Recorded, read_lines, speak_lines
 from vqbench.engine.systems import System, read_recording
 from vqbench.engine.teachers import listen
 from vqbench.errors import DataError, DivergedError, VqbenchError, raise_all
-from vqbench.judges.asr import SpeechRecognizer
-from vqbench.judges.speaker import SpeakerEncoder
+from vqbench.judges.asr.recognizer import SpeechRecognizer
+from vqbench.judges.protocol import CLIP_SET, Asked, Heard, Judge
+from vqbench.judges.speaker.encoder import SpeakerEncoder
+from vqbench.judges.voice import Enrolled, SpokenVoice
+from vqbench.judges.words import SpokenWords
 from vqbench.languages import ENGLISH
-from vqbench.metrics.spoken.base import SpeechJudge, Spoken
-from vqbench.metrics.spoken.voice import Enrolled, SpokenVoice
-from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.progress import Named, Progress
 from vqbench.records.run import CandidateRecord, Table
 from vqbench.records.transcripts import Transcript
@@ -38,7 +38,7 @@ from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.teachers.tortoise.utterance import Voice
 from vqbench.threads import computed_on, one_thread
 from vqbench.tokenizers.protocol import SpeechTokenizer
-from vqbench.training.finetune import finetune_gpt, tuned_teacher
+from vqbench.training.finetune import finetune_gpt
 
 _AT_ONCE = 16
 
@@ -65,9 +65,9 @@ class _Utterance:
     recording: str | None
     language: str
     decides: Mapping[str, object]
-    hear: Callable[[], Spoken | DataError]
+    hear: Callable[[], Heard | DataError]
 
-    def key(self, judge: SpeechJudge) -> str:
+    def key(self, judge: Judge) -> str:
         """Names what a judge makes of it."""
         return content_key(
             {
@@ -84,7 +84,7 @@ class _Utterance:
 
 def choose_judges(
     assignment: Assignment, recognizer: SpeechRecognizer, encoder: SpeakerEncoder, cache: Cache, progress: Progress
-) -> tuple[SpeechJudge, ...]:
+) -> tuple[Judge, ...]:
     """Who listens, with the recordings that they compare with.
 
     Recordings that cannot be read or have no voice are left out, unless the suite names them to be compared with.
@@ -118,7 +118,8 @@ def choose_judges(
     lacking = {line.speaker for line in assignment.lines} - {one.speaker for one in enrolled}
     if assignment.named_enrolment or lacking:
         raise_all(faults)
-    further = further_judges(assignment.further_judges, assignment.teacher, compared)
+    asked = Asked(CLIP_SET, assignment.teacher, compared, "downstream.judges")
+    further = further_judges(assignment.further_judges, asked)
     return SpokenWords(recognizer), SpokenVoice(encoder, enrolled), *further
 
 
@@ -169,14 +170,14 @@ def tune(tokenizer: SpeechTokenizer, assignment: Assignment, cache: Cache, progr
     """The teacher whose GPT is tuned to a candidate; it is tuned only where that was not done before."""
     folder = tuning_folder(tokenizer, assignment, cache)
     config, teacher, clips, seed = assignment.finetune, assignment.teacher, assignment.clips, assignment.seed
-    return tuned_teacher(teacher, finetune_gpt(config, teacher, tokenizer, clips, folder, seed, progress))
+    return teacher.tuned(finetune_gpt(config, teacher, tokenizer, clips, folder, seed, progress))
 
 
 def measure_downstream(
     record: CandidateRecord,
     spoken: Path | DataError,
     assignment: Assignment,
-    judges: Sequence[SpeechJudge],
+    judges: Sequence[Judge],
     cache: Cache,
     progress: Progress,
 ) -> Iterator[tuple[Table, list[Transcript]]]:
@@ -203,7 +204,7 @@ def measure_downstream(
 
 
 def measure_recordings(
-    system: System, assignment: Assignment, judges: Sequence[SpeechJudge], cache: Cache, progress: Progress
+    system: System, assignment: Assignment, judges: Sequence[Judge], cache: Cache, progress: Progress
 ) -> Iterator[tuple[Table, list[Transcript]]]:
     """Judges the speakers' own recordings of the sentences, as a reference gives them back.
 
@@ -229,7 +230,7 @@ def _spoken(said: Recorded, assignment: Assignment) -> _Utterance:
         if isinstance(said.spoken, str)
         else replace(said.spoken, recording=own, language=language)
     )
-    finished = isinstance(spoken, Spoken) and spoken.finished
+    finished = isinstance(spoken, Heard) and spoken.finished
     decides = {"recording": said.sha256}
     return _Utterance(said.line.id, said.line.text, said.line.speaker, finished, own, language, decides, lambda: spoken)
 
@@ -237,7 +238,7 @@ def _spoken(said: Recorded, assignment: Assignment) -> _Utterance:
 def _recorded(line_id: str, clip: Clip, system: System, front_end: MelFrontEnd) -> _Utterance:
     text, speaker, language = clip.text or "", clip.speaker or "", clip.language or ENGLISH
 
-    def hear() -> Spoken | DataError:
+    def hear() -> Heard | DataError:
         try:
             (rendering,) = system.render([read_recording(clip, front_end)])
         except DataError as error:
@@ -245,7 +246,7 @@ def _recorded(line_id: str, clip: Clip, system: System, front_end: MelFrontEnd) 
         if isinstance(rendering, DataError):
             return rendering
         rate_hz = system.mel_spec.sample_rate_hz
-        return Spoken(text, speaker, rendering.waveform_hat, rate_hz, recording=clip.sha256, language=language)
+        return Heard(text, speaker, rendering.waveform_hat, rate_hz, recording=clip.sha256, language=language)
 
     decides = {"recording": clip.sha256, "system": dict(system.identity)}
     return _Utterance(line_id, text, speaker, True, clip.sha256, language, decides, hear)
@@ -272,7 +273,7 @@ def _judge(
     record: CandidateRecord,
     said: Iterable[Sequence[_Utterance]],
     assignment: Assignment,
-    judges: Sequence[SpeechJudge],
+    judges: Sequence[Judge],
     cache: Cache,
     progress: Progress,
 ) -> Iterator[tuple[Table, list[Transcript]]]:
@@ -280,7 +281,7 @@ def _judge(
     rows: dict[str, dict[str, Row]] = {judge.name: {} for judge in judges}
     with progress.task("listening to speech", len(assignment.lines)) as advance:
         for part in said:
-            heard: dict[str, Spoken | DataError] = {}
+            heard: dict[str, Heard | DataError] = {}
             for judge in judges:
                 rows[judge.name].update(_rows(judge, part, heard, cache))
             advance(len(part))
@@ -290,17 +291,17 @@ def _judge(
 
 @one_thread()
 def _rows(
-    judge: SpeechJudge, part: Sequence[_Utterance], heard: dict[str, Spoken | DataError], cache: Cache
+    judge: Judge, part: Sequence[_Utterance], heard: dict[str, Heard | DataError], cache: Cache
 ) -> dict[str, Row]:
     """A row an utterance; only what is not known is heard, and by all judges together once."""
     rows: dict[str, Row] = {}
-    missing: list[tuple[_Utterance, str, Spoken]] = []
+    missing: list[tuple[_Utterance, str, Heard]] = []
     for one in part:
         key = one.key(judge)
         row = known_row(cache, judge.name, key)
         if row is None:
             sound = heard.get(one.line_id) or heard.setdefault(one.line_id, one.hear())
-            if isinstance(sound, Spoken):
+            if isinstance(sound, Heard):
                 missing.append((one, key, sound))
                 continue
             row = sound

@@ -18,9 +18,9 @@ from vqbench.engine.downstream import lesson_of, tune, tuning_folder
 from vqbench.engine.rows import Row, finite, keep_row, known_row, make_table
 from vqbench.errors import DataError
 from vqbench.judging.learning import LATE_FALL
-from vqbench.metrics.base import Measured
 from vqbench.metrics.learning import TokenLearning, foretold_nats, unigram, unigram_nats
 from vqbench.progress import Named, Progress
+from vqbench.records.rows import Measured
 from vqbench.records.run import CandidateRecord, Table
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.teacher import Teacher

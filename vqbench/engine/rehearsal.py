@@ -30,7 +30,6 @@ from vqbench.engine.provenance import collect_provenance
 from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.runner import CLIPS_AT_ONCE, Prepared, prepare_suite, run_suite
 from vqbench.engine.speaking import PER_SHARD
-from vqbench.engine.teachers import memory_bytes
 from vqbench.engine.workload import (
     FINETUNE,
     HEARING,
@@ -45,6 +44,7 @@ from vqbench.engine.workload import (
 from vqbench.progress import Progress, Timekeeper
 from vqbench.records.forecast import Estimate, Memory, Stage, stages_of
 from vqbench.records.run import Run
+from vqbench.teachers.tortoise.folder import memory_bytes
 from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
 from vqbench.training.finetune import GPT_WEIGHTS
 from vqbench.training.speech import draw_like_length

@@ -33,15 +33,16 @@ from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.rows import Row, clip_record, finite, keep_row, known_row, make_table
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import DataError, VqbenchError, raise_all
-from vqbench.judges.asr import require_languages
+from vqbench.judges.asr.recognizer import require_languages
+from vqbench.judges.protocol import CLIP_SET
+from vqbench.judges.voice import SpokenVoice
+from vqbench.judges.words import SpokenWords
 from vqbench.judging.asked import check_rules
 from vqbench.judging.languages import ASSUMED
 from vqbench.judging.learning import with_doubts
 from vqbench.languages import ENGLISH
 from vqbench.metrics.base import MetricGroup, Rendering
 from vqbench.metrics.learning import TokenLearning
-from vqbench.metrics.spoken.voice import SpokenVoice
-from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.metrics.throughput import Entrant, Load, Timings, measure_throughput, throughput_specs
 from vqbench.notes import collected
 from vqbench.progress import Progress
@@ -114,7 +115,7 @@ def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
     source = str(suite.path or suite.name)
     device = choose_device(suite.device, source)
     clips = tuple(load_clips(suite.data.speech))
-    groups = Groups(suite, device, {clip.language or ENGLISH for clip in clips})
+    groups = Groups(suite, device, {clip.language or ENGLISH for clip in clips}, clips)
     load = Load(**suite.throughput.model_dump(exclude={"yardstick"}))
     question = pose_question(suite, device, clips) if "token_agreement" in suite.metrics else None
     opened = question.teacher if question else None
@@ -129,7 +130,7 @@ def prepare_suite(suite: Suite, cache: Cache, progress: Progress) -> Prepared:
             if assignment
             else ()
         ),
-        *(further_specs(assignment.further_judges) if assignment else ()),
+        *(further_specs(assignment.further_judges, CLIP_SET) if assignment else ()),
         *(throughput_specs(load) if "throughput" in suite.metrics else ()),
     )
     rules = tuple(GateRule(entry.rule, tuple(entry.candidates), entry.slice) for entry in suite.gate)
