@@ -25,7 +25,8 @@ from vqbench.audio.mel import MelSpec
 from vqbench.config.suite import load_suite
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.engine.cache import CACHE_VARIABLE, Cache
-from vqbench.engine.runner import Outcome, readable_waveforms, run_suite
+from vqbench.engine.runner import Outcome, run_suite
+from vqbench.engine.stages.timing import readable_waveforms
 from vqbench.engine.timed import Timed, load_timed
 from vqbench.errors import DataError
 from vqbench.metrics.stages import STAGES
