@@ -568,7 +568,7 @@ def test_a_candidate_that_cannot_be_timed_is_an_error(
     def unreadable(*arguments: object) -> None:
         raise DataError("no sound")
 
-    monkeypatch.setattr("vqbench.engine.runner.read_recording", unreadable)
+    monkeypatch.setattr("vqbench.engine.stages.timing.load_clip", unreadable)
     timed(there, "speed")
     done = run_pytest(pytester, "speed.yaml", "-W", "error", "-k", "one")
     done.assert_outcomes(errors=len(TIMED), deselected=len(TIMED))

@@ -19,8 +19,8 @@ from vqbench.config.suite import load_suite, select
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.assignment import Assignment
-from vqbench.engine.cache import Cache
 from vqbench.engine.bench import find_slices
+from vqbench.engine.cache import Cache
 from vqbench.engine.runner import run_suite
 from vqbench.engine.speaking import Line
 from vqbench.errors import ConfigError

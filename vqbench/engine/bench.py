@@ -121,7 +121,6 @@ class Bench:
         # Candidates with a front end of their own have recordings of their own.
         self._recordings: Shelf[Recording | DataError] = Shelf(2 * CLIPS_AT_ONCE)
         self._speakers: Shelf[Teacher] = Shelf(1)
-        self._find = SourceFinder(self.device, progress)
         self._brings: dict[str, Bring] = {}
         self._stand_ins: Mapping[str, CandidateConfig] = {}
         self.__dict__.update(known or {})
@@ -360,6 +359,10 @@ class Bench:
         if isinstance(found, DataError):
             raise found
         return found
+
+    @cached_property
+    def _find(self) -> SourceFinder:
+        return SourceFinder(self.device, self.progress)
 
     @cached_property
     def _references(self) -> dict[str, System]:

@@ -1,6 +1,6 @@
-"""Who is at work on what: a claim beside an entry of the cache, so that two runs never compute one value twice.
+"""Who is at work on what: a claim on an entry of the cache, so that two runs never compute one value twice.
 
-A claim is a small file that can be made but once, and names its owner. An owner is a file, too, which its process keeps
+A claim is a small file in the cache that can be made but once, and names its owner. An owner is a file, too, which its process keeps
 locked and touches now and then: of a process of this machine the lock tells whether it lives, of one of another
 machine that shares the folder the touching does. What a dead owner claimed is anybody's.
 """
@@ -26,7 +26,8 @@ BEAT_S = 10.0
 STALE_S = 60.0
 """An owner on another machine that did not touch its file for so long is dead."""
 
-_OWNERS = "claims"
+_CLAIMS, _OWNERS = "claims", "owners"
+"""Folders: the one in the cache, the other in that."""
 
 
 class Claims:
@@ -85,14 +86,13 @@ class Claims:
                     self._path(*place).unlink()
 
     def _path(self, kind: str, key: str) -> Path:
-        return self._folder / kind / key[:2] / f"{key}.claim"
+        return self._folder / _CLAIMS / f"{kind}-{key}"
 
     def _take(self, place: tuple[str, str]) -> bool:
         path = self._path(*place)
         if self._owner is None:
-            self._owner = _Owner(self._folder / _OWNERS)
+            self._owner = _Owner(self._folder / _CLAIMS / _OWNERS)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             for _ in range(2):
                 try:
                     with path.open("x", encoding="ascii") as stream:
@@ -111,10 +111,10 @@ class Claims:
             name = path.read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
             return True
-        owner = self._folder / _OWNERS / name if name else path
+        owner = self._folder / _CLAIMS / _OWNERS / name if name else path
         if self._lives(owner, name):
             return False
-        removed = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
+        removed = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
         try:
             path.rename(removed)  # of several who try, one succeeds
         except FileNotFoundError:

@@ -124,11 +124,8 @@ class Voicing(Stage):
 
 def _speakers(bench: Bench, found: Findings) -> dict[str, str | None]:
     """Who speaks, and to the tokenizer of which digest the teacher is tuned for it."""
-    speakers: dict[str, str | None] = {ZERO_SHOT: None}
-    for sketch in bench.candidates:
-        if not isinstance(found.said.get(sketch.record.name), DataError):
-            speakers[sketch.record.name] = sketch.record.digest
-    return speakers
+    speakers = {ZERO_SHOT: None, **{sketch.record.name: sketch.record.digest for sketch in bench.candidates}}
+    return {name: digest for name, digest in speakers.items() if not isinstance(found.said.get(name), DataError)}
 
 
 def _digest(name: str, bench: Bench) -> str | None:
