@@ -18,16 +18,7 @@ import numpy as np
 
 from vqbench.judging.choice import choose_clips
 from vqbench.records.exhibits import Exhibit, Exhibits, Mel, Shown, Take, pack_whole, save_exhibits, sound_name
-from vqbench.records.run import (
-    CandidateRecord,
-    ClipRecord,
-    GateRule,
-    IntervalSpec,
-    MetricSpec,
-    Run,
-    SuiteRecord,
-    Table,
-)
+from vqbench.records.run import CandidateRecord, ClipRecord, GateRule, IntervalSpec, MetricSpec, Run, SuiteRecord, Table
 from vqbench.records.store import load_run, save_run
 from vqbench.records.summary import summarise
 from vqbench.records.transcripts import Transcript, save_transcripts

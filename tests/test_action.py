@@ -18,7 +18,7 @@ from builders import make_run
 from workflow_commands import Command, commands
 
 from vqbench.records.store import save_baseline, save_run
-from vqbench.report.markdown import escape
+from vqbench.report.tables.markdown import escape
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "action.yml").read_text(encoding="utf-8")

@@ -29,8 +29,9 @@ from vqbench.judging.selection import Selection, candidates_of, load_baseline
 from vqbench.metrics.stages import STAGES, timed_group
 from vqbench.pytest_plugin import WARNING
 from vqbench.records.rules import parse_rule
-from vqbench.records.run import GateReport, GateRule, GateStatus, Run
+from vqbench.records.run import GateRule, Run
 from vqbench.records.store import RESULT_FILE, load_run
+from vqbench.records.verdict import GateReport, GateStatus
 from vqbench.report.format import clean, one_line
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from vqbench.errors import DataError, ManyErrors
 from vqbench.notes import collected
 from vqbench.progress import Silent
 from vqbench.registries import FORMATS
-from vqbench.report.description import description_text
+from vqbench.report.tables.description import description_text
 
 RATE_HZ = 8_000
 COQUI = "audio_file|text|speaker_name\nwavs/a.wav|Hello.|anna\n"

@@ -45,7 +45,7 @@ from vqbench.records.check import check_run
 from vqbench.records.run import CandidateRecord, Table
 from vqbench.records.store import load_run, save_run
 from vqbench.records.transcripts import Transcript
-from vqbench.report import terminal
+from vqbench.report.tables import terminal
 from vqbench.stats.columns import Ragged
 from vqbench.teachers.tortoise.pair_generation import split_of
 from vqbench.teachers.tortoise.pairs import read_pairs

@@ -25,8 +25,8 @@ from vqbench.languages import LANGUAGES
 from vqbench.progress import Silent
 from vqbench.records.run import Result
 from vqbench.records.store import load_run, save_run
-from vqbench.report.terminal import run_tables
-from vqbench.report.transcripts import transcripts_markdown
+from vqbench.report.tables.terminal import run_tables
+from vqbench.report.tables.transcripts import transcripts_markdown
 from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 

@@ -22,16 +22,17 @@ from vqbench.engine.cache import Cache
 from vqbench.engine.rehearsal import rehearse
 from vqbench.engine.runner import Outcome, run_suite
 from vqbench.errors import VqbenchError
+from vqbench.judging.asked import add_rules, narrow_rules
 from vqbench.judging.compare import compare_runs
 from vqbench.judging.evidence import Evidence
-from vqbench.judging.gate import add_rules, gate, narrow_rules
+from vqbench.judging.gate import gate
 from vqbench.judging.selection import Selection
 from vqbench.progress import Silent
 from vqbench.records.check import check_run
 from vqbench.records.run import Run, Table
 from vqbench.records.store import load_run, save_run
-from vqbench.report.markdown import run_markdown
 from vqbench.report.page.document import run_page
+from vqbench.report.tables.markdown import run_markdown
 from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 

@@ -20,7 +20,7 @@ LIMIT_BYTES = 1 << 30
 
 JUDGE = """
 import resource, sys
-import vqbench.judging.gate, vqbench.report.terminal, vqbench.report.markdown, rich.console, rich.table
+import vqbench.judging.gate, vqbench.report.tables.terminal, vqbench.report.tables.markdown, rich.console, rich.table
 with open("/proc/self/statm") as file:
     own = int(file.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (own + {limit}, own + {limit}))

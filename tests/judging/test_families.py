@@ -11,8 +11,8 @@ import pytest
 from builders import edit_result, make_run
 
 from vqbench.errors import ResultError
+from vqbench.judging.asked import narrow_rules
 from vqbench.judging.families import FamilyResult, summarise_families
-from vqbench.judging.gate import narrow_rules
 from vqbench.records.run import GateRule, Run
 from vqbench.records.store import load_run, save_run
 from vqbench.stats.student import t_interval

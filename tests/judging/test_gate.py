@@ -5,10 +5,12 @@ import pytest
 from builders import make_run, replace_table, summarised, table_of, without_clips
 
 from vqbench.errors import ConfigError, ManyErrors, VqbenchError
-from vqbench.judging.gate import add_rules, check_rules, gate, gate_if_possible, narrow_rules
+from vqbench.judging.asked import add_rules, check_rules, narrow_rules
+from vqbench.judging.gate import gate, gate_if_possible
 from vqbench.judging.selection import Selection
-from vqbench.records.run import GateReport, GateRule
+from vqbench.records.run import GateRule
 from vqbench.records.store import load_run, save_run
+from vqbench.records.verdict import GateReport
 from vqbench.stats.columns import columns_of
 
 BASE = make_run()

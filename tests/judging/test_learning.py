@@ -21,7 +21,7 @@ from vqbench.metrics.learning import TokenLearning
 from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.records.run import ClipRecord, GateRule, Run, Table
 from vqbench.records.store import load_run, save_run
-from vqbench.report.figures import run_grids
+from vqbench.report.tables.figures import run_grids
 
 N = 20
 TOKENS = 50.0

@@ -7,10 +7,12 @@ import pytest
 from builders import make_run, replace_table, summarised, table_of, without_clips
 
 from vqbench.errors import VqbenchError
-from vqbench.judging.gate import gate, narrow_rules
+from vqbench.judging.asked import narrow_rules
+from vqbench.judging.gate import gate
 from vqbench.judging.learning import TOO_LITTLE, UNTOLD
-from vqbench.judging.plausibility import CHECKS, GPT_CODES, check_plausibility
+from vqbench.judging.plausibility import GPT_CODES, check_plausibility
 from vqbench.judging.selection import Selection
+from vqbench.records.checks import CHECKS
 from vqbench.records.run import GateRule, MetricSpec
 from vqbench.stats.columns import Ragged
 

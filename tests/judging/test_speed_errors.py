@@ -11,7 +11,7 @@ from scipy import stats
 from vqbench.judging.compare import compare_runs
 from vqbench.judging.selection import Selection
 from vqbench.records.run import CandidateRecord, MetricSpec, Run, Table
-from vqbench.report.judgements import verdict
+from vqbench.report.tables.judgements import verdict
 
 TRIALS, BLOCKS, NAMES, GROUPS = 200, 20, ("a", "b", "c"), ("throughput.x", "throughput.y")
 EMPTY = make_run(quality={}, references=(), n_clips=2)

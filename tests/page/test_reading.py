@@ -12,7 +12,8 @@ from vqbench.judging.compare import compare_runs
 from vqbench.judging.evidence import Evidence, load_evidence, selections
 from vqbench.judging.gate import gate
 from vqbench.judging.selection import Selection
-from vqbench.records.run import GateReport, Run
+from vqbench.records.run import Run
+from vqbench.records.verdict import GateReport
 from vqbench.report.page.document import comparison_page, run_page, write_page
 
 HOSTILE = (

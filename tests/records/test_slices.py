@@ -14,8 +14,9 @@ from builders import make_run, replace_table, same_figure, table_of, without_cli
 
 from vqbench.errors import ConfigError, ManyErrors, ResultError
 from vqbench.extras import missing_extra
+from vqbench.judging.asked import add_rules, check_rules
 from vqbench.judging.compare import compare_runs
-from vqbench.judging.gate import add_rules, check_rules, gate
+from vqbench.judging.gate import gate
 from vqbench.judging.selection import Selection
 from vqbench.judging.slices import slices_of
 from vqbench.metrics.agreement import AGREEMENT_SPECS, Encoded, GptSequence, agreement_columns

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from workflow_commands import Command, commands
 
 from vqbench.cli import console
-from vqbench.records.run import Finding, GateOutcome, GateReport
+from vqbench.records.verdict import Finding, GateOutcome, GateReport
 from vqbench.report import format as fmt
-from vqbench.report import terminal
-from vqbench.report.annotations import fenced, gate_annotations
+from vqbench.report.tables import terminal
+from vqbench.report.verdicts.annotations import fenced, gate_annotations
 
 HOSTILE = {
     "a command": "::set-output name=status::pass",

@@ -8,10 +8,11 @@ import yaml
 from builders import make_run, replace_table, table_of, without_clips
 
 from vqbench.errors import ConfigError, ResultError
-from vqbench.judging.gate import gate, narrow_rules
+from vqbench.judging.asked import narrow_rules
+from vqbench.judging.gate import gate
 from vqbench.judging.selection import Contender, Selection
 from vqbench.records.run import ClipRecord, Result, Run
-from vqbench.report.card import CLIPS_SHOWN, card_subject, model_card
+from vqbench.report.card.model_card import CLIPS_SHOWN, card_subject, model_card
 
 HOSTILE = [
     "a\n---\n# b",

@@ -10,10 +10,11 @@ from builders import make_run, replace_table, table_of, without_clips
 from vqbench.judging.compare import compare_runs
 from vqbench.judging.gate import gate
 from vqbench.judging.selection import Selection
-from vqbench.records.run import GateOutcome, GateReport, Run
-from vqbench.report.documents import comparison_csv, comparison_json, gate_json, run_csv, run_json
+from vqbench.records.run import Run
+from vqbench.records.verdict import GateOutcome, GateReport
 from vqbench.report.format import clean
-from vqbench.report.junit import gate_junit
+from vqbench.report.tables.documents import comparison_csv, comparison_json, gate_json, run_csv, run_json
+from vqbench.report.verdicts.junit import gate_junit
 
 HOSTILE = 'a,b;"c"\n=1+1\r\n|<&>\x00\x1b\ud800\ufffe'
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from vqbench.records.forecast import Estimate, Memory, Stage
-from vqbench.report.estimate import estimate_json, estimate_tables
+from vqbench.report.tables.estimate import estimate_json, estimate_tables
 
 ESTIMATE = Estimate(
     suite="release",

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from vqbench.cli.console import plain
 from vqbench.judging.excerpts import excerpt
 from vqbench.judging.history import make_history
-from vqbench.report.history import history_grids, history_json, sparkline
-from vqbench.report.picture import MARKERS, N_COLOURS, PLOT_HEIGHT, history_svg, nice_ticks
-from vqbench.report.terminal import grid_table
+from vqbench.report.pictures.history import MARKERS, N_COLOURS, PLOT_HEIGHT, history_svg, nice_ticks
+from vqbench.report.tables.history import history_grids, history_json, sparkline
+from vqbench.report.tables.terminal import grid_table
 
 WER, MEL = "speech.wer", "reconstruction.mel_l1"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -2,8 +2,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from vqbench.records.run import Finding, GateOutcome, GateReport
-from vqbench.report.junit import gate_junit
+from vqbench.records.verdict import Finding, GateOutcome, GateReport
+from vqbench.report.verdicts.junit import gate_junit
 
 
 def outcome(status="pass", *, rule="speech.wer <= 0.1", candidate="good", reason="why", is_open=False) -> GateOutcome:

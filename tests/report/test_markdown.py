@@ -8,8 +8,9 @@ from builders import make_run, replace_table, table_of, without_clips
 from vqbench.judging.compare import compare_runs
 from vqbench.judging.gate import gate
 from vqbench.judging.selection import Selection
-from vqbench.records.run import GateOutcome, GateReport, Run
-from vqbench.report.markdown import comparison_markdown, escape, gate_markdown, run_markdown
+from vqbench.records.run import Run
+from vqbench.records.verdict import GateOutcome, GateReport
+from vqbench.report.tables.markdown import comparison_markdown, escape, gate_markdown, run_markdown
 
 HOSTILE = "a|b\n# <img src=x onerror=alert(1)> `c` **d** [e](javascript:f) \\| ~~g~~ _h_ &lt;\x1b\ud800"
 

@@ -16,10 +16,10 @@ from rich.console import Console
 from vqbench.judging.evidence import Evidence
 from vqbench.judging.families import FamilyResult, summarise_families
 from vqbench.records.run import Run
-from vqbench.report.documents import run_csv, run_json
-from vqbench.report.markdown import escape, run_markdown
 from vqbench.report.page.document import run_page
-from vqbench.report.terminal import run_tables
+from vqbench.report.tables.documents import run_csv, run_json
+from vqbench.report.tables.markdown import escape, run_markdown
+from vqbench.report.tables.terminal import run_tables
 
 BOTH, MSE = ("both-s1", "both-s2", "both-s3"), ("mse-s1", "mse-s2")
 TITLE = "over seeds"

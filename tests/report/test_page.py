@@ -16,8 +16,9 @@ from vqbench.judging.compare import compare_runs
 from vqbench.judging.evidence import Evidence, selections
 from vqbench.judging.gate import gate
 from vqbench.judging.selection import Selection
-from vqbench.records.run import GateOutcome, GateReport, Run
+from vqbench.records.run import Run
 from vqbench.records.transcripts import Transcript
+from vqbench.records.verdict import GateOutcome, GateReport
 from vqbench.report.page import document
 from vqbench.report.page.document import comparison_page, run_page
 from vqbench.report.page.packed import pack_figures

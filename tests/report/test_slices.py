@@ -17,11 +17,11 @@ from vqbench.judging.selection import Contender
 from vqbench.records.run import GateRule, Run
 from vqbench.records.slices import make_slices, summarise_slices
 from vqbench.records.store import save_run
-from vqbench.report.card import model_card
-from vqbench.report.documents import run_csv, run_json
-from vqbench.report.markdown import run_markdown
+from vqbench.report.card.model_card import model_card
 from vqbench.report.page.document import run_page
-from vqbench.report.slices import slice_grids
+from vqbench.report.tables.documents import run_csv, run_json
+from vqbench.report.tables.markdown import run_markdown
+from vqbench.report.tables.slices import slice_grids
 
 
 def sliced(run: Run, named: dict[str, str], by: tuple[str, ...] = ()) -> Run:

@@ -9,10 +9,11 @@ from rich.console import Console
 from vqbench.judging.compare import compare_runs
 from vqbench.judging.gate import gate
 from vqbench.judging.selection import Selection
-from vqbench.records.run import Comparison, GateOutcome, GateReport, MetricSpec, Run
-from vqbench.report.grid import Column, Grid
-from vqbench.report.judgements import comparison_grid, gate_grid, verdict
-from vqbench.report.terminal import comparison_tables, gate_table, grid_table, run_tables
+from vqbench.records.run import MetricSpec, Run
+from vqbench.records.verdict import Comparison, GateOutcome, GateReport
+from vqbench.report.tables.grid import Column, Grid
+from vqbench.report.tables.judgements import comparison_grid, gate_grid, verdict
+from vqbench.report.tables.terminal import comparison_tables, gate_table, grid_table, run_tables
 
 LONG = "nightly-2024-05-01/tortoise_vqvae.hidden_512.codebook_8192-seed-0"
 UNBREAKABLE = "x" * 60

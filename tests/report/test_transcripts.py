@@ -11,7 +11,7 @@ from builders import make_run
 
 from vqbench.records.run import Table
 from vqbench.records.transcripts import Transcript, save_transcripts
-from vqbench.report.transcripts import transcripts_markdown
+from vqbench.report.tables.transcripts import transcripts_markdown
 
 SENTENCE = "the old farmer sold a horse"
 

@@ -24,6 +24,7 @@ from vqbench.cli import (
     report,
     run,
     schema,
+    tokens,
     train,
 )
 from vqbench.cli.streams import forgive
@@ -117,6 +118,7 @@ app.add_typer(pairs.app, name="pairs")
 app.add_typer(pocket.app, name="pocket")
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
+app.command("tokens")(tokens.tokens)
 
 
 def main() -> None:

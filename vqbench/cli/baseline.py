@@ -64,10 +64,10 @@ def show(name: Name, as_json: console.AsJson = False) -> None:
 
     run = load_run(find_baseline(name))
     if as_json:
-        from vqbench.report.documents import run_json
+        from vqbench.report.tables.documents import run_json
 
         console.answer(run_json(run))
     else:
-        from vqbench.report.terminal import run_tables
+        from vqbench.report.tables.terminal import run_tables
 
         console.answer(*run_tables(run, headline=True, width=console.width()))

@@ -35,9 +35,10 @@ def card(
     Example: vqbench card runs/quick:recovered --license apache-2.0 -o README.md
     """
     from vqbench.files import require_writable
-    from vqbench.judging.gate import gate_if_possible, narrow_rules
+    from vqbench.judging.asked import narrow_rules
+    from vqbench.judging.gate import gate_if_possible
     from vqbench.judging.selection import load_baseline, load_selection
-    from vqbench.report.card import card_subject, model_card
+    from vqbench.report.card.model_card import card_subject, model_card
 
     if output is not None:
         require_writable(output)

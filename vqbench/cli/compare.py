@@ -62,8 +62,8 @@ def compare(
     from vqbench.judging.power import parse_difference, sample_sizes
     from vqbench.judging.selection import load_selections
     from vqbench.judging.slices import slices_of
-    from vqbench.report import documents, markdown, terminal
-    from vqbench.report.slices import slice_line
+    from vqbench.report.tables import documents, markdown, terminal
+    from vqbench.report.tables.slices import slice_line
 
     if metric and all_metrics:
         raise ConfigError("--metric and --all exclude each other")
@@ -92,9 +92,9 @@ def compare(
 
 
 def _answer_power(table: PowerTable, written_as: Format) -> None:
-    from vqbench.report.markdown import grid_markdown
-    from vqbench.report.power import power_csv, power_grid, power_json
-    from vqbench.report.terminal import grid_table
+    from vqbench.report.tables.markdown import grid_markdown
+    from vqbench.report.tables.power import power_csv, power_grid, power_json
+    from vqbench.report.tables.terminal import grid_table
 
     if written_as is Format.table:
         console.answer(grid_table(power_grid(table)))

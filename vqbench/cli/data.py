@@ -69,7 +69,7 @@ def describe(
     from dataclasses import asdict
 
     from vqbench.data.describing import describe as count
-    from vqbench.report.description import description_json, description_text
+    from vqbench.report.tables.description import description_json, description_text
 
     found = asdict(count(source, format_name, console.progress(quiet)))
     console.answer(description_json(found) if as_json else description_text(found))

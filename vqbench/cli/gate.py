@@ -11,7 +11,7 @@ import typer
 from vqbench.cli import console
 
 if TYPE_CHECKING:
-    from vqbench.records.run import GateStatus
+    from vqbench.records.verdict import GateStatus
 
 EXIT_CODES: dict[GateStatus, int] = {"pass": 0, "fail": 1, "inconclusive": 3}
 
@@ -56,14 +56,14 @@ def gate(
     """
     from vqbench.errors import ConfigError
     from vqbench.files import require_writable
-    from vqbench.judging.gate import add_rules, narrow_rules
+    from vqbench.judging.asked import add_rules, narrow_rules
     from vqbench.judging.gate import gate as judge
     from vqbench.judging.selection import load_baseline
     from vqbench.records.store import load_run
-    from vqbench.report import documents, terminal
-    from vqbench.report.annotations import fenced, gate_annotations
-    from vqbench.report.junit import gate_junit
-    from vqbench.report.markdown import gate_markdown
+    from vqbench.report.tables import documents, terminal
+    from vqbench.report.tables.markdown import gate_markdown
+    from vqbench.report.verdicts.annotations import fenced, gate_annotations
+    from vqbench.report.verdicts.junit import gate_junit
 
     if annotations is not None and as_json:
         raise ConfigError("--annotations and --json exclude each other: both write to stdout", fix="gate twice")

@@ -43,8 +43,8 @@ def history(
     from vqbench.files import require_writable
     from vqbench.judging.excerpts import load_excerpts
     from vqbench.judging.history import make_history
-    from vqbench.report.history import history_grids, history_json
-    from vqbench.report.terminal import grid_table
+    from vqbench.report.tables.history import history_grids, history_json
+    from vqbench.report.tables.terminal import grid_table
 
     if output is not None:
         if output.suffix.lower() != ".svg":
@@ -57,7 +57,7 @@ def history(
         console.note(line, quiet=quiet)
     made = make_history(excerpts, metric, candidate)
     if output is not None:
-        from vqbench.report.picture import history_svg
+        from vqbench.report.pictures.history import history_svg
 
         console.write(output, history_svg(made), quiet=quiet)
     every = bool(metric or candidate)

@@ -46,7 +46,7 @@ def build(
     from vqbench.engine.provenance import choose_device
     from vqbench.judges.asr import load_recognizer
     from vqbench.judges.speaker import SpeakerEncoder
-    from vqbench.report.pocket import card_tables, missed
+    from vqbench.report.tables.pocket import card_tables, missed
     from vqbench.training.pocket.evaluate import Judges
     from vqbench.training.pocket.make import PACKAGE, make_pocket, outline
     from vqbench.training.pocket.plan import FULL, TINY
@@ -100,8 +100,8 @@ def info(
 
     Example: vqbench pocket info
     """
-    from vqbench.report.documents import to_json
-    from vqbench.report.pocket import card_tables
+    from vqbench.report.tables.documents import to_json
+    from vqbench.report.tables.pocket import card_tables
     from vqbench.teachers.pocket import card as cards
 
     card = cards.load_card(folder or cards.SHIPPED)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from vqbench.judging.evidence import Evidence
-    from vqbench.records.run import GateReport, Run
+    from vqbench.records.run import Run
+    from vqbench.records.verdict import GateReport
 
 
 class Format(str, Enum):
@@ -153,30 +154,30 @@ def _write_page(
 
 
 def _render(run: Run, gate: GateReport | None, written_as: Format, *, part: bool = False) -> list[str | RenderableType]:
-    from vqbench.report.slices import slice_line
+    from vqbench.report.tables.slices import slice_line
 
     about = slice_line(run) if part else ""
     if written_as is Format.markdown:
-        from vqbench.report.markdown import run_markdown
+        from vqbench.report.tables.markdown import run_markdown
 
         return [run_markdown(run, gate, about)]
     if written_as is Format.csv:
-        from vqbench.report.documents import run_csv
+        from vqbench.report.tables.documents import run_csv
 
         return [run_csv(run)]
     if written_as is Format.json:
-        from vqbench.report.documents import run_json
+        from vqbench.report.tables.documents import run_json
 
         return [run_json(run, gate)]
-    from vqbench.report.terminal import gate_table
+    from vqbench.report.tables.terminal import gate_table
 
     verdict = [] if gate is None else [gate_table(gate, run.metrics)]
     return [*_tables(run, part=part), *verdict]
 
 
 def _tables(run: Run, *, headline: bool = False, part: bool) -> list[str | RenderableType]:
-    from vqbench.report.slices import slice_line
-    from vqbench.report.terminal import run_tables
+    from vqbench.report.tables.slices import slice_line
+    from vqbench.report.tables.terminal import run_tables
 
     about = [slice_line(run)] if part else []
     return [*about, *run_tables(run, headline=headline, width=console.width())]

@@ -58,8 +58,8 @@ def run(
     from vqbench.judging.plausibility import check_plausibility
     from vqbench.judging.selection import load_baseline
     from vqbench.records.store import RESULT_FILE
-    from vqbench.report import documents, terminal
     from vqbench.report.page.document import PAGE_FILE, run_page, write_page
+    from vqbench.report.tables import documents, terminal
 
     wanted = select(load_suite(suite), candidate or [], metric or [])
     against = load_baseline(baseline, wanted.baseline)
@@ -68,7 +68,7 @@ def run(
     if dry_run:
         console.note(f"suite {wanted.name}, candidates: {len(wanted.candidates)}; loading torch …", quiet=quiet)
         from vqbench.engine.rehearsal import rehearse
-        from vqbench.report.estimate import estimate_json, estimate_tables
+        from vqbench.report.tables.estimate import estimate_json, estimate_tables
 
         with console.notes(quiet):
             estimate = rehearse(wanted, console.progress(quiet))
@@ -130,7 +130,7 @@ def write_outcome(outcome: Outcome, folder: Path) -> None:
     from vqbench.records.exhibits import EXHIBITS_FILE, save_exhibits
     from vqbench.records.store import save_run
     from vqbench.records.transcripts import TRANSCRIPTS_FILE, save_transcripts
-    from vqbench.report.transcripts import transcripts_markdown
+    from vqbench.report.tables.transcripts import transcripts_markdown
 
     for name in (EXHIBITS_FILE, TRANSCRIPTS_FILE):
         remove(folder / name)

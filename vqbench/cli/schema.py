@@ -24,7 +24,7 @@ def schema(kind: Annotated[Kind, typer.Argument(help="Which file's schema.")]) -
 
     Example: vqbench schema suite > suite.schema.json
     """
-    from vqbench.report.documents import to_json
+    from vqbench.report.tables.documents import to_json
 
     if kind is Kind.suite:
         from vqbench.config.suite import Suite

@@ -2,12 +2,13 @@
 
 The phases are the essay's, in its order: pairs are made, the encoder is distilled and the decoder pre-trained, both are
 refined on the better part of the pairs, trained together on real speech, and the GPT is fine-tuned to what has changed.
+`pseudo_label` is not the essay's: between the last two, the GPT helps the encoder to learn recordings.
 A recipe has those of them that it names. `reconstruct` stands in for the first ones where there is no GPT.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,12 +22,13 @@ from vqbench.config.models import (
     load_config,
     section,
 )
+from vqbench.config.pairs import PairSourceConfig
 from vqbench.config.source import POCKET, Checkpoint, MelNorms, TeacherName
 from vqbench.config.training import (
     DistilConfig,
     FinetuneConfig,
     JointConfig,
-    PairSourceConfig,
+    PseudoLabelConfig,
     ReconstructConfig,
     RefineConfig,
     VQVAEPhaseConfig,
@@ -42,6 +44,7 @@ VQVAE_PHASES: Mapping[str, type[VQVAEPhaseConfig]] = {
     "distil": DistilConfig,
     "refine": RefineConfig,
     "joint": JointConfig,
+    "pseudo_label": PseudoLabelConfig,
 }
 """The phases that train the VQVAE, in the order in which they run."""
 
@@ -112,6 +115,9 @@ class Recipe(ConfigFile):
     joint: JointConfig | None = None
     """Encoder and decoder together, on real speech."""
 
+    pseudo_label: PseudoLabelConfig | None = None
+    """The encoder learns transcribed recordings, which it labels together with the teacher's GPT, in rounds."""
+
     finetune: FinetuneConfig | None = None
     """The teacher's GPT learns the candidate's tokens."""
 
@@ -142,6 +148,8 @@ class Recipe(ConfigFile):
             yield Fault(("joint",), "a guard watches agreement with pairs, and there are none", fix=fix)
         if "joint" in named and len(named) == 1 and data.get("start") is None:
             yield Fault(("joint",), "there is nothing to train on with", fix="add `distil`, or `start: CHECKPOINT`")
+        if "pseudo_label" in named:
+            yield from _faults_of_labelling(data, named)
         if data.get("pairs") is not None:
             if data.get("start") is None and isinstance(layers, int) and layers != PAIRS_LAYERS:
                 problem = f"tokens of {layers} layers are no GPT's tokens"
@@ -164,7 +172,18 @@ class Recipe(ConfigFile):
     def steps(self) -> int:
         """Optimiser steps of all phases together."""
         phases = [getattr(self, phase) for phase in (*VQVAE_PHASES, "finetune")]
-        return sum(phase.steps for phase in phases if phase is not None)
+        return sum(phase.steps * getattr(phase, "rounds", 1) for phase in phases if phase is not None)
+
+
+def _faults_of_labelling(data: Mapping[str, Any], named: Sequence[str]) -> Iterator[Fault]:
+    """What labelling needs: a GPT, an encoder that hears something already, and pairs where they are replayed."""
+    if data.get("teacher") is None:
+        yield Fault(("pseudo_label",), "there is no teacher whose GPT labels", fix="add `teacher: pocket`, or a folder")
+    if len(named) == 1 and data.get("start") is None:
+        yield Fault(("pseudo_label",), "there is no encoder to begin with", fix="add `distil`, or `start: CHECKPOINT`")
+    replay = PseudoLabelConfig.value_in(section(data, "pseudo_label"), "replay")
+    if data.get("pairs") is None and replay != 0:
+        yield Fault(("pseudo_label",), "there are no pairs to replay", fix="add `pairs: {folder: …}`, or `replay: 0`")
 
 
 def load_recipe(path: Path, change: Mapping[str, Any] | None = None) -> Recipe:

@@ -49,16 +49,10 @@ from vqbench.config.models import (
 )
 from vqbench.config.source import POCKET, DataSource, Sentences, TeacherName
 from vqbench.errors import ConfigError, did_you_mean, raise_all
-from vqbench.judging.plausibility import CHECKS
-from vqbench.judging.reference import NATURAL, judged_by_default
+from vqbench.records.checks import CHECKS, PlausibilityLevel
+from vqbench.records.reference import NATURAL, judged_by_default
 from vqbench.records.rules import parse_rule
-from vqbench.records.run import (
-    INTERVAL_METHODS,
-    Inconclusive,
-    IntervalSpec,
-    PlausibilityLevel,
-    rule_text,
-)
+from vqbench.records.run import INTERVAL_METHODS, Inconclusive, IntervalSpec, rule_text
 from vqbench.stats.estimate import Bootstrap
 
 MetricGroup = Literal["token_agreement", "reconstruction", "codebook", "speech", "downstream", "throughput"]

@@ -31,9 +31,9 @@ from vqbench.engine.teachers import listen, new_sentences
 from vqbench.errors import CheckpointError, DataError
 from vqbench.files import write_text
 from vqbench.judging.plausibility import GPT_CODES
-from vqbench.judging.reference import NATURAL, WRITTEN
 from vqbench.metrics.agreement import Codes, GptSequence, agreement_columns
 from vqbench.progress import Progress, Silent
+from vqbench.records.reference import NATURAL, WRITTEN
 from vqbench.records.run import ClipRecord, Table
 from vqbench.stats.columns import columns_of
 from vqbench.teachers.tortoise.pair_generation import PAIRS_VERSION, generate_pairs

@@ -31,7 +31,7 @@ from vqbench.engine.rows import clip_record
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import CheckpointError, DataError, VqbenchError, raise_all
 from vqbench.judges.asr import require_languages
-from vqbench.judging.gate import check_rules
+from vqbench.judging.asked import check_rules
 from vqbench.languages import ENGLISH
 from vqbench.metrics.base import MetricGroup, Part
 from vqbench.metrics.learning import TokenLearning

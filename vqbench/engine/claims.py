@@ -1,8 +1,8 @@
 """Who is at work on what: a claim on an entry of the cache, so that two runs never compute one value twice.
 
-A claim is a small file in the cache that can be made but once, and names its owner. An owner is a file, too, which its process keeps
-locked and touches now and then: of a process of this machine the lock tells whether it lives, of one of another
-machine that shares the folder the touching does. What a dead owner claimed is anybody's.
+A claim is a small file in the cache that can be made but once, and names its owner. An owner is a file, too, which its
+process keeps locked and touches now and then: of a process of this machine the lock tells whether it lives, of one of
+another machine that shares the folder the touching does. What a dead owner claimed is anybody's.
 """
 
 from __future__ import annotations

@@ -33,7 +33,6 @@ from vqbench.engine.speaking import Recorded, Said, hear_said
 from vqbench.engine.systems import Original, Recording, System, read_recording
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
 from vqbench.judging.choice import choose_clips
-from vqbench.judging.reference import held_against
 from vqbench.progress import Progress
 from vqbench.records.exhibits import (
     MEL_FLOOR_DB,
@@ -48,6 +47,7 @@ from vqbench.records.exhibits import (
     sound_name,
 )
 from vqbench.records.mapping import from_plain, to_plain
+from vqbench.records.reference import held_against
 from vqbench.records.run import CandidateRecord, Run, Table
 from vqbench.stats.columns import Ragged
 from vqbench.stats.relabelling import fit_relabelling

@@ -15,8 +15,8 @@ from vqbench.data.manifest import Clip
 from vqbench.engine.rows import clip_record
 from vqbench.engine.teachers import open_teacher, teacher_voices
 from vqbench.errors import ConfigError
-from vqbench.judging.reference import NATURAL, WRITTEN
 from vqbench.metrics.agreement import AGREEMENT_SPECS
+from vqbench.records.reference import NATURAL, WRITTEN
 from vqbench.records.run import ClipRecord, MetricSpec
 from vqbench.teachers.tortoise.pair_generation import pair_name
 from vqbench.teachers.tortoise.teacher import Teacher

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from vqbench.audio.io import file_digest
+from vqbench.config.pairs import PairSourceConfig
 from vqbench.config.recipe import Recipe
 from vqbench.config.source import POCKET
-from vqbench.config.training import PairSourceConfig
 from vqbench.engine.cache import content_key
 from vqbench.engine.teachers import find_sentences, listen, open_teacher, teacher_voices
 from vqbench.progress import Progress

@@ -11,8 +11,9 @@ from vqbench.judging.contrast import Contrast, Match, Matches, Pairs, contrast_a
 from vqbench.judging.learning import concerns, doubts
 from vqbench.judging.selection import Contender, Selection, candidates_of, check_candidate
 from vqbench.judging.yardstick import yardsticks
-from vqbench.records.run import Comparison, MetricSpec, Result, Run
+from vqbench.records.run import MetricSpec, Result, Run
 from vqbench.records.slices import mixed_languages
+from vqbench.records.verdict import Comparison
 from vqbench.stats.paired import holm
 
 _PERMUTATIONS_A_TEST = 50

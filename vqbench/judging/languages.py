@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from vqbench.languages import ENGLISH, LANGUAGES, Language
+from vqbench.records.clip_sets import named_set
 from vqbench.records.run import ClipRecord, MetricSpec, Run
 
 ASSUMED = "english_assumed"
@@ -31,9 +32,9 @@ def language_notes(run: Run, metrics: Sequence[MetricSpec]) -> list[str]:
     """
     rates = [metric for metric in metrics if _is_error_rate(metric)]
     notes = []
-    for clip_set in dict.fromkeys(metric.clip_set for metric in rates):
-        counts = Counter(spoken_in(clip) for clip in run.clips if clip.clip_set == clip_set)
-        names = [metric.name for metric in rates if metric.clip_set == clip_set]
+    for clip_set in map(named_set, dict.fromkeys(metric.clip_set for metric in rates)):
+        counts = Counter(spoken_in(clip) for clip in run.clips if clip.clip_set == clip_set.name)
+        names = [metric.name for metric in rates if metric.clip_set == clip_set.name]
         without = {code: n for code, n in counts.items() if not _language(code).has_spaces}
         if len(counts) > 1:
             notes.append(f"{', '.join(names)}: over {len(counts)} languages, {_counted(counts)}")
@@ -42,15 +43,15 @@ def language_notes(run: Run, metrics: Sequence[MetricSpec]) -> list[str]:
                 f"{', '.join(worded)}: without {_counted(without)}, written without spaces, so that no words can be "
                 f"counted; {worded[0].rpartition('.')[0]}.cer counts the characters"
             )
-        if clip_set == "downstream" and counts.keys() - {ENGLISH}:
+        if clip_set.spoken_by_teacher and counts.keys() - {ENGLISH}:
             notes.append(
                 f"{', '.join(names)}: TorToiSe reads every text as English, with numbers spelt out in English and "
                 "letters brought to ASCII"
             )
         assumed = run.provenance.get(ASSUMED)
-        if isinstance(assumed, Mapping) and assumed.get(clip_set):
+        if isinstance(assumed, Mapping) and assumed.get(clip_set.name):
             notes.append(
-                f"{', '.join(names)}: {assumed[clip_set]} of {counts.total()} name no language; English is assumed"
+                f"{', '.join(names)}: {assumed[clip_set.name]} of {counts.total()} name no language; English is assumed"
             )
     if run.suite.plausibility.get(NOT_UNDERSTOOD_CHECK) != "off":
         notes += not_understood(run, rates)

@@ -7,7 +7,6 @@ the verdict, and stops the gate where the suite says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import permutations
 from typing import TypeAlias
 
@@ -15,10 +14,13 @@ import numpy as np
 
 from vqbench.judging.languages import NOT_UNDERSTOOD_CHECK, not_understood
 from vqbench.judging.learning import TOO_LITTLE, UNTOLD, doubts
-from vqbench.judging.reference import NATURAL, WRITTEN, asks_for_tokens
 from vqbench.judging.selection import Contender, Selection, candidates_of
+from vqbench.records.checks import CHECKS
+from vqbench.records.clip_sets import named_set
+from vqbench.records.reference import NATURAL, WRITTEN, asks_for_tokens
 from vqbench.records.rules import parse_rule
-from vqbench.records.run import ClipRecord, Finding, MetricSpec, PlausibilityLevel, Result, Run
+from vqbench.records.run import ClipRecord, MetricSpec, Result, Run
+from vqbench.records.verdict import Finding
 from vqbench.stats.columns import Ragged
 
 FEW_CODES = 2.0
@@ -31,21 +33,6 @@ _NAMES_SHOWN = 5
 
 _Lines: TypeAlias = Iterator[tuple[str, str]]
 """(candidate, what is wrong with it); the candidate is empty where it is the run."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that can be wrong.
-
-    Attributes:
-        level: what a finding does where the suite does not say.
-        about: what is looked for, in a line.
-        find: the run and what it is held against → candidates and what is wrong with them.
-    """
-
-    level: PlausibilityLevel
-    about: str
-    find: Callable[[Run, Selection | None], _Lines]
 
 
 def check_plausibility(run: Run, baseline: Selection | None = None) -> tuple[Finding, ...]:
@@ -66,7 +53,7 @@ def check_plausibility(run: Run, baseline: Selection | None = None) -> tuple[Fin
         if level != "off":
             found += [
                 Finding(name, candidate, level, message)
-                for candidate, message in check.find(run, baseline)
+                for candidate, message in _FINDERS[name](run, baseline)
                 if candidate not in passed_over
             ]
     return tuple(found)
@@ -185,7 +172,7 @@ def _unknown_clusters(run: Run, baseline: Selection | None) -> _Lines:
     unit = run.interval.unit
     sets: dict[str, list[ClipRecord]] = {}
     for clip in run.clips:
-        if unit != "clip" or clip.clip_set not in ("speech", "downstream"):
+        if unit != "clip" or not named_set(clip.clip_set).single:
             sets.setdefault(clip.clip_set, []).append(clip)
     for name, clips in sets.items():
         unknown = [clip.id for clip in clips if not (clip.text if unit == "sentence" else clip.speaker)]
@@ -267,33 +254,25 @@ def _doubts(check: str) -> Callable[[Run, Selection | None], _Lines]:
     return find
 
 
-CHECKS: Mapping[str, Check] = {
-    "constant_tokens": Check("fail", "an encoder that writes hardly anything but one code", _constant_tokens),
-    "codebook_size": Check("fail", "a codebook of another size than the GPT's, or the baseline's", _codebook_size),
-    TOO_LITTLE: Check("warn", "a GPT that learnt too little of its candidate's tokens", _doubts(TOO_LITTLE)),
-    UNTOLD: Check("warn", "a GPT of which nobody can tell whether it learnt its candidate's tokens", _doubts(UNTOLD)),
-    "other_clips": Check("warn", "a candidate that was measured on other clips than another", _other_clips),
-    "missing_candidates": Check("warn", "candidates of the baseline that the run has not", _missing_candidates),
-    "front_end": Check("warn", "a mel front end that is not the baseline's, or not the first candidate's", _front_end),
-    "above_ceiling": Check("warn", "a figure that is surely beyond its ceiling", _above_ceiling),
-    "more_bits_worse": Check(
-        "warn", "a candidate that spends more bits than another and scores worse", _more_bits_worse
-    ),
-    "error_rate_above_one": Check("warn", "more word or character errors than there are to be made", _error_rate),
-    "agreement_not_asked": Check(
-        "warn", "several candidates of one codebook size, and no rule on whether they agree", _agreement_not_asked
-    ),
-    "unknown_clusters": Check(
-        "warn", "a set of which only some clips name their speaker (or sentence)", _unknown_clusters
-    ),
-    NOT_UNDERSTOOD_CHECK: Check(
-        "warn",
-        "an ASR that gets more than half of the original recordings wrong, language by language",
-        _not_understood,
-    ),
-    "few_clips": Check("warn", "fewer clips in a set than the suite's `min_clips`", _few_clips),
+_FINDERS: Mapping[str, Callable[[Run, Selection | None], _Lines]] = {
+    "constant_tokens": _constant_tokens,
+    "codebook_size": _codebook_size,
+    TOO_LITTLE: _doubts(TOO_LITTLE),
+    UNTOLD: _doubts(UNTOLD),
+    "other_clips": _other_clips,
+    "missing_candidates": _missing_candidates,
+    "front_end": _front_end,
+    "above_ceiling": _above_ceiling,
+    "more_bits_worse": _more_bits_worse,
+    "error_rate_above_one": _error_rate,
+    "agreement_not_asked": _agreement_not_asked,
+    "unknown_clusters": _unknown_clusters,
+    NOT_UNDERSTOOD_CHECK: _not_understood,
+    "few_clips": _few_clips,
 }
-"""What is looked for."""
+"""How each of `CHECKS` is made."""
+
+assert _FINDERS.keys() == CHECKS.keys()
 
 
 def _judged(run: Run) -> list[str]:

@@ -14,7 +14,8 @@ from typing import Literal
 from vqbench.errors import ConfigError, ResultError
 from vqbench.judging.compare import ComparisonTable
 from vqbench.judging.contrast import Contrast, Matches, contrast_all
-from vqbench.records.run import Comparison, IntervalSpec, MetricSpec
+from vqbench.records.run import IntervalSpec, MetricSpec
+from vqbench.records.verdict import Comparison
 from vqbench.stats.power import POWER, detectable_difference, relative_error, unit_deviation, units_needed
 from vqbench.stats.reductions import REDUCTIONS
 

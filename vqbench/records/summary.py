@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from vqbench.records.check import check_columns, check_table
+from vqbench.records.clip_sets import named_set
 from vqbench.records.run import ClipRecord, IntervalSpec, MetricSpec, Result, Table
 from vqbench.stats.columns import Column, Indices, take
 from vqbench.stats.estimate import Estimate, Sample, Statistic, estimate_all
@@ -19,9 +20,9 @@ def clusters_of(row_ids: Iterable[str], clips: Iterable[ClipRecord], interval: I
     Clips of one speaker are alike, so an interval that took each for new evidence would be too narrow, unless it is not
     meant to speak of other speakers. Likewise one sentence in several voices.
     """
-    single = {"speech", "downstream", "held-out"} if interval.unit == "clip" else set()
     of_clip = {clip.id: clip.text or None if interval.unit == "sentence" else clip.speaker for clip in clips}
-    of_clip.update({clip.id: None for clip in clips if clip.clip_set in single})
+    if interval.unit == "clip":
+        of_clip.update({clip.id: None for clip in clips if named_set(clip.clip_set).single})
     clusters = tuple(of_clip.get(row_id) for row_id in row_ids)
     named = tuple(cluster for cluster in clusters if cluster is not None)
     return named if len(named) == len(clusters) and len(set(named)) >= 2 else None

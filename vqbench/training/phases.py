@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 
 from vqbench.audio.mel import MelSpec
 from vqbench.config.recipe import Recipe
-from vqbench.config.training import DistilConfig, OptimizationConfig, PairPhaseConfig
+from vqbench.config.training import DistilConfig, OptimizationConfig, PairPhaseConfig, PseudoLabelConfig
+from vqbench.data.manifest import Clip
 from vqbench.errors import CheckpointError, DataError, TrainingError
 from vqbench.files import has_sum, write_sum
 from vqbench.progress import Progress
@@ -29,10 +31,15 @@ from vqbench.training.distil import Distillation
 from vqbench.training.finetune import finetune_gpt
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.joint import Joint
+from vqbench.training.log import write_log
 from vqbench.training.loop import Objective, optimize
 from vqbench.training.processes import all_processes_together, rank
+from vqbench.training.pseudo_label import Labelled, Rounds
 from vqbench.training.reconstruct import Reconstruction
 from vqbench.training.stream import PairStream
+
+PSEUDO_LABEL = "pseudo_label"
+"""The phase's name, and its folder's, with a folder a round in it."""
 
 WEIGHTS = "weights.safetensors"
 """In a phase's folder: what it handed on, once it is done."""
@@ -148,6 +155,54 @@ class Phases:
                 replayed = Distillation(replay, self.dvae, stream, held_out, learned=False)
             self._train("joint", Joint(config, reconstruction, held_out, replayed), config)
 
+    def pseudo_label(self, clips: Sequence[Clip]) -> None:
+        """Learns transcribed recordings in rounds: encoder and GPT label them, and the encoder learns the labels."""
+        config = self.recipe.pseudo_label
+        assert config is not None and self.teaching is not None
+        if self._is_done(PSEUDO_LABEL) or not config.steps:
+            return
+        self.claim()
+        rounds = Rounds(config, self.dvae, self.spec, self.teaching.teacher, clips, self.device, self.progress)
+        for number in range(1, config.rounds + 1):
+            phase = f"{PSEUDO_LABEL}/round-{number}"
+            if not self._is_done(phase):
+                labels = self.folder / phase / "labels"
+                if rank() == 0:
+                    rounds.label(labels)
+                all_processes_together(self.device)
+                self._learn_labels(phase, config, labels)
+            if not rounds.goes_on(self.folder / phase / "labels"):
+                break
+        self.dvae.load_state_dict(rounds.best, strict=True)
+        if rank() == 0:
+            write_log(self.folder / PSEUDO_LABEL / "rounds.csv", rounds.rows)
+            self._save(PSEUDO_LABEL, self.folder / PSEUDO_LABEL / WEIGHTS)
+            write_sum(self.folder / PSEUDO_LABEL / WEIGHTS)
+        all_processes_together(self.device)
+
+    def _learn_labels(self, phase: str, config: PseudoLabelConfig, folder: Path) -> None:
+        recipe = self.recipe
+        with ExitStack() as open_streams:
+            stream = open_streams.enter_context(
+                PairStream(
+                    folder,
+                    self.spec,
+                    batch_size=config.batch_size,
+                    seed=recipe.seed,
+                    held_out=lambda text, _: split_of(f"validation: {text}", config.validation_share) == "test",
+                    progress=self.progress,
+                )
+            )
+            held_out = HeldOutPairs(stream.held_out(), None, self.device)
+            labels = Distillation(config, self.dvae, stream, held_out, learned=False)
+            replayed = None
+            if config.replay:
+                known = recipe.distil or recipe.refine or DistilConfig()
+                replay = known.model_copy(update={"accumulate": config.accumulate})
+                pairs = open_streams.enter_context(self._stream(self._pairs, replay.batch_size))
+                replayed = Distillation(replay, self.dvae, pairs, self._held_out(pairs), learned=False)
+            self._train(phase, Labelled(labels, replayed, config.replay), config)
+
     def finetune(self, clips: Sequence[WeightedClip]) -> Path:
         """Trains the teacher's GPT on the tokens that the VQVAE writes; gives the file of its weights."""
         config = self.recipe.finetune
@@ -253,11 +308,7 @@ class Phases:
 
     def _train(self, phase: str, objective: Objective[Any], config: OptimizationConfig) -> None:
         folder = self.folder / phase
-
-        def save(path: Path) -> None:
-            said: dict[str, str | int | float] = {"recipe": self.recipe.name, "phase": phase, "seed": self.recipe.seed}
-            save_checkpoint(path, self.dvae, self.spec, said)
-
+        save = functools.partial(self._save, phase)
         self.claim()
         optimize(self.dvae, objective, config, self.recipe.seed, folder, self.device, self.progress, phase, save)
         self.dvae.requires_grad_(True)
@@ -266,6 +317,10 @@ class Phases:
             write_sum(folder / WEIGHTS)  # without it, what was saved counts as absent
             (folder / "state.pt").unlink(missing_ok=True)
         all_processes_together(self.device)
+
+    def _save(self, phase: str, path: Path) -> None:
+        said: dict[str, str | int | float] = {"recipe": self.recipe.name, "phase": phase, "seed": self.recipe.seed}
+        save_checkpoint(path, self.dvae, self.spec, said)
 
     def _is_begun(self, phase: str) -> bool:
         return (self.folder / phase / "state.pt").exists()

@@ -70,6 +70,8 @@ def find_sources(
         for phase in ("reconstruct", "joint", "finetune")
         if (config := getattr(recipe, phase)) is not None
     }
+    if recipe.pseudo_label is not None:
+        clips["pseudo_label"] = [(clip, 1.0) for source in recipe.pseudo_label.data for clip in load_clips(source)]
     start = None
     if recipe.start is not None:
         start = pocket if str(recipe.start) == POCKET else load_tokenizer(recipe.start, recipe.mel_norms)
@@ -93,6 +95,8 @@ def training_digest(recipe: Recipe, sources: Sources) -> str:
     }
     if recipe.finetune is not None:
         content["said"] = [[clip.text, clip.speaker] for clip, _ in sources.clips["finetune"]]
+    if recipe.pseudo_label is not None:
+        content["labelled"] = [[clip.text, clip.speaker] for clip, _ in sources.clips["pseudo_label"]]
     if sources.start is not None:
         content["start"] = sources.start.digest
     if sources.teaching is not None:
@@ -158,9 +162,11 @@ def train(recipe: Recipe, sources: Sources, folder: Path, device: torch.device |
         phases.refine()
     if recipe.joint is not None:
         phases.joint(sources.clips["joint"])
+    if recipe.pseudo_label is not None:
+        phases.pseudo_label([clip for clip, _ in sources.clips["pseudo_label"]])
     claim()
     if rank() == 0:
-        vqvae_steps = sum(config.steps for phase in VQVAE_PHASES if (config := getattr(recipe, phase)) is not None)
+        vqvae_steps = recipe.steps - (recipe.finetune.steps if recipe.finetune is not None else 0)
         provenance: dict[str, str | int | float] = {
             "recipe": recipe.name,
             "training_digest": digest,

@@ -19,7 +19,7 @@ from vqbench.data.corpora import corpus_clips
 from vqbench.data.sentences import sentences
 from vqbench.judges.speaker import similarity
 from vqbench.judges.text import word_errors
-from vqbench.report.pocket import missed
+from vqbench.report.tables.pocket import missed
 from vqbench.teachers.pocket.assets import load_pocket, load_true_tokenizer, voices
 from vqbench.teachers.pocket.card import SHIPPED, check_parts, load_card
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ

@@ -16,7 +16,7 @@ from vqbench.tokenizers.dvae.network import DVAE
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.tokenizers.protocol import encode
 
-CHECKPOINTS = Path(__file__).parents[2] / "suites/checkpoints"
+CHECKPOINTS = Path(__file__).parents[3] / "suites/checkpoints"
 
 
 @pytest.fixture(scope="module")

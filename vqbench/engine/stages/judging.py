@@ -141,7 +141,9 @@ def _hear(owner: str, items: Sequence[Item], bench: Bench) -> dict[str, Spoken |
                 continue
             recording = bench.the_assignment.recordings.get(one.line.id)
             language = bench.the_assignment.language_of(one.line.id) or ENGLISH
-            heard[one.line.id] = replace(one.spoken, recording=recording and recording.sha256, language=language)
+            heard[one.line.id] = replace(
+                one.spoken, recording=recording.sha256 if recording else None, language=language
+            )
     return heard
 
 

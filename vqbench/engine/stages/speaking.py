@@ -97,7 +97,8 @@ class Voicing(Stage):
 
     def prepare(self, bench: Bench, found: Findings) -> Sequence[Item]:
         """Everybody who speaks; those who are the same by another name once."""
-        n, items = len(bench.the_assignment.voices), {}
+        n = len(bench.the_assignment.voices)
+        items: dict[object, Item] = {}
         for item in Speaking().prepare(bench, found):
             items.setdefault(item.identity, Item(item.owner, "voices", {}, batch=item.owner, units=n))
         # By what they say first, everybody is known.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from vqbench.report.grid import Grid, Span
+from vqbench.report.tables.grid import Grid, Span
 
 WIDTH = 120
 HEIGHT = 14

@@ -12,10 +12,10 @@ from vqbench.judging.clip_figures import clip_differences, clip_metrics, clip_va
 from vqbench.judging.codes import positions, rank_frequency
 from vqbench.judging.contrast import Matches
 from vqbench.judging.evidence import Evidence, distinct_labels
-from vqbench.judging.reference import held_against
 from vqbench.judging.selection import Contender
+from vqbench.records.clip_sets import named_set
+from vqbench.records.reference import held_against
 from vqbench.records.run import ClipRecord, MetricSpec, Run, Table
-from vqbench.report.figures import CLIP_NOUNS
 from vqbench.report.page.packed import pack_figures, pack_json
 
 
@@ -102,7 +102,7 @@ def index_block(
         "contenders": [
             {"label": one.label, "role": one.record.role, "run": cast.run_number(one.run)} for one in cast.contenders
         ],
-        "sets": {name: CLIP_NOUNS.get(name, name) for name in sets},
+        "sets": {name: named_set(name).noun for name in sets},
         "figures": [
             {
                 "name": metric.name,

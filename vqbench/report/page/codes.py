@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vqbench.judging.codes import Confusion, confusion
-from vqbench.judging.reference import held_against
 from vqbench.records.exhibits import Relabelling, unpack_whole
+from vqbench.records.reference import held_against
 from vqbench.report import format as fmt
 from vqbench.report.page.blocks import Cast
 

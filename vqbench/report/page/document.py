@@ -15,18 +15,18 @@ from typing import Any
 from vqbench.files import write_text, write_whole
 from vqbench.judging.compare import ComparisonTable
 from vqbench.judging.evidence import Evidence, distinct_labels
-from vqbench.records.run import GateReport
+from vqbench.records.verdict import GateReport
 from vqbench.report import format as fmt
-from vqbench.report.figures import contender_grids, legend, run_grids, unscored
-from vqbench.report.grid import Grid, Row
-from vqbench.report.judgements import comparison_grid, gate_grid, gate_sentence
 from vqbench.report.page.bars import Bar, grid_bars
 from vqbench.report.page.blocks import Cast
 from vqbench.report.page.codes import confusion_tables, relabelling_tables
 from vqbench.report.page.contents import BUDGET_BYTES, Contents, fill
 from vqbench.report.page.exhibits import showings, sound_files
 from vqbench.report.page.provenance import provenance_of
-from vqbench.report.slices import slice_grids
+from vqbench.report.tables.figures import contender_grids, legend, run_grids, unscored
+from vqbench.report.tables.grid import Grid, Row
+from vqbench.report.tables.judgements import comparison_grid, gate_grid, gate_sentence
+from vqbench.report.tables.slices import slice_grids
 from vqbench.report.template import render_template
 
 PAGE_FILE = "page.html"

@@ -8,20 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqbench.judging.evidence import Evidence
+from vqbench.records.clip_sets import named_set
 from vqbench.records.exhibits import MEL_FLOOR_DB, MIME_TYPES, Mel, Take, read_sound
 from vqbench.report.page.blocks import Cast
 from vqbench.report.page.packed import repack
 
 Sound = Callable[[Evidence, str], Mapping[str, str]]
 """A run and the name of one of its sounds → how the page finds it: `{"mime", "data"}`, or `{"url"}`."""
-
-_SHOWN = {
-    "speech": "Copies of the recording",
-    "downstream": "The same sentence, said by TorToiSe after fine-tuning",
-    "natural": "Human speech, and copies of it",
-    "pairs": "What the GPT wrote, as it was rendered, and copies of it",
-}
-"""Set of clips → what is heard of one of them."""
 
 _RENDERED = "rendered"
 """Whom a take without a name is of: the teacher that wrote the tokens and rendered them."""
@@ -76,11 +69,11 @@ class Showing:
 
     def _shown(self, cast: Cast, place: int) -> dict[str, Any]:
         parts = [part for part in self.parts if part.place == place]
-        clip_set = cast.clips[place].clip_set
+        named = named_set(cast.clips[place].clip_set)
         first = next((part for part in parts if part.codes is not None), parts[0])
         return {
             "clip": place,
-            "label": _SHOWN.get(clip_set, clip_set),
+            "label": named.exhibited or named.noun,
             "tokens": repack(first.codes),
             "tokens_by": first.codes_by,
             "takes": [_take(cast, part.evidence, take) for part, take in _each_once(cast, parts)],

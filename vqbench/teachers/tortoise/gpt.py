@@ -305,12 +305,18 @@ class KeyValueCache:
                 theirs[layer, :, :, : self.length] = ours[layer, rows, :, : self.length]
         return wider
 
-    def keep(self, rows: Tensor) -> None:
-        """Drops all rows but these: row i becomes what rows[i] was; rows (A,) int64. Only moved rows are copied."""
+    def keep(self, rows: Tensor, since: int = 0) -> None:
+        """Drops all rows but these: row i becomes what rows[i] was; only moved rows are copied.
+
+        Args:
+            rows: (A,) int64, also several times the same.
+            since: positions before this one are taken to be alike in a row and the one that takes its place, as where
+                beams of one text share its prefix, and are left as they are.
+        """
         moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
         for stored in (self.keys, self.values):
             if len(moved):
-                stored[:, moved, :, : self.length] = stored[:, rows[moved], :, : self.length]
+                stored[:, moved, :, since : self.length] = stored[:, rows[moved], :, since : self.length]
         self.keys, self.values = self.keys[:, : len(rows)], self.values[:, : len(rows)]
 
     def advance(self, x: Tensor, mask: Tensor | None) -> Tensor:

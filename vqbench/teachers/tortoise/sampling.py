@@ -136,7 +136,7 @@ def _write(
     vocab: MelVocabulary,
 ) -> None:
     """Fills `written` (B, 2 + max_tokens) from its third column on, as far as each row goes."""
-    cache, hidden, visible = _read_prefixes(gpt, conditioning, texts, sampling.max_tokens, vocab)
+    cache, hidden, visible = read_prefixes(gpt, conditioning, texts, sampling.max_tokens, vocab)
     padded = not bool(visible.all())
     # The rows that still write: row i of the cache belongs to row rows[i] of `written`.
     rows = torch.arange(len(texts), device=written.device)
@@ -163,7 +163,7 @@ def _write(
         )
 
 
-def _read_prefixes(
+def read_prefixes(
     gpt: UnifiedVoice, conditioning: Tensor, texts: Sequence[Tensor], max_tokens: int, vocab: MelVocabulary
 ) -> tuple[KeyValueCache, Tensor, Tensor]:
     """Reads voice, text and start token of each row.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from vqbench.records.run import Run
 from vqbench.records.transcripts import Transcript
-from vqbench.report.markdown import escape
+from vqbench.report.tables.markdown import escape
 
 _HEARD = ("speech", "downstream")
 """The groups of metrics for which an ASR listens."""

@@ -10,14 +10,16 @@ from typing import Any
 
 from vqbench.errors import ResultError
 from vqbench.judging.selection import Contender, Selection, candidates_of
-from vqbench.records.run import CandidateRecord, GateReport, MetricSpec, Result, Run
+from vqbench.records.clip_sets import named_set
+from vqbench.records.run import CandidateRecord, MetricSpec, Result, Run
+from vqbench.records.verdict import GateReport
 from vqbench.report import format as fmt
-from vqbench.report.figures import CLIP_NOUNS, intervals_made, rows_called, run_grids, unscored
-from vqbench.report.front_matter import figures_of, front_matter, headline, limits_of
-from vqbench.report.grid import Cell, Column, Grid, Row
-from vqbench.report.judgements import gate_grid
-from vqbench.report.markdown import escape, grid_markdown
-from vqbench.report.slices import slice_grids
+from vqbench.report.card.front_matter import figures_of, front_matter, headline, limits_of
+from vqbench.report.tables.figures import intervals_made, rows_called, run_grids, unscored
+from vqbench.report.tables.grid import Cell, Column, Grid, Row
+from vqbench.report.tables.judgements import gate_grid
+from vqbench.report.tables.markdown import escape, grid_markdown
+from vqbench.report.tables.slices import slice_grids
 
 CLIPS_SHOWN = 5
 """Unscored clips listed by name before the rest is only counted."""
@@ -219,7 +221,7 @@ def _counted(run: Run) -> Iterable[str]:
         clips = [clip for clip in run.clips if clip.clip_set == clip_set]
         speakers = {clip.speaker for clip in clips} - {None}
         of = f" of {fmt.counted(len(speakers), 'speaker')}" if speakers else ""
-        yield f"{clip_set}: {len(clips):,} {CLIP_NOUNS.get(clip_set, 'clips')}{of}"
+        yield f"{clip_set}: {len(clips):,} {named_set(clip_set).noun}{of}"
 
 
 def _limits(contender: Contender) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from vqbench.records.run import Finding, GateReport, GateStatus
+from vqbench.records.verdict import Finding, GateReport, GateStatus
 from vqbench.report import format as fmt
 
 _ELEMENT = {"fail": "failure", "inconclusive": "error"}

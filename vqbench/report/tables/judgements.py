@@ -8,10 +8,11 @@ from typing import Literal
 from vqbench.judging.compare import ComparisonTable
 from vqbench.judging.contrast import in_blocks
 from vqbench.judging.selection import Contender
-from vqbench.records.run import Comparison, Finding, GateOutcome, GateReport, GateStatus, Inconclusive, MetricSpec
+from vqbench.records.run import Inconclusive, MetricSpec
+from vqbench.records.verdict import Comparison, Finding, GateOutcome, GateReport, GateStatus
 from vqbench.report import format as fmt
-from vqbench.report.figures import good_side
-from vqbench.report.grid import Cell, Column, Grid, Row, Span
+from vqbench.report.tables.figures import good_side
+from vqbench.report.tables.grid import Cell, Column, Grid, Row, Span
 from vqbench.stats.reductions import REDUCTIONS
 
 Verdict = Literal[

@@ -13,21 +13,13 @@ from typing import Any
 import yaml
 
 from vqbench.errors import ConfigError
-from vqbench.judging.reference import NATURAL
 from vqbench.judging.selection import Contender
+from vqbench.records.clip_sets import named_set
+from vqbench.records.reference import NATURAL
 from vqbench.records.run import IntervalSpec, MetricSpec, Result, Run
 from vqbench.report import format as fmt
-from vqbench.report.figures import CLIP_NOUNS
 
 TAGS = ("audio", "speech-tokenizer", "vqvae", "tortoise-tts")
-
-_TASKS: Mapping[str, tuple[str, str]] = {
-    "speech": ("audio-to-audio", "Reconstruction of speech"),
-    "downstream": ("text-to-speech", "Speech of a TorToiSe trained on the tokens"),
-    "pairs": ("other", "Token agreement with a GPT, on what it spoke"),
-    NATURAL: ("other", "Token agreement with {}, on recordings"),
-}
-"""Clip set, or agreement on recordings → the Hub's task that the metrics belong to, and how the task is shown."""
 
 _HUB_METRICS = ("wer", "cer")
 """Metrics that the Hub knows; the others keep their own names."""
@@ -108,26 +100,27 @@ def _results(contender: Contender) -> list[dict[str, Any]]:
     for spec in contender.run.metrics:
         shown = spec in headline(contender.run) or _hub_type(spec) in _HUB_METRICS
         if shown and spec.name in figures and spec.resampled == "clip" and spec.higher_is_better is not None:
-            what = spec.group if spec.group == NATURAL else spec.clip_set
+            # On recordings it is agreement, whichever set they are of.
+            what = "natural" if spec.group == NATURAL else spec.clip_set
             metrics.setdefault((what, spec.clip_set), []).append(_metric(spec, figures, contender.run.interval))
     return [
-        {"task": _task(what, contender.run), "dataset": _dataset(contender.run, clip_set), "metrics": listed}
-        for (what, clip_set), listed in metrics.items()
+        {"task": _task(what, contender.run), "dataset": _dataset(contender.run, name), "metrics": listed}
+        for (what, name), listed in metrics.items()
     ]
 
 
 def _task(what: str, run: Run) -> dict[str, str]:
-    task, name = _TASKS.get(what, ("other", "Other"))
-    return {"type": task, "name": name.format(run.suite.reference or "a GPT")}
+    about = named_set(what)
+    return {"type": about.task, "name": about.title.format(run.suite.reference or "a GPT")}
 
 
-def _dataset(run: Run, clip_set: str) -> dict[str, Any]:
-    suite, digest, config = (fmt.one_line(text) for text in (run.suite.name, run.suite.digest, clip_set))
-    n = sum(clip.clip_set == clip_set for clip in run.clips)
+def _dataset(run: Run, name: str) -> dict[str, Any]:
+    suite, digest, config = (fmt.one_line(text) for text in (run.suite.name, run.suite.digest, name))
+    n = sum(clip.clip_set == name for clip in run.clips)
     # The Hub refuses a type that is no id of a data set: letters, digits, and - _ . between them.
     return {
         "type": re.sub(r"[^A-Za-z0-9_.-]+", "-", f"vqbench-{suite}"),
-        "name": f"{suite}, {config}: {n:,} {CLIP_NOUNS.get(config, 'clips')} (suite {digest})",
+        "name": f"{suite}, {config}: {n:,} {named_set(name).noun} (suite {digest})",
         "config": config,
         "args": {"suite": suite, "digest": digest, "seed": run.suite.seed, "n_clips": n},
     }

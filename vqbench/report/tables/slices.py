@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from vqbench.records.clip_sets import named_set
 from vqbench.records.run import MetricSpec, Result, Run, Slice
 from vqbench.report import format as fmt
-from vqbench.report.figures import (
-    CLIP_NOUNS,
+from vqbench.report.tables.figures import (
     Named,
     figure_cell,
     figure_column,
@@ -17,7 +17,7 @@ from vqbench.report.figures import (
     split_columns,
     width_of,
 )
-from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row, Span
+from vqbench.report.tables.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row, Span
 
 FEW = 3
 """Values of a field that stand in a table for people, where it has many."""
@@ -204,5 +204,5 @@ def _unknown(run: Run) -> Iterator[str]:
 
 
 def _counted(n: int, clip_set: str) -> str:
-    noun = CLIP_NOUNS.get(clip_set, f"clips of {clip_set}")
+    noun = named_set(clip_set).noun
     return f"{n:,} {noun.removesuffix('s') if n == 1 else noun}"

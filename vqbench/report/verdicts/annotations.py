@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 
-from vqbench.records.run import GateReport
+from vqbench.records.verdict import GateReport
 from vqbench.report import format as fmt
 
 _TITLE_LENGTH = 255

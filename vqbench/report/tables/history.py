@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from vqbench.judging.history import Comparable, History, Point, Series
 from vqbench.report import format as fmt
-from vqbench.report.documents import to_json
-from vqbench.report.findings import (
+from vqbench.report.tables.documents import to_json
+from vqbench.report.tables.findings import (
     change_text,
     commit_text,
     differing_facts,
@@ -22,7 +22,7 @@ from vqbench.report.findings import (
     same_figure,
     time_text,
 )
-from vqbench.report.grid import Cell, Column, Grid, Row
+from vqbench.report.tables.grid import Cell, Column, Grid, Row
 from vqbench.stats.changepoint import LEVEL
 
 CHANGED = "◆"

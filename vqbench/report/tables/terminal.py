@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from vqbench.judging.compare import ComparisonTable
-from vqbench.records.run import GateReport, MetricSpec, Run
+from vqbench.records.run import MetricSpec, Run
+from vqbench.records.verdict import GateReport
 from vqbench.report import format as fmt
-from vqbench.report.figures import Unscored, contender_grids, legend, read_as, run_grids, unscored
-from vqbench.report.grid import WIDTH, Cell, Column, Grid
-from vqbench.report.judgements import comparison_grid, gate_grid
-from vqbench.report.slices import slice_grids
+from vqbench.report.tables.figures import Unscored, contender_grids, legend, read_as, run_grids, unscored
+from vqbench.report.tables.grid import WIDTH, Cell, Column, Grid
+from vqbench.report.tables.judgements import comparison_grid, gate_grid
+from vqbench.report.tables.slices import slice_grids
 
 UNSCORED_SHOWN = 5
 """Unscored clips listed by name before the rest is only counted."""

@@ -9,8 +9,8 @@ from vqbench.judging.power import PowerTable, SampleSize
 from vqbench.records.mapping import to_plain
 from vqbench.records.run import MetricSpec
 from vqbench.report import format as fmt
-from vqbench.report.documents import to_csv, to_json
-from vqbench.report.grid import Cell, Column, Grid, Row
+from vqbench.report.tables.documents import to_csv, to_json
+from vqbench.report.tables.grid import Cell, Column, Grid, Row
 from vqbench.stats.power import MOST
 
 _FEW = 10

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from vqbench.judging.history import Comparable, History, Point, Series
 from vqbench.records.run import MetricSpec
 from vqbench.report import format as fmt
-from vqbench.report.findings import commit_text, findings, for_the_better, time_text
+from vqbench.report.tables.findings import commit_text, findings, for_the_better, time_text
 from vqbench.report.template import render_template
 from vqbench.stats.changepoint import LEVEL
 

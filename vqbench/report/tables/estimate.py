@@ -11,7 +11,7 @@ from rich.text import Text
 
 from vqbench.records.forecast import Estimate, Memory, Stage
 from vqbench.report import format as fmt
-from vqbench.report.documents import to_json
+from vqbench.report.tables.documents import to_json
 
 _UNITS = {
     "listening to enrolment": "recordings",

@@ -9,11 +9,12 @@ from typing import Literal
 from vqbench.judging.compare import ComparisonTable, best_by_metric
 from vqbench.judging.families import FamilyResult, summarise_families
 from vqbench.judging.languages import language_notes
-from vqbench.judging.reference import NATURAL
 from vqbench.judging.selection import Contender
+from vqbench.records.clip_sets import named_set
+from vqbench.records.reference import NATURAL
 from vqbench.records.run import IntervalSpec, MetricSpec, Result, Run
 from vqbench.report import format as fmt
-from vqbench.report.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row, Span
+from vqbench.report.tables.grid import NAME_WIDTH, WIDTH, Cell, Column, Grid, Row, Span
 
 HEADER_WIDTH = 13
 """Characters of a metric's name before it wraps."""
@@ -71,19 +72,9 @@ def unscored(run: Run) -> list[Unscored]:
     return [Unscored(candidate, tuple(groups), clips) for (candidate, clips), groups in found.items()]
 
 
-CLIP_NOUNS = {
-    "speech": "clips",
-    "pairs": "GPT sequences",
-    "natural": "recordings",
-    "downstream": "spoken sentences",
-    "held-out": "held-out recordings",
-}
-"""What the clips of a set are called."""
-
-
 def rows_called(metric: MetricSpec) -> str:
     """What the rows behind a metric are: `repetitions`, or what the clips of its set are called."""
-    return "repetitions" if metric.resampled == "repetition" else CLIP_NOUNS.get(metric.clip_set, metric.clip_set)
+    return "repetitions" if metric.resampled == "repetition" else named_set(metric.clip_set).noun
 
 
 _DRAWN = {

@@ -11,9 +11,10 @@ from typing import Any
 from vqbench.judging.compare import ComparisonTable
 from vqbench.judging.families import summarise_families
 from vqbench.records.mapping import to_plain
-from vqbench.records.run import GateReport, Run
+from vqbench.records.run import Run
+from vqbench.records.verdict import GateReport
 from vqbench.report.format import clean
-from vqbench.report.judgements import verdict
+from vqbench.report.tables.judgements import verdict
 
 
 def run_json(run: Run, gate: GateReport | None = None) -> str:

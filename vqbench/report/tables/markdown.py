@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable
 
 from vqbench.judging.compare import ComparisonTable
-from vqbench.records.run import GateReport, MetricSpec, Run
+from vqbench.records.run import MetricSpec, Run
+from vqbench.records.verdict import GateReport
 from vqbench.report import format as fmt
-from vqbench.report.figures import contender_grids, legend, read_as, run_grids, unscored
-from vqbench.report.grid import Cell, Column, Grid
-from vqbench.report.judgements import comparison_grid, gate_grid
-from vqbench.report.slices import slice_grids
+from vqbench.report.tables.figures import contender_grids, legend, read_as, run_grids, unscored
+from vqbench.report.tables.grid import Cell, Column, Grid
+from vqbench.report.tables.judgements import comparison_grid, gate_grid
+from vqbench.report.tables.slices import slice_grids
 
 _MARKUP = re.compile(r"[\\`*\[\]|~#!>]|(?<![^\W_])_|_(?![^\W_])")
 

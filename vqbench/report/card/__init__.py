@@ -1,0 +1,1 @@
+"""The card of a candidate, with what the Hub reads of it."""

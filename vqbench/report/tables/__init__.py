@@ -1,0 +1,1 @@
+"""Tables and lists, in a terminal, in Markdown, as JSON and CSV."""
