@@ -25,7 +25,8 @@ from vqbench.audio.mel import MelSpec
 from vqbench.config.suite import load_suite
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.engine.cache import CACHE_VARIABLE, Cache
-from vqbench.engine.runner import Outcome, readable_waveforms, run_suite
+from vqbench.engine.runner import Outcome, run_suite
+from vqbench.engine.stages.timing import readable_waveforms
 from vqbench.engine.timed import Timed, load_timed
 from vqbench.errors import DataError
 from vqbench.metrics.stages import STAGES
@@ -567,7 +568,7 @@ def test_a_candidate_that_cannot_be_timed_is_an_error(
     def unreadable(*arguments: object) -> None:
         raise DataError("no sound")
 
-    monkeypatch.setattr("vqbench.engine.runner.read_recording", unreadable)
+    monkeypatch.setattr("vqbench.engine.stages.timing.load_clip", unreadable)
     timed(there, "speed")
     done = run_pytest(pytester, "speed.yaml", "-W", "error", "-k", "one")
     done.assert_outcomes(errors=len(TIMED), deselected=len(TIMED))

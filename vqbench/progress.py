@@ -23,6 +23,21 @@ class Progress(Protocol):
         """Shows one task while the block runs; `done` of its steps were done before."""
 
 
+Counting = Callable[[str, int], None]
+"""Call it with for whom something was done, and how many steps of it."""
+
+
+@contextmanager
+def counting(progress: Progress, description: str, total: int) -> Iterator[Counting]:
+    """Shows one task that is done for several by turns, and beside it for whom it was last."""
+    if isinstance(progress, Timekeeper):
+        with progress.shared(description, total) as count:
+            yield count
+    else:
+        with progress.task(description, total) as advance:
+            yield lambda owner, steps: advance(steps, owner)
+
+
 class Named:
     """Shows tasks with a name in front, so that whose they are can be told."""
 
@@ -56,7 +71,7 @@ class Timed:
         total: of its steps.
         began_s: on the clock.
         ended_s: likewise.
-        marks: of each advance, the time and its steps.
+        marks: of each advance, the seconds that it took, and its steps.
     """
 
     description: str
@@ -92,17 +107,50 @@ class Timekeeper:
         timed = Timed(description, total, self._clock())
         if not self._depth:
             self.tasks.append(timed)
-        self._depth += 1
-        self.most = max(self.most, self._gauge())
+        since_s = timed.began_s
 
         def advance(steps: int = 1, note: str = "") -> None:
-            timed.marks.append((self._clock(), steps))
+            nonlocal since_s
+            now_s = self._clock()
+            timed.marks.append((now_s - since_s, steps))
+            since_s = now_s
             shown(steps, note)
 
         try:
-            with self._progress.task(description, total, done) as shown:
+            with self._inside(), self._progress.task(description, total, done) as shown:
                 yield advance
         finally:
-            self._depth -= 1
             timed.ended_s = self._clock()
+
+    @contextmanager
+    def shared(self, description: str, total: int) -> Iterator[Counting]:
+        """Shows one task, and keeps the time of each for whom it is done as that of a task of their own."""
+        since_s = self._clock()
+        own: dict[str, Timed] = {}
+
+        def count(owner: str, steps: int) -> None:
+            nonlocal since_s
+            now_s = self._clock()
+            named = f"{owner}: {description}" if owner else description
+            timed = own.setdefault(owner, Timed(named, 0, since_s))
+            timed.total += steps
+            timed.marks.append((now_s - since_s, steps))
+            timed.ended_s = since_s = now_s
+            shown(steps, owner)
+
+        try:
+            with self._inside(), self._progress.task(description, total) as shown:
+                yield count
+        finally:
+            if not self._depth:
+                self.tasks += own.values()
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        self._depth += 1
+        self.most = max(self.most, self._gauge())
+        try:
+            yield
+        finally:
+            self._depth -= 1
             self.most = max(self.most, self._gauge())

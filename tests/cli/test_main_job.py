@@ -350,7 +350,7 @@ def test_an_interrupted_run_leaves_whole_rows_and_the_same_command_goes_on(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr("vqbench.engine.runner.CLIPS_AT_ONCE", 2)
+    monkeypatch.setattr("vqbench.engine.stages.listening.CLIPS_AT_ONCE", 2)
     render, rendered = Candidate.render, []
     bear = [4]  # clips until the user presses Ctrl-C
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from staged import agreement_of, answered
 from tiny_teacher import VOCABULARY, hum, make_teacher
 from torch import Tensor
 
@@ -20,8 +21,8 @@ from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.config.suite import load_suite
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip, verify
-from vqbench.engine import agreement, hearing, runner
-from vqbench.engine.agreement import AgreementData, answer_question, measure_agreement
+from vqbench.engine import agreement, bench, hearing
+from vqbench.engine.agreement import AgreementData
 from vqbench.engine.cache import Cache
 from vqbench.engine.question import Question, Writing, pose_question
 from vqbench.engine.runner import run_suite
@@ -86,11 +87,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 @pytest.fixture(scope="module")
 def answer(question: Question, cache: Cache) -> AgreementData:
-    return answer_question(question, cache, Silent())
+    return answered(question, cache)
 
 
 def tables(made: DVAETokenizer, answer: AgreementData, cache: Cache) -> dict[str, Table]:
-    return {t.group: t for t in measure_agreement(candidate("one", made), answer, cache, Silent())}
+    return {t.group: t for t in agreement_of(candidate("one", made), answer, cache)}
 
 
 def hear(made: DVAETokenizer, waveform: Tensor) -> list[int]:
@@ -150,9 +151,7 @@ def test_a_candidate_with_fewer_codes_cannot_be_right_about_the_others(answer: A
 
 def test_without_a_known_tokenizer_there_is_no_ceiling(question: Question, cache: Cache) -> None:
     unknown = asked_of(question, teacher=replace(question.teacher, tokenizer=None))  # type: ignore[type-var]
-    (table,) = measure_agreement(
-        candidate("one", tokenizer(1)), answer_question(unknown, cache, Silent()), cache, Silent()
-    )
+    (table,) = agreement_of(candidate("one", tokenizer(1)), answered(unknown, cache), cache)
     assert sum(table.columns["ceiling_tokens"]) == 0
 
 
@@ -165,7 +164,7 @@ def test_the_second_time_nothing_is_spoken_or_heard(
         raise AssertionError("this was known")
 
     monkeypatch.setattr(agreement, "generate_pairs", refuse)
-    again = answer_question(question, cache, Silent())
+    again = answered(question, cache)
     monkeypatch.setattr(hearing, "_encode", refuse)
     assert tables(tokenizer(1), again, cache) == first
 
@@ -184,7 +183,7 @@ def test_what_is_not_whole_any_more_is_spoken_again(
     else:
         shard.write_bytes(before + b"not what the teacher said")
         own = Cache(own.folder, read=False)
-    again = answer_question(question, own, Silent())
+    again = answered(question, own)
     assert [target.clip for target in again.written] == [target.clip for target in answer.written]
     assert shard.read_bytes() == before
 
@@ -193,7 +192,7 @@ def test_other_sampling_is_another_question(question: Question, answer: Agreemen
     assert question.teacher is not None
     sampling = replace(question.teacher.sampling, temperature=0.1)
     other = asked_of(question, teacher=replace(question.teacher, sampling=sampling))
-    found = answer_question(other, cache, Silent())
+    found = answered(other, cache)
     assert {target.clip.sha256 for target in found.written} != {target.clip.sha256 for target in answer.written}
 
 
@@ -205,11 +204,11 @@ def test_only_held_out_sentences_of_a_file_are_said_and_each_once(
     path = tmp_path / "sentences.txt"
     path.write_text("\n".join([*lines, *(line.upper() for line in lines)]), encoding="utf-8")
     asked = asked_of(question, sentences=str(path), n=len(held_out))
-    texts = [target.sequence.sentence for target in answer_question(asked, cache, Silent()).written]
+    texts = [target.sequence.sentence for target in answered(asked, cache).written]
     assert texts and set(texts) <= set(held_out)
     assert len(set(texts)) == len(texts)
     with pytest.raises(DataError, match=f"only {len(held_out)} sentences of this file are held out"):
-        answer_question(asked_of(asked, n=len(held_out) + 1), cache, Silent())
+        answered(asked_of(asked, n=len(held_out) + 1), cache)
 
 
 def test_a_candidate_at_another_token_rate_is_not_compared(answer: AgreementData, cache: Cache) -> None:
@@ -274,7 +273,7 @@ def test_silence_is_not_audible() -> None:
 @pytest.fixture
 def suite_file(tmp_path: Path, question: Question, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """A suite whose teacher is the tiny one."""
-    monkeypatch.setattr(runner, "pose_question", lambda suite, device, speech: question)
+    monkeypatch.setattr(bench, "pose_question", lambda suite, device, speech: question)
     clip = corpus_clips("tortoise-voices", "test", 1)[0]
     line = {"id": clip.id, "path": str(clip.path), "text": clip.text, "speaker": clip.speaker}
     (tmp_path / "pyproject.toml").touch()

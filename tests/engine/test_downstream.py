@@ -16,6 +16,7 @@ import pytest
 import torch
 from interrupting import Interrupting
 from rich.console import Console
+from staged import judged_recordings, judges_for, spoken_by
 from tiny_teacher import VOCABULARY, make_teacher
 
 from vqbench.audio.io import file_digest, load_waveform, save_waveform
@@ -25,11 +26,11 @@ from vqbench.config.suite import Suite, load_suite
 from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.data.manifest import Clip, read_manifest, verify, write_manifest
 from vqbench.engine import assignment as assignments
-from vqbench.engine import downstream, speaking
+from vqbench.engine import bench, downstream, speaking
 from vqbench.engine.assignment import Assignment, make_assignment
 from vqbench.engine.cache import Cache
-from vqbench.engine.downstream import choose_judges, have_spoken, measure_downstream, measure_recordings
 from vqbench.engine.runner import run_suite
+from vqbench.engine.stages import speaking as stage
 from vqbench.engine.systems import Original
 from vqbench.errors import CheckpointError, DataError, DivergedError, ManyErrors, VqbenchError
 from vqbench.judges.asr.recognizer import SpeechRecognizer, load_recognizer
@@ -145,7 +146,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 @pytest.fixture(scope="module")
 def judges(assignment: Assignment, recognizer: SpeechRecognizer, encoder: SpeakerEncoder, cache: Cache) -> Judges:
-    return choose_judges(assignment, recognizer, encoder, cache, Silent())
+    return judges_for(assignment, recognizer, encoder, cache)
 
 
 class Deaf:
@@ -179,10 +180,8 @@ def measure(
     progress: Progress | None = None,
 ) -> Found:
     record = CandidateRecord("one", "candidate", made.digest, "one") if made else assignment.zero_shot
-    shown = progress or Silent()
-    spoken = have_spoken(record, made, assignment, cache, shown)
-    found = list(measure_downstream(record, spoken, assignment, judges, cache, shown))
-    return {table.group: table for table, _ in found}, [text for _, texts in found for text in texts]
+    tables, transcripts = spoken_by(record, made, assignment, judges, cache, progress or Silent())
+    return {table.group: table for table in tables}, transcripts
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +246,7 @@ def test_the_second_time_nothing_is_learnt_said_or_heard(
     monkeypatch.setattr(type(judges[0]._recognizer), "transcribe", refuse)
     monkeypatch.setattr(SpeakerEncoder, "embed", refuse)
     assert measure(tokenizer(1), assignment, judges, cache) == first
-    again = choose_judges(assignment, judges[0]._recognizer, judges[1]._encoder, cache, Silent())
+    again = judges_for(assignment, judges[0]._recognizer, judges[1]._encoder, cache)
     assert again[1].identity == judges[1].identity
 
 
@@ -311,7 +310,7 @@ def test_killed_among_the_sentences_it_goes_on_there(
     unbroken = measure(None, assignment, deaf, Cache(tmp_path / "unbroken"))
     cache = Cache(tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
-        measure(None, assignment, deaf, cache, Interrupting("zero-shot: speaking", 4))
+        measure(None, assignment, deaf, cache, Interrupting("speaking", 4))
     said = count_speaking(monkeypatch)
     assert measure(None, assignment, deaf, cache) == unbroken
     assert said == [2]
@@ -345,9 +344,9 @@ def test_tuned_it_speaks_otherwise_and_hears_voices_anew(
     assignment: Assignment, deaf: Judges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listeners: list[str] = []
-    listen = downstream.listen
+    listen = stage.listen
     monkeypatch.setattr(
-        downstream, "listen", lambda teacher, *more: listeners.append(teacher.name) or listen(teacher, *more)
+        stage, "listen", lambda teacher, *more: listeners.append(teacher.name) or listen(teacher, *more)
     )
     cache = Cache(tmp_path)
     for made in (None, tokenizer(1), tokenizer(2)):
@@ -517,7 +516,7 @@ def test_the_pocket_as_it_is_is_understood_and_in_the_right_voices(
         suite_of(project, {"voices": None, "enrolment": None, "n": 4}), torch.device("cpu"), opened=None
     )
     cache = Cache(tmp_path)
-    listeners = choose_judges(asked, recognizer, encoder, cache, Silent())
+    listeners = judges_for(asked, recognizer, encoder, cache)
     tables, transcripts = measure(None, asked, listeners, cache)
     words, voices = tables["downstream"].columns, tables["downstream.voice"].columns
     assert len(transcripts) == 4
@@ -541,7 +540,7 @@ def test_recordings_that_cannot_be_compared_with_are_named_before_anything_is_tr
     write_manifest(project / "silent.jsonl", silent)
     faulty = assign(project, enrolment={"manifest": "silent.jsonl"})
     with pytest.raises(ManyErrors) as caught:
-        choose_judges(faulty, recognizer, encoder, Cache(tmp_path), Silent())
+        judges_for(faulty, recognizer, encoder, Cache(tmp_path))
     assert len(caught.value.errors) == 2
     assert "silent.flac: the waveform is silent" in str(caught.value)
 
@@ -668,7 +667,7 @@ def test_recordings_are_judged_once(recorded: Suite, cache: Cache, monkeypatch: 
     monkeypatch.setattr("vqbench.judges.asr.faster_whisper.FasterWhisper.transcribe", refuse)
     monkeypatch.setattr(SpeakerEncoder, "embed", refuse)
     # Nor are they read or vocoded again to be judged.
-    monkeypatch.setattr(downstream, "read_recording", refuse)
+    monkeypatch.setattr(bench, "read_recording", refuse)
     assert run_suite(recorded, cache, Silent()).run.tables == before.run.tables
 
 
@@ -680,8 +679,7 @@ def test_a_recording_that_cannot_be_heard_is_named(
     damaged = tmp_path / "damaged.wav"
     damaged.write_bytes(b"RIFF")
     broken = replace(asked, recordings={**asked.recordings, first: replace(asked.recordings[first], path=damaged)})
-    tables = measure_recordings(Original(MelSpec()), broken, judges, Cache(tmp_path / "cache"), Silent())
-    for table, _ in tables:
+    for table in judged_recordings(Original(MelSpec()), broken, judges, Cache(tmp_path / "cache")):
         assert [*table.unscored] == [first]
         assert "damaged.wav" not in table.unscored[first] and "spoken" not in table.unscored[first]
         assert len(table.row_ids) == 3
@@ -695,11 +693,11 @@ def test_recordings_of_the_sentences_that_have_no_voice_are_not_compared_with(
     silent = verify(Clip("silent", tmp_path / "silent.flac", "", 0.0, speaker="train_mouse"))
     with_silence = replace(asked, enrolment=(*asked.enrolment, silent))
     cache = Cache(tmp_path / "cache")
-    judges = choose_judges(with_silence, recognizer, encoder, cache, Silent())
-    assert judges[1].identity == choose_judges(asked, recognizer, encoder, cache, Silent())[1].identity
+    judges = judges_for(with_silence, recognizer, encoder, cache)
+    assert judges[1].identity == judges_for(asked, recognizer, encoder, cache)[1].identity
     of_kennard = tuple(clip for clip in asked.enrolment if clip.speaker == "train_kennard")
     with pytest.raises(DataError, match="silent"):
-        choose_judges(replace(asked, enrolment=(*of_kennard, silent)), recognizer, encoder, cache, Silent())
+        judges_for(replace(asked, enrolment=(*of_kennard, silent)), recognizer, encoder, cache)
 
 
 def test_what_was_compared_and_counted_is_in_the_provenance(assignment: Assignment, judges: Judges) -> None:

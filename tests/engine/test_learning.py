@@ -14,6 +14,7 @@ import torch
 from hearable_pairs import true_vqvae
 from interrupting import Interrupting
 from small_trainings import write_chirps
+from staged import learnt_by
 from tiny_teacher import make_teacher
 
 from vqbench.audio.io import load_waveform
@@ -21,11 +22,10 @@ from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.config.suite import load_suite
 from vqbench.config.training import FinetuneConfig
 from vqbench.data.manifest import read_manifest, write_manifest
-from vqbench.engine import learning
 from vqbench.engine.assignment import Assignment
 from vqbench.engine.cache import Cache
-from vqbench.engine.learning import measure_learning
 from vqbench.engine.runner import run_suite
+from vqbench.engine.stages import tuning
 from vqbench.errors import DataError
 from vqbench.judging.gate import gate
 from vqbench.judging.learning import BEFORE, LATE_FALL, NATS, UNIGRAM
@@ -74,7 +74,7 @@ def assign(project: Path, recorded: bool = True, **changes: Any) -> Assignment:
 
 def measure(made: DVAETokenizer, asked: Assignment, cache: Cache, progress: Progress | None = None) -> Table:
     record = CandidateRecord("one", "candidate", made.digest, "one")
-    return measure_learning(record, made, Path(), asked, cache, progress or Silent())
+    return learnt_by(record, made, None, asked, cache, progress or Silent())
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_the_second_time_all_of_it_is_known(
         raise AssertionError("this was known")
 
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "tune", refuse)
+        patch.setattr(tuning, "tune", refuse)
         assert measure(tokenizer, assign(project), cache) == first
     # Of a GPT of an earlier vqbench the tokens were not counted.
     (folder,) = (cache.folder / "trainings").iterdir()
@@ -197,7 +197,7 @@ def test_what_cannot_be_read_is_named(project: Path, tokenizer: DVAETokenizer, c
     table = measure(tokenizer, broken, Cache(cache.folder, read=False))
     assert len(table.unscored) == 1 and len(table.row_ids) == HELD_OUT - 1
     record = CandidateRecord("one", "candidate", tokenizer.digest, "one")
-    none = measure_learning(record, tokenizer, DataError("too many codes"), asked, cache, Silent())
+    none = learnt_by(record, tokenizer, DataError("too many codes"), asked, cache, Silent())
     assert set(none.unscored.values()) == {"too many codes"} and len(none.unscored) == HELD_OUT
 
 

@@ -19,8 +19,9 @@ from vqbench.config.suite import load_suite, select
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.assignment import Assignment
+from vqbench.engine.bench import find_slices
 from vqbench.engine.cache import Cache
-from vqbench.engine.runner import _slices, run_suite
+from vqbench.engine.runner import run_suite
 from vqbench.engine.speaking import Line
 from vqbench.errors import ConfigError
 from vqbench.judging.gate import gate
@@ -151,7 +152,7 @@ def test_what_is_spoken_counts_by_the_recording_whose_sentence_it_is(project: Pa
     assert records[1] == ClipRecord("downstream/b", "digest", 0.0, "hi there", "ann", "downstream", "en")
     suite = suite_of(project, slices={"short": "duration_s < 2"})
     # In two languages: each is a slice, too.
-    short, *others = _slices(suite, assignment, records)
+    short, *others = find_slices(suite, assignment, records)
     assert [one.name for one in others] == ["language=en", "language=vi"]
     assert short.clips == ("downstream/a",)
     assert short.unknown == {"downstream": {"duration_s": 1}}

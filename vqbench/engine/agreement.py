@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,10 +23,10 @@ from torch import Tensor
 from vqbench.audio.io import resample
 from vqbench.audio.mel import MelSpec
 from vqbench.data.recordings import load_clip
-from vqbench.engine.cache import Cache, content_key
-from vqbench.engine.hearing import Heard, Target, hear, with_distances
+from vqbench.engine.cache import content_key
+from vqbench.engine.hearing import Heard, Target, with_distances
+from vqbench.engine.plan import Place, Plan
 from vqbench.engine.question import TRUE, Question, Writing, pair_id
-from vqbench.engine.systems import Candidate
 from vqbench.engine.teachers import listen, new_sentences
 from vqbench.errors import CheckpointError, DataError
 from vqbench.files import write_text
@@ -119,50 +120,63 @@ class AgreementData:
         return (*written, *(target.clip for target in self.natural), *unread)
 
 
-def answer_question(
-    question: Question, cache: Cache, progress: Progress, reference: SpeechTokenizer | None = None
-) -> AgreementData:
+class Hear(Protocol):
+    """Has a tokenizer make something of recordings, as far as that is not known."""
+
+    def __call__(
+        self, name: str, tokenizer: SpeechTokenizer, targets: Sequence[Target], progress: Progress
+    ) -> Sequence[Heard | str]:
+        """What it makes of each, or why nothing; `name` is what people call it."""
+
+
+def truth_of(question: Question, reference: SpeechTokenizer | None) -> Truth | None:
+    """Who writes the tokens of recordings; None where nobody is known who could."""
+    teacher = question.teacher
+    if reference is not None and question.reference is not None:
+        return Truth(question.reference, reference, reference.codebook_size)
+    if teacher is not None and teacher.tokenizer is not None:
+        return Truth(TRUE, teacher.tokenizer, teacher.vocabulary.n_codes)
+    return None
+
+
+def answer_question(question: Question, truth: Truth | None, hear: Hear, plan: Plan) -> AgreementData:
     """Has the teacher write, and the reference; what was written for the same question before is in the cache.
 
     Args:
         question: what is asked.
-        cache: where it is kept.
-        progress: shows how far it is.
-        reference: the suite's; None where it has none.
+        truth: who writes the tokens of recordings.
+        hear: has tokenizers hear.
+        plan: where pairs are kept, and who else makes them; shows how far it is.
 
     Raises:
         VqbenchError: a voice cannot be heard, or the teacher's weights give no speech.
     """
-    teacher, truth = question.teacher, None
-    true = None if teacher is None else teacher.tokenizer
-    if reference is not None and question.reference is not None:
-        truth = Truth(question.reference, reference, reference.codebook_size)
-    elif teacher is not None and true is not None:
-        truth = Truth(TRUE, true, teacher.vocabulary.n_codes)
-    natural, unscored = _natural(question, truth, cache, progress) if truth else ([], {})
-    written = _written(question.writing, cache, progress) if question.writing else []
-    ceiling = None if true is None else _ceiling(true, question.device, written, cache, progress)
+    natural, unscored = _natural(question, truth, hear, plan.progress) if truth else ([], {})
+    written = _written(question.writing, plan) if question.writing else []
+    true = question.teacher.tokenizer if question.teacher else None
+    ceiling = None if true is None else _ceiling(true, written, hear, plan.progress)
     return AgreementData(question, tuple(written), tuple(natural), unscored, ceiling, truth)
 
 
-def measure_agreement(system: Candidate, data: AgreementData, cache: Cache, progress: Progress) -> Iterator[Table]:
-    """One table for what the GPT wrote, and one for recordings; none for what nobody wrote, nor for the reference,
-    which would agree with itself, whatever it writes."""
-    reference, device, truth = data.question.reference, data.question.device, data.truth
-    if data.teacher is not None and data.written:
-        n_codes = data.teacher.vocabulary.n_codes
-        gpt = _Asked(WRITTEN, data.written, data.ceiling, {}, _GPT, TOKEN_RATE_HZ, n_codes)
-        yield _table(system, gpt, device, cache, progress)
-    if truth is not None and (data.natural or data.unscored) and system.record.name != reference:
-        # The target's own tokens are as near as one can come.
-        itself = tuple(target.sequence.codes for target in data.natural)
-        rate_hz = truth.tokenizer.token_rate_hz
-        natural = _Asked(NATURAL, data.natural, itself, data.unscored, reference or _GPT, rate_hz, truth.n_codes)
-        yield _table(system, natural, device, cache, progress)
+def expected_answer(question: Question, truth: Truth | None) -> AgreementData:
+    """As many recordings as there may be, for who only counts them: there is nothing in them."""
+
+    def blank(record: ClipRecord) -> Target:
+        nothing = np.empty(0, np.int64)
+        return Target(
+            replace(record, sha256=f"{record.id} to be"),
+            torch.empty(0),
+            GptSequence("", nothing, nothing.astype(bool), ""),
+        )
+
+    n = question.writing.n if question.writing else 0
+    written = tuple(blank(ClipRecord(f"{number}", "", 0.0, "")) for number in range(n))
+    natural = tuple(blank(question.natural_record(clip)) for clip in question.natural)
+    return AgreementData(question, written, natural, {}, None, truth)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """A group of agreement: the recordings with their tokens, and whose they are."""
 
     group: str
@@ -174,22 +188,41 @@ class _Asked:
     n_codes: int
 
 
-def _table(system: Candidate, asked: _Asked, device: torch.device, cache: Cache, progress: Progress) -> Table:
-    tokenizer, targets = system.tokenizer, asked.targets
+def asked_of(name: str, data: AgreementData) -> Iterator[Asked]:
+    """What a candidate is asked: what the GPT wrote, and recordings; nothing where nobody wrote, nor of the reference,
+    which would agree with itself, whatever it writes."""
+    truth, reference = data.truth, data.question.reference
+    if data.teacher is not None and data.written:
+        n_codes = data.teacher.vocabulary.n_codes
+        yield Asked(WRITTEN, data.written, data.ceiling, {}, _GPT, TOKEN_RATE_HZ, n_codes)
+    if truth is not None and (data.natural or data.unscored) and name != reference:
+        # The target's own tokens are as near as one can come.
+        itself = tuple(target.sequence.codes for target in data.natural)
+        rate_hz = truth.tokenizer.token_rate_hz
+        yield Asked(NATURAL, data.natural, itself, data.unscored, reference or _GPT, rate_hz, truth.n_codes)
+
+
+def agreement_table(name: str, tokenizer: SpeechTokenizer, asked: Asked, heard: Sequence[Heard | str] | None) -> Table:
+    """How near a candidate came.
+
+    Args:
+        name: the candidate's.
+        tokenizer: it.
+        asked: what.
+        heard: what it made of each recording; None where it writes at another rate and was not asked.
+    """
+    targets = asked.targets
     size = max(asked.n_codes, tokenizer.codebook_size)
-    found: list[Heard | str]
-    if follows(tokenizer, asked.rate_hz):
-        found = hear(tokenizer, system.record.name, device, targets, cache, progress)
-    else:
+    if heard is None:
         own = f"writes {tokenizer.token_rate_hz:.2f} tokens a second"
-        found = [f"{own}, where {asked.whose} writes {asked.rate_hz:.2f}"] * len(targets)
-    places = [place for place, row in enumerate(found) if isinstance(row, Heard)]
+        heard = [f"{own}, where {asked.whose} writes {asked.rate_hz:.2f}"] * len(targets)
+    places = [place for place, row in enumerate(heard) if isinstance(row, Heard)]
     scored = [targets[place] for place in places]
-    encoded = with_distances([row for row in found if isinstance(row, Heard)], scored, tokenizer, asked.n_codes)
+    encoded = with_distances([row for row in heard if isinstance(row, Heard)], scored, tokenizer, asked.n_codes)
     oracle = None if asked.ceiling is None else [asked.ceiling[place] for place in places]
-    reasons = {target.clip.id: row for target, row in zip(targets, found, strict=True) if isinstance(row, str)}
+    reasons = {target.clip.id: row for target, row in zip(targets, heard, strict=True) if isinstance(row, str)}
     return Table(
-        candidate=system.record.name,
+        candidate=name,
         group=asked.group,
         row_ids=tuple(target.clip.id for target in scored),
         columns=columns_of(agreement_columns([target.sequence for target in scored], encoded, oracle, size)),
@@ -202,23 +235,21 @@ def _table(system: Candidate, asked: _Asked, device: torch.device, cache: Cache,
     )
 
 
-def follows(tokenizer: SpeechTokenizer, rate_hz: float = TOKEN_RATE_HZ) -> bool:
-    """Whether a tokenizer writes as many tokens a second as the GPT, or as another, so that they stand side by side."""
-    return math.isclose(tokenizer.token_rate_hz, rate_hz)
+def follows(own_hz: float, rate_hz: float = TOKEN_RATE_HZ) -> bool:
+    """Whether as many tokens a second are written as by the GPT, or by another, so that they stand side by side."""
+    return math.isclose(own_hz, rate_hz)
 
 
-def _ceiling(
-    true: SpeechTokenizer, device: torch.device, written: Sequence[Target], cache: Cache, progress: Progress
-) -> tuple[Codes, ...]:
+def _ceiling(true: SpeechTokenizer, written: Sequence[Target], hear: Hear, progress: Progress) -> tuple[Codes, ...]:
     codes = []
-    for target, row in zip(written, hear(true, TRUE, device, written, cache, progress), strict=True):
+    for target, row in zip(written, hear(TRUE, true, written, progress), strict=True):
         if isinstance(row, str):
             raise CheckpointError(f"the teacher's own VQVAE: {row}", where=target.clip.id, expected="finite weights")
         codes.append(row.codes)
     return tuple(codes)
 
 
-def _written(writing: Writing, cache: Cache, progress: Progress) -> list[Target]:
+def _written(writing: Writing, plan: Plan) -> list[Target]:
     teacher = writing.teacher
     sentences = new_sentences(writing.sentences, writing.n, writing.seed, "data.pairs.n")
     key = content_key(
@@ -233,13 +264,15 @@ def _written(writing: Writing, cache: Cache, progress: Progress) -> list[Target]
             "seed": writing.seed,
         }
     )
+    cache, progress = plan.cache, plan.progress
     folder = cache.pairs_folder(key)
-    if not (cache.read and _is_whole(folder)):
-        if not cache.read or (folder / _WHOLE).exists():
-            shutil.rmtree(folder, ignore_errors=True)  # damaged, or not to be believed
-        voices = listen(teacher, writing.voices, progress)
-        made = generate_pairs(teacher, sentences, voices, folder, writing.n, writing.seed, progress, test_share=1.0)
-        write_text(folder / _WHOLE, str(made.n_test))
+    with plan.alone(Place("pairs", key)):
+        if not (cache.read and _is_whole(folder)):
+            if not cache.read or (folder / _WHOLE).exists():
+                shutil.rmtree(folder, ignore_errors=True)  # damaged, or not to be believed
+            voices = listen(teacher, writing.voices, progress)
+            made = generate_pairs(teacher, sentences, voices, folder, writing.n, writing.seed, progress, test_share=1.0)
+            write_text(folder / _WHOLE, str(made.n_test))
     return [
         _target(
             ClipRecord(pair_id(pair.id), "", 0.0, pair.text, None, "pairs"),
@@ -260,7 +293,7 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _natural(question: Question, truth: Truth, cache: Cache, progress: Progress) -> tuple[list[Target], dict[str, str]]:
+def _natural(question: Question, truth: Truth, hear: Hear, progress: Progress) -> tuple[list[Target], dict[str, str]]:
     """Recordings with their tokens; and clip id → why there are none, of the others."""
     targets: list[Target] = []
     unscored: dict[str, str] = {}
@@ -278,7 +311,7 @@ def _natural(question: Question, truth: Truth, cache: Cache, progress: Progress)
                     unscored[record.id] = error.problem
                     continue
                 blank.append(_target(record, waveform, np.empty(0, np.int64), samples))
-            heard = hear(truth.tokenizer, truth.name, question.device, blank, cache, Silent())
+            heard = hear(truth.name, truth.tokenizer, blank, Silent())
             for target, row in zip(blank, heard, strict=True):
                 if isinstance(row, str):
                     unscored[target.clip.id] = f"{truth.name}: {row}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -38,27 +40,42 @@ def check_recipes(candidates: Iterable[Candidate]) -> None:
     raise_all(faults)
 
 
+@dataclass(frozen=True)
+class Bring:
+    """Brings a candidate's tokenizer to the device, each time anew.
+
+    Attributes:
+        load: does it; only a training may take minutes.
+        training: what names the training in the cache; None where there is none.
+    """
+
+    load: Callable[[], DVAETokenizer]
+    training: str | None = None
+
+    def __call__(self) -> DVAETokenizer:
+        """Loads it, and trains it before where that was not done yet."""
+        return self.load()
+
+
 def prepare_candidate(
     config: Candidate, find: SourceFinder, cache: Cache, device: torch.device, progress: Progress
-) -> Callable[[], DVAETokenizer]:
-    """Reads all that a candidate is made of, and gives what brings it to the device: only that may take minutes.
+) -> Bring:
+    """Finds all that a candidate is made of; a checkpoint is read only when it is brought.
 
     A recipe's training lives in the cache under the digest of all that decides its weights; a killed one is resumed.
 
     Raises:
-        VqbenchError: where checkpoint, recipe or training clips are at fault.
+        VqbenchError: where recipe or training clips are at fault.
     """
     if config.checkpoint is not None and str(config.checkpoint) == POCKET:
         from vqbench.teachers.pocket.assets import load_true_tokenizer
 
-        true = load_true_tokenizer(device)
-        return lambda: true
+        return Bring(partial(load_true_tokenizer, device))
     if config.checkpoint is not None:
-        tokenizer = load_tokenizer(config.checkpoint, config.mel_norms, device)
-        return lambda: tokenizer
+        return Bring(partial(load_tokenizer, config.checkpoint, config.mel_norms, device))
     assert config.recipe is not None
     recipe = load_recipe(config.recipe, config.change)
     sources = find(recipe)
     # A GPU sums in another order, so what it trains is another candidate.
     folder = cache.training_folder(f"{training_digest(recipe, sources)}-{device.type}")
-    return lambda: load_tokenizer(train(recipe, sources, folder, device, progress), device=device)
+    return Bring(lambda: load_tokenizer(train(recipe, sources, folder, device, progress), device=device), folder.name)

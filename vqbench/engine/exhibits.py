@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -25,11 +25,12 @@ from vqbench.config.models import shown
 from vqbench.data.manifest import Clip
 from vqbench.engine.agreement import AgreementData
 from vqbench.engine.assignment import Assignment
-from vqbench.engine.cache import Cache, content_key
+from vqbench.engine.cache import content_key
 from vqbench.engine.hearing import Target
+from vqbench.engine.plan import Place
 from vqbench.engine.question import TRUE, Question
-from vqbench.engine.speaking import Recorded, read_lines
-from vqbench.engine.systems import Candidate, Original, Recording, System, read_recording
+from vqbench.engine.speaking import Recorded, Said, hear_said
+from vqbench.engine.systems import Original, Recording, System, read_recording
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
 from vqbench.judging.choice import choose_clips
 from vqbench.progress import Progress
@@ -47,7 +48,7 @@ from vqbench.records.exhibits import (
 )
 from vqbench.records.mapping import from_plain, to_plain
 from vqbench.records.reference import held_against
-from vqbench.records.run import Run, Table
+from vqbench.records.run import CandidateRecord, Run, Table
 from vqbench.stats.columns import Ragged
 from vqbench.stats.relabelling import fit_relabelling
 from vqbench.threads import one_thread
@@ -61,34 +62,7 @@ _CACHED = "exhibits"
 _SETS = ("speech", "downstream", "pairs", "natural")
 """The sets of clips, in the order in which they are shown."""
 
-_GPT, _TRUE = "the GPT", f"the {TRUE}"
-
-
-@dataclass(frozen=True)
-class Material:
-    """Whom and what a run has to show.
-
-    Attributes:
-        systems: who copies recordings, in the order of the run.
-        clips: the recordings of `data.speech`.
-        answer: what tokens are held against; None where that was not asked.
-        assignment: the sentences that were spoken; None where none were.
-        spoken: of each who spoke, first of all the teacher as it is: where it lies, or why there is nothing.
-    """
-
-    systems: Sequence[System]
-    clips: Sequence[Clip]
-    answer: AgreementData | None
-    assignment: Assignment | None
-    spoken: Mapping[str, Path | DataError]
-
-    @property
-    def true_tokenizer(self) -> tuple[str, SpeechTokenizer] | None:
-        """Whose tokens of recordings are the measure: the suite's reference's, or the teacher's own, where known."""
-        if self.answer and (truth := self.answer.truth):
-            return truth.name if self.answer.question.reference else _TRUE, truth.tokenizer
-        true = self.assignment.teacher.tokenizer if self.assignment else None
-        return None if true is None else (_TRUE, true)
+_GPT, _TRUE, _ORIGINAL = "the GPT", f"the {TRUE}", "original"
 
 
 def check_named(
@@ -125,8 +99,55 @@ def check_named(
     )
 
 
+class Copies(Protocol):
+    """A system as exhibits see it: what its copies are known by, and who makes them."""
+
+    @property
+    def record(self) -> CandidateRecord:
+        """How results name it."""
+
+    @property
+    def mel_spec(self) -> MelSpec:
+        """The front end that it reads."""
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """All that decides its renderings."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Whom and what a run has to show.
+
+    Attributes:
+        systems: who copies recordings, in the order of the run.
+        load: brings one of them, by its name.
+        clips: the recordings of `data.speech`.
+        answer: what tokens are held against; None where that was not asked.
+        assignment: the sentences that were spoken; None where none were.
+        said: of each who spoke, first of all the teacher as it is: what is known of each line; or why there is nothing.
+        once: reads an entry of the cache, which is made where it is not known.
+    """
+
+    systems: Sequence[Copies]
+    load: Callable[[str], System]
+    clips: Sequence[Clip]
+    answer: AgreementData | None
+    assignment: Assignment | None
+    said: Mapping[str, Sequence[Said] | DataError]
+    once: Callable[[Place, Callable[[], Mapping[str, object]]], Mapping[str, Any]]
+
+    @property
+    def true_tokenizer(self) -> tuple[str, SpeechTokenizer] | None:
+        """Whose tokens of recordings are the measure: the suite's reference's, or the teacher's own, where known."""
+        if self.answer and (truth := self.answer.truth):
+            return truth.name if self.answer.question.reference else _TRUE, truth.tokenizer
+        true = self.assignment.teacher.tokenizer if self.assignment else None
+        return None if true is None else (_TRUE, true)
+
+
 def keep_exhibits(
-    run: Run, material: Material, config: ExhibitsConfig, cache: Cache, progress: Progress
+    run: Run, material: Material, config: ExhibitsConfig, progress: Progress
 ) -> tuple[Exhibits, Mapping[str, bytes]]:
     """Chooses clips and gathers how everybody gives them back.
 
@@ -136,7 +157,6 @@ def keep_exhibits(
         run: with its figures, by which the worst clips are known.
         material: who gives what back.
         config: how many clips, and as which kind of files.
-        cache: where takes are kept.
         progress: shows how far it is.
 
     Returns:
@@ -150,7 +170,7 @@ def keep_exhibits(
     for clip_set in _SETS:
         for one in choose_clips(run, clip_set, config.clips, config.drawn, config.worst, run.suite.seed):
             chosen.setdefault(beside.get(one.clip, (one.clip,)), []).extend(one.why)
-    gallery = _Gallery(material, set(chain.from_iterable(chosen)), config.sound, cache)
+    gallery = _Gallery(material, set(chain.from_iterable(chosen)), config.sound)
     exhibits = []
     if chosen:
         with progress.task("keeping what is heard", len(chosen)) as advance:
@@ -181,29 +201,29 @@ class _Gallery:
         material: who gives what back.
         wanted: the ids of all clips that will be shown.
         kind: of sound file.
-        cache: where takes are kept.
     """
 
-    def __init__(self, material: Material, wanted: set[str], kind: Literal["flac", "opus"], cache: Cache) -> None:
+    def __init__(self, material: Material, wanted: set[str], kind: Literal["flac", "opus"]) -> None:
         self.sounds: dict[str, bytes] = {}
-        self._material, self._kind, self._cache = material, kind, cache
-        answer, lines = material.answer, material.assignment.lines if material.assignment else ()
+        self._material, self._kind = material, kind
+        answer = material.answer
         self._clips = {clip.id: clip for clip in material.clips}
         self._written = {target.clip.id: target for target in (answer.written if answer else ())}
         own_set = answer is not None and answer.question.clip_set == "natural"
         self._natural = {target.clip.id: target for target in (answer.natural if answer and own_set else ())}
         self._said: dict[str, dict[str, Recorded]] = {}
-        for name, folder in material.spoken.items():
-            if isinstance(folder, Path):
-                parts = chain.from_iterable(read_lines(folder, lines, wanted))
-                self._said[name] = {one.line.id: one for one in parts if one.line.id in wanted}
+        for name, said in material.said.items():
+            if not isinstance(said, DataError):
+                parts = dict.fromkeys(one.part for one in said if one.line.id in wanted)
+                heard = chain.from_iterable(map(hear_said, parts))
+                self._said[name] = {one.line.id: one for one in heard if one.line.id in wanted}
 
     def show(self, clip_id: str) -> Shown:
         """A clip as everybody gives it back."""
         systems, true = self._material.systems, self._material.true_tokenizer
         by = true and true[0]
         if target := self._written.get(clip_id):
-            others = [system for system in systems if not isinstance(system, Original)]
+            others = [system for system in systems if system.record.name != _ORIGINAL]
             takes = [
                 self._copy("", Original(MelSpec()), target),
                 *(self._copy(s.record.name, s, target) for s in others),
@@ -222,16 +242,17 @@ class _Gallery:
         assignment = self._material.assignment
         if assignment and (clip := assignment.recordings.get(line_id)):
             for system in self._material.systems:
-                if not isinstance(system, Candidate):
+                if system.record.role != "candidate":
                     yield self._copy(system.record.name, system, clip)
         for name, said in self._said.items():
             if line_id in said:
                 yield self._recorded(name, said[line_id])
 
-    def _copy(self, name: str, system: System, source: Clip | Target) -> Take | None:
+    def _copy(self, name: str, system: Copies, source: Clip | Target) -> Take | None:
         def make() -> _Sound:
             front_end = MelFrontEnd(system.mel_spec)
-            (rendering,) = system.render([_read(source, front_end)])
+            whole = system if isinstance(system, Original) else self._material.load(system.record.name)
+            (rendering,) = whole.render([_read(source, front_end)])
             if isinstance(rendering, DataError):
                 raise rendering
             sound = rendering.waveform_hat
@@ -260,14 +281,11 @@ class _Gallery:
     def _take(self, name: str, decides: Mapping[str, object], make: Callable[[], _Sound]) -> Take | None:
         """A take that was kept before, or is made now; None where it cannot be made."""
         key = content_key({"version": EXHIBITS_VERSION, "kind": self._kind, **decides})
-        known = self._cache.get(_CACHED, key)
-        if known is None:
-            try:
-                with torch.inference_mode():
-                    sound = make()
-                content = self._encode(sound)
-            except DataError:
-                return None
+
+        def entry() -> Mapping[str, object]:
+            with torch.inference_mode():
+                sound = make()
+            content = self._encode(sound)
             take = Take(
                 "",
                 sound_name(content, self._kind),
@@ -275,8 +293,12 @@ class _Gallery:
                 sound.mel,
                 None if sound.codes is None else pack_whole(sound.codes.numpy()),
             )
-            known = {"take": to_plain(take), "sound": base64.b64encode(content).decode("ascii")}
-            self._cache.put(_CACHED, key, known)
+            return {"take": to_plain(take), "sound": base64.b64encode(content).decode("ascii")}
+
+        try:
+            known = self._material.once(Place(_CACHED, key), entry)
+        except DataError:
+            return None
         kept: Take = from_plain(Take, known["take"])
         self.sounds[kept.sound] = base64.b64decode(known["sound"])
         return replace(kept, candidate=name)

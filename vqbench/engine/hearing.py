@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,16 +13,13 @@ from torch import Tensor
 
 from vqbench.audio.io import resample
 from vqbench.audio.mel import MelFrontEnd, MelSpec
-from vqbench.engine.cache import Cache, content_key
+from vqbench.engine.cache import content_key
 from vqbench.metrics.agreement import Codes, Encoded, GptSequence
-from vqbench.progress import Progress
 from vqbench.records.run import ClipRecord
 from vqbench.threads import one_thread
 from vqbench.tokenizers.protocol import SpeechTokenizer
 
-_HEARD = "heard"
 _VERSION = 3
-_AT_ONCE = 32
 
 _PARKED = 10.0
 """A code so many times farther out than the median code is none that a latent could become: it was put aside."""
@@ -49,52 +47,51 @@ class Heard:
     ranks: Codes
 
 
-def hear(
-    tokenizer: SpeechTokenizer,
-    name: str,
-    device: torch.device,
-    targets: Sequence[Target],
-    cache: Cache,
-    progress: Progress,
-) -> list[Heard | str]:
-    """What a tokenizer makes of each recording, or why it makes nothing of it."""
+KIND = "heard"
+"""Under which it is kept."""
+
+
+def heard_key(digest: str, device: torch.device, clip: ClipRecord) -> str:
+    """Names what the tokenizer of a digest makes of a recording."""
     identity = {
         "version": _VERSION,
-        "tokenizer": tokenizer.digest,
+        "tokenizer": digest,
         # Rounding differs between devices, and with it a code now and then.
         "device": device.type,
         "packages": {package: metadata.version(package) for package in ("torch", "soundfile", "soxr")},
     }
-    keys = [content_key({**identity, "clip": target.clip.sha256}) for target in targets]
-    found: dict[int, Heard | str] = {
-        place: Heard(np.asarray(known["codes"], np.int64), np.asarray(known["ranks"], np.int64))
-        for place, key in enumerate(keys)
-        if (known := cache.get(_HEARD, key)) is not None
-    }
-    missing = [place for place in range(len(targets)) if place not in found]
-    if missing:
-        front_end = MelFrontEnd(tokenizer.mel_spec)
-        with progress.task(f"{name}: hearing tokens", len(missing)) as advance:
-            for start in range(0, len(missing), _AT_ONCE):
-                places = missing[start : start + _AT_ONCE]
-                with one_thread():
-                    fresh = list(_encode(tokenizer, front_end, [targets[place] for place in places]))
-                for place, row in zip(places, fresh, strict=True):
-                    found[place] = row
-                    if isinstance(row, Heard):
-                        cache.put(_HEARD, keys[place], {"codes": row.codes.tolist(), "ranks": row.ranks.tolist()})
-                advance(len(places))
-    return [found[place] for place in range(len(targets))]
+    return content_key({**identity, "clip": clip.sha256})
+
+
+def pack_heard(heard: Heard) -> dict[str, object]:
+    """As it is kept."""
+    return {"codes": heard.codes.tolist(), "ranks": heard.ranks.tolist()}
+
+
+def unpack_heard(known: Mapping[str, Any]) -> Heard:
+    """What was kept."""
+    return Heard(np.asarray(known["codes"], np.int64), np.asarray(known["ranks"], np.int64))
+
+
+@one_thread()
+@torch.inference_mode()
+def mel_of(target: Target, mel_spec: MelSpec) -> Tensor:
+    """A recording as a front end reads it, (n_mels, T) float32."""
+    waveform = target.waveform
+    if mel_spec.sample_rate_hz != MelSpec().sample_rate_hz:
+        waveform = resample(waveform, MelSpec().sample_rate_hz, mel_spec.sample_rate_hz)
+    mel: Tensor = MelFrontEnd(mel_spec)(waveform)
+    return mel
+
+
+@one_thread()
+def hear(tokenizer: SpeechTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> list[Heard | str]:
+    """What a tokenizer makes of each recording, or why it makes nothing of it; `mels` are those of its front end."""
+    return list(_encode(tokenizer, targets, mels))
 
 
 @torch.inference_mode()
-def _encode(tokenizer: SpeechTokenizer, front_end: MelFrontEnd, targets: Sequence[Target]) -> Iterator[Heard | str]:
-    mels = []
-    for target in targets:
-        waveform, spec = target.waveform, front_end.spec
-        if spec.sample_rate_hz != MelSpec().sample_rate_hz:
-            waveform = resample(waveform, MelSpec().sample_rate_hz, spec.sample_rate_hz)
-        mels.append(front_end(waveform))
+def _encode(tokenizer: SpeechTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> Iterator[Heard | str]:
     latents = tokenizer.latents(mels)
     codes = tokenizer.quantize(latents)
     codebook = tokenizer.codebook

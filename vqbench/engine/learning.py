@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,15 +12,14 @@ from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
 from vqbench.engine.assignment import Assignment, content_of
-from vqbench.engine.cache import Cache, content_key
-from vqbench.engine.downstream import lesson_of, tune, tuning_folder
-from vqbench.engine.rows import Row, finite, keep_row, known_row, make_table
+from vqbench.engine.cache import content_key
+from vqbench.engine.downstream import lesson_of
+from vqbench.engine.rows import Row, finite
 from vqbench.errors import DataError
 from vqbench.judging.learning import LATE_FALL
 from vqbench.metrics.learning import TokenLearning, foretold_nats, unigram, unigram_nats
-from vqbench.progress import Named, Progress
+from vqbench.progress import Progress
 from vqbench.records.rows import Measured
-from vqbench.records.run import CandidateRecord, Table
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.threads import one_thread
@@ -34,52 +32,24 @@ FORETELLING = "foretelling tokens"
 _CACHED = "learning"
 
 
-def measure_learning(
-    record: CandidateRecord,
-    tokenizer: SpeechTokenizer,
-    spoken: Path | DataError,
-    assignment: Assignment,
-    cache: Cache,
-    progress: Progress,
-) -> Table:
-    """Asks the tuned GPT, and the untuned one, for the candidate's tokens of each held-out recording.
-
-    Args:
-        record: how results name the candidate.
-        tokenizer: it.
-        spoken: what `have_spoken` gave: the GPT is tuned, or there is a reason why not.
-        assignment: what was learnt, and what is held out.
-        cache: where the GPT is, and rows are kept.
-        progress: shows how far it is.
-    """
-    judge, clips = TokenLearning(), assignment.held_out
-    if isinstance(spoken, DataError) or not clips:
-        return make_table(record, judge, {name: DataError(str(spoken)) for name in clips})[0]
-    lesson = content_key(lesson_of(tokenizer, assignment))
-    asked = {"identity": dict(judge.identity), "lesson": lesson, "voices": content_of(assignment.voices)}
-    keys = {
-        name: content_key({**asked, "clip": [clip.sha256, clip.text, clip.speaker]}) for name, clip in clips.items()
+def learning_keys(digest: str, assignment: Assignment) -> dict[str, str]:
+    """Names what comes of each held-out recording, by its id: asked of a GPT tuned to the candidate of this digest."""
+    lesson = content_key(lesson_of(digest, assignment))
+    asked = {"identity": dict(TokenLearning().identity), "lesson": lesson, "voices": content_of(assignment.voices)}
+    return {
+        name: content_key({**asked, "clip": [clip.sha256, clip.text, clip.speaker]})
+        for name, clip in assignment.held_out.items()
     }
-    rows = {name: row for name, key in keys.items() if (row := known_row(cache, judge.name, key)) is not None}
-    course = cache.get(_CACHED, lesson)
-    missing = {name: clip for name, clip in clips.items() if name not in rows}
-    if missing or course is None:
-        progress = Named(progress, record.name)
-        tuned = tune(tokenizer, assignment, cache, progress)
-        folder = tuning_folder(tokenizer, assignment, cache)
-        fall = late_fall(folder)
-        course = {} if fall is None else {LATE_FALL: fall}
-        cache.put(_CACHED, lesson, course)
-        for name, row in _measure(tokenizer, tuned, missing, assignment, folder, progress).items():
-            rows[name] = row
-            if isinstance(row, Measured):
-                keep_row(cache, judge.name, keys[name], row)
-    table, _ = make_table(record, judge, {name: rows[name] for name in clips})
-    return replace(table, constants={**table.constants, **course})
+
+
+def course_of(folder: Path) -> dict[str, float]:
+    """How a training went towards its end, as far as its log tells."""
+    fall = late_fall(folder)
+    return {} if fall is None else {LATE_FALL: fall}
 
 
 @one_thread()
-def _measure(
+def foretell(
     tokenizer: SpeechTokenizer,
     tuned: Teacher,
     clips: Mapping[str, Clip],
@@ -87,6 +57,19 @@ def _measure(
     folder: Path,
     progress: Progress,
 ) -> dict[str, Row]:
+    """Asks the tuned GPT, and the untuned one, for the candidate's tokens of held-out recordings.
+
+    Args:
+        tokenizer: the candidate.
+        tuned: the teacher whose GPT was tuned on its tokens.
+        clips: the recordings, by their ids.
+        assignment: what was learnt.
+        folder: of the training.
+        progress: shows how far it is.
+
+    Returns:
+        a row a recording, or why there is none.
+    """
     teacher = assignment.teacher
     counts = count_tokens(assignment.finetune, teacher, tokenizer, assignment.clips, folder, progress)
     frequencies = unigram(counts)

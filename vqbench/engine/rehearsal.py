@@ -1,4 +1,4 @@
-"""`vqbench run --dry-run`: a miniature of the suite is run, and what it took is told for the whole.
+"""`vqbench run --dry-run`: the stages of a run are counted, and run on a sample; what that took is told for the whole.
 
 Batches are as large as in the run, since they decide memory, and hold the longest recordings; there are only few of
 them. Everything happens in a temporary folder.
@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -24,31 +24,27 @@ from vqbench.config.recipe import VQVAE_PHASES, Recipe, load_recipe
 from vqbench.config.source import DataSource
 from vqbench.config.suite import Suite
 from vqbench.data.manifest import Clip, write_manifest
+from vqbench.engine.assignment import Assignment
+from vqbench.engine.bench import CLIPS_AT_ONCE, Bench, Sketch
 from vqbench.engine.cache import Cache, default_cache_folder
-from vqbench.engine.downstream import find_obstacle
+from vqbench.engine.findings import Findings
 from vqbench.engine.provenance import collect_provenance
+from vqbench.engine.question import TRUE
 from vqbench.engine.recipes import SourceFinder
-from vqbench.engine.runner import CLIPS_AT_ONCE, Prepared, prepare_suite, run_suite
+from vqbench.engine.runner import run_suite
 from vqbench.engine.speaking import PER_SHARD
-from vqbench.engine.workload import (
-    FINETUNE,
-    HEARING,
-    JUDGED,
-    LISTENING,
-    PAIRS,
-    SPEAKING,
-    Entrant,
-    Workload,
-    training_clips,
-)
+from vqbench.engine.stages import measuring
+from vqbench.engine.stages.tuning import FINETUNE
 from vqbench.progress import Progress, Timekeeper
-from vqbench.records.forecast import Estimate, Memory, Stage, stages_of
+from vqbench.records.forecast import Estimate, Memory, Stage, Work, stages_of
 from vqbench.records.run import Run
 from vqbench.teachers.tortoise.folder import memory_bytes
-from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
-from vqbench.training.finetune import GPT_WEIGHTS
+from vqbench.training.finetune import GPT_WEIGHTS, clips_that_fit, is_held_out
 from vqbench.training.speech import draw_like_length
 from vqbench.training.trainer import train
+
+PAIRS, SPEAKING, HEARING = "pairs", "speaking", "hearing tokens"
+LISTENING, JUDGED = "listening", "listening to speech"
 
 CLIPS = max(CLIPS_AT_ONCE, PER_SHARD)
 """Recordings that are rehearsed, and sentences: as many as a run takes at once."""
@@ -85,31 +81,29 @@ def rehearse(suite: Suite, progress: Progress) -> Estimate:
     with tempfile.TemporaryDirectory(prefix="vqbench-") as name:
         folder = Path(name)
         cache = Cache(folder / "cache")
-        ready = prepare_suite(suite, cache, progress)
-        everybody, stand_ins, untold = _entrants(ready, cache, progress)
-        entrants = everybody[: len(suite.candidates)]
-        named = suite.reference if ready.bring_reference else None
-        reference = None if named is None else next(one for one in everybody if one.name == named.name)
+        bench = Bench(suite, cache, progress)
+        bench.check()
+        stand_ins, untold = _stand_ins(bench, progress)
+        bench.pretend(stand_ins)
+        chosen = _chosen(bench)
+        counted = count_work(bench)
         opening_s = time.perf_counter() - began_s
-        chosen = _chosen(ready, entrants)
-        config = stand_ins.get(chosen.name) or next(c for c in suite.candidates if c.name == chosen.name)
-        max_tokens = _max_tokens(ready)
-        small = _miniature(ready, chosen, config, named and stand_ins.get(named.name, named), max_tokens, folder)
+        small = _miniature(bench, chosen, stand_ins, folder)
 
-        keeper, cuda = Timekeeper(progress, _resident_bytes), _Cuda(ready.device)
+        keeper, cuda = Timekeeper(progress, _resident_bytes), _Cuda(bench.device)
         run = run_suite(small.suite, cache, keeper).run
-        share = _step_share(ready, chosen, small, max_tokens)
-        workload = Workload(ready, entrants, chosen.name, max_tokens, reference, share)
-        stages = stages_of(workload.work, keeper.tasks)
-        disk = _disk(cache.folder, workload, keeper)
-        more = _recordings_bytes(workload, small, run)
+        share = _step_share(bench, chosen)
+        work = [_like(one, chosen.record.name, share, {task.description for task in keeper.tasks}) for one in counted]
+        stages = stages_of(work, keeper.tasks)
+        disk = _disk(cache.folder, work, keeper)
+        more = _recordings_bytes(bench, small, run)
         memory = [Memory("process", keeper.most, more, memory_bytes(torch.device("cpu")))] if keeper.most else []
         memory += cuda.memory()
-    made = collect_provenance(ready.device, Path.cwd(), [])
+    made = collect_provenance(bench.device, Path.cwd(), [])
     return Estimate(
         suite=suite.name,
         machine=f"{made['device']}, {made['cores']} cores, threads: {made['threads']}",
-        candidate=chosen.name,
+        candidate=chosen.record.name,
         opening_s=opening_s,
         stages=stages,
         seconds=opening_s + sum(stage.seconds or 0.0 for stage in stages),
@@ -117,35 +111,50 @@ def rehearse(suite: Suite, progress: Progress) -> Estimate:
         disk=disk,
         disk_free_bytes=_free_bytes(default_cache_folder()),
         rehearsal_s=time.perf_counter() - began_s,
-        notes=(*untold, *_notes(workload, stages)),
+        notes=(*untold, *_notes(bench, chosen.record.name, share, stages)),
     )
 
 
-def _entrants(
-    ready: Prepared, cache: Cache, progress: Progress
-) -> tuple[list[Entrant], dict[str, CandidateConfig], list[str]]:
-    """All candidates, and the reference where it is none of them; in place of those that are trained in the run,
-    untrained ones; and what this leaves out."""
-    entrants, stand_ins, untold = [], {}, []
-    asked = list(zip(ready.suite.candidates, ready.bring, strict=True))
-    reference = ready.suite.reference
-    if reference is not None and ready.bring_reference is not None and reference not in ready.suite.candidates:
-        asked.append((reference, ready.bring_reference))
-    for config, bring in asked:
+def count_work(bench: Bench) -> list[Work]:
+    """All that the stages of a run have to do whose cache is empty, each thing once."""
+    found, seen, work = Findings(), set[object](), list[Work]()
+    for stage in measuring():
+        if stage.applies(bench):
+            items = {item.identity: item for item in stage.prepare(bench, found) if item.identity not in seen}
+            seen |= {identity for identity, item in items.items() if item.places}
+            work += stage.count(bench, list(items.values()))
+            stage.expect(bench, found)
+    return work
+
+
+def _like(work: Work, chosen: str, share: float, rehearsed: Set[str]) -> Work:
+    """Some work, with the task of the rehearsal that tells how long it takes: its own, or that of the candidate."""
+    like = [work.description, *(f"{name}: {work.stage}" for name in (chosen, TRUE) if work.owner)]
+    told = next((description for description in like if description in rehearsed), like[-1])
+    return replace(work, like=told, share=share if work.stage == FINETUNE else 1.0)
+
+
+def _stand_ins(bench: Bench, progress: Progress) -> tuple[dict[str, CandidateConfig], list[str]]:
+    """Untrained candidates for those that are trained in the run, by their names; and what this leaves out."""
+    stand_ins: dict[str, CandidateConfig] = {}
+    made: dict[str, CandidateConfig] = {}
+    untold = []
+    for config in bench.asked:
         if config.recipe is None:
-            tokenizer = bring()
-            entrants.append(Entrant(config.name, tokenizer, tokenizer.digest))
             continue
-        recipe = load_recipe(config.recipe, config.change)
-        made = _untrained(recipe, cache, ready.device, progress)
-        stand_ins[config.name] = CandidateConfig(name=config.name, checkpoint=made)
-        entrants.append(Entrant(config.name, load_tokenizer(made, device=ready.device), f"recipe {config.name}"))
-        if recipe.steps:
-            untold.append(
-                f"{config.name}: the training by its recipe, {recipe.steps:,} steps, is not counted; it is done once, "
-                f"where it is not in the cache yet"
-            )
-    return entrants, stand_ins, untold
+        # Seeds of one recipe are as large as each other.
+        like = config.family or config.name
+        if like not in made:
+            recipe = load_recipe(config.recipe, config.change)
+            checkpoint = _untrained(recipe, bench.cache, bench.device, progress)
+            made[like] = CandidateConfig(name=config.name, checkpoint=checkpoint)
+            if recipe.steps:
+                untold.append(
+                    f"{like}: the training by its recipe, {recipe.steps:,} steps, is not counted; it is done once, "
+                    f"where it is not in the cache yet"
+                )
+        stand_ins[config.name] = made[like]
+    return stand_ins, untold
 
 
 def _untrained(recipe: Recipe, cache: Cache, device: torch.device, progress: Progress) -> Path:
@@ -156,30 +165,22 @@ def _untrained(recipe: Recipe, cache: Cache, device: torch.device, progress: Pro
     return train(bare, SourceFinder(device, progress)(bare), folder, device, progress)
 
 
-def _chosen(ready: Prepared, entrants: Sequence[Entrant]) -> Entrant:
+def _chosen(bench: Bench) -> Sketch:
     """The first candidate that does all that candidates do, which the reference does not."""
-    reference = ready.question and ready.question.reference
-    entrants = [one for one in entrants if one.name != reference] or entrants
-    if ready.assignment is None:
-        return entrants[0]
-    teacher = ready.assignment.teacher
-    return next((one for one in entrants if find_obstacle(one.tokenizer, teacher) is None), entrants[0])
+    reference = bench.question and bench.question.reference
+    able = [one for one in bench.candidates if one.record.name != reference] or list(bench.candidates)
+    return next((one for one in able if one.obstacle is None), able[0])
 
 
-def _miniature(
-    ready: Prepared,
-    chosen: Entrant,
-    config: CandidateConfig,
-    reference: CandidateConfig | None,
-    max_tokens: int,
-    folder: Path,
-) -> _Miniature:
-    suite, assignment = ready.suite, ready.assignment
+def _miniature(bench: Bench, chosen: Sketch, stand_ins: Mapping[str, CandidateConfig], folder: Path) -> _Miniature:
+    suite, assignment = bench.suite, bench.assignment
+    name, reference = chosen.record.name, bench.reference
+    config = stand_ins.get(name) or next(one for one in suite.candidates if one.name == name)
     lines = assignment.lines if assignment else ()
     own = [assignment.recordings[line.id] for line in lines[:CLIPS]] if assignment and assignment.recordings else []
-    speech = own or _spread(ready.clips, CLIPS)
+    speech = own or _spread(bench.clips, CLIPS)
     data: dict[str, object] = {"speech": _source(folder / "speech.jsonl", speech)}
-    question = ready.question
+    question = bench.question
     if question is not None and question.writing is not None and suite.data.pairs is not None:
         n = min(question.writing.n, question.writing.teacher.batch_size)
         data["pairs"] = suite.data.pairs.model_copy(update={"n": n})
@@ -188,7 +189,7 @@ def _miniature(
     training: Sequence[Clip] = ()
     changed: dict[str, object] = {}
     if assignment is not None and suite.downstream is not None:
-        fitting = training_clips(assignment, chosen.tokenizer, max_tokens)
+        fitting = _fitting(bench, chosen)
         # Where no clip fits, the tuning says so.
         training = _spread(fitting or assignment.clips, assignment.finetune.batch_size)
         saves = assignment.finetune.checkpoint_every < assignment.finetune.steps
@@ -212,8 +213,8 @@ def _miniature(
     small = suite.model_copy(
         update={
             "data": suite.data.model_copy(update=data),
-            "candidates": (config,),
-            "reference": reference,
+            "candidates": (_named(config, name),),
+            "reference": reference and _named(stand_ins.get(reference.name, reference), reference.name),
             "throughput": suite.throughput.model_copy(update={"repetitions": REPETITIONS}),
             # A few clips may lack what slices ask for; their figures take little.
             "slices": SlicesConfig(),
@@ -226,15 +227,14 @@ def _miniature(
     return _Miniature(small, speech, training)
 
 
-def _max_tokens(ready: Prepared) -> int:
-    """What the teacher's GPT can write at once; 0 where nothing is tuned."""
-    if ready.assignment is None:
-        return 0
-    part = ready.assignment.teacher.gpt
-    with part.loaded() as gpt:
-        found = gpt.dimensions.max_mel_tokens
-    part.release()  # the rehearsal loads its own, and both together would be counted
-    return found
+def _named(config: CandidateConfig, name: str) -> CandidateConfig:
+    return config.model_copy(update={"name": name})
+
+
+def _fitting(bench: Bench, chosen: Sketch) -> list[Clip]:
+    """What the GPT is tuned on."""
+    rate_hz = chosen.record.token_rate_hz or 1.0
+    return clips_that_fit(bench.the_assignment.clips, bench.max_tokens / rate_hz)
 
 
 def _spread(clips: Sequence[Clip], most: int | None = None) -> list[Clip]:
@@ -250,57 +250,63 @@ def _source(path: Path, clips: Sequence[Clip]) -> DataSource:
     return DataSource(manifest=path)
 
 
-def _step_share(ready: Prepared, chosen: Entrant, small: _Miniature, max_tokens: int) -> float:
+def _step_share(bench: Bench, chosen: Sketch) -> float:
     """How long a step of fine-tuning is beside a rehearsed one."""
-    if ready.assignment is None:
+    if bench.assignment is None or chosen.obstacle is not None:
         return 1.0
-    clips = training_clips(ready.assignment, chosen.tokenizer, max_tokens)
+    clips = _fitting(bench, chosen)
     lengths = torch.tensor([clip.duration_s for clip in clips]).sort().values
-    draw, size = torch.Generator().manual_seed(0), min(ready.assignment.finetune.batch_size, len(lengths))
+    draw, size = torch.Generator().manual_seed(0), min(bench.assignment.finetune.batch_size, len(lengths))
     # A batch is as long as its longest clip; the rehearsed one holds the longest of all.
     longest = [lengths[draw_like_length(len(lengths), size, draw)].max() for _ in range(_DRAWS)]
     return float(torch.stack(longest).mean() / lengths[-1])
 
 
-def _notes(workload: Workload, stages: Sequence[Stage]) -> Iterator[str]:
-    if len(workload.entrants) > 1:
-        yield f"every candidate is taken to be as fast as {workload.like}"
-    if workload.step_share < 0.995 and any(stage.name == FINETUNE for stage in stages):
+def _notes(bench: Bench, chosen: str, share: float, stages: Sequence[Stage]) -> Iterator[str]:
+    if len(bench.candidates) > 1:
+        yield f"every candidate is taken to be as fast as {chosen}"
+    if share < 0.995 and any(stage.name == FINETUNE for stage in stages):
         yield (
             f"steps were rehearsed on the longest clips, which decide the memory; the run's batches are "
-            f"{workload.step_share:.0%} as long, and so are its steps taken to be"
+            f"{share:.0%} as long, and so are its steps taken to be"
         )
     if any(stage.name == FINETUNE and stage.units > stage.tasks * STEPS for stage in stages):
         yield "many steps of different lengths leave gaps in memory: leave it half as much again"
-    if workload.validates:
+    if bench.assignment is not None and _validates(bench.assignment):
         yield "validating, and saving on the way, are not counted"
     if any(stage.name == PAIRS for stage in stages):
         yield "where the GPT repeats itself or is silent, fewer tokens are heard"
-    if len(workload.tuned) > 1:
+    if any(stage.name == FINETUNE and stage.tasks > 1 for stage in stages):
         yield "a GPT that its tuning confuses may not stop by itself: speaking, and listening to it, then take longer"
-    kept = workload.ready.suite.exhibits
+    kept = bench.suite.exhibits
     if kept.clips or kept.drawn or kept.worst:
         yield "rendering some clips again, to be heard, is not counted: a second or so a clip"
-    if workload.ready.suite.slices != SlicesConfig():
+    if bench.suite.slices != SlicesConfig():
         yield "figures by slice are not counted: some seconds for each hundred slices"
     for stage in stages:
         if stage.seconds is None:
             yield f"{stage.name}: not rehearsed, so its {stage.units:,} units are not counted"
 
 
-def _disk(folder: Path, workload: Workload, keeper: Timekeeper) -> dict[str, int]:
+def _validates(assignment: Assignment) -> bool:
+    """Whether some of the speech that the GPTs are tuned on is held out."""
+    share = assignment.finetune.validation_share
+    return bool(assignment.finetune.steps) and any(is_held_out(clip, share) for clip in assignment.clips)
+
+
+def _disk(folder: Path, work: Sequence[Work], keeper: Timekeeper) -> dict[str, int]:
     """What a run leaves in its cache, by what the rehearsal left."""
 
     def each(bytes_: int, *names: str) -> int:
         rehearsed = sum(task.total for task in keeper.tasks if task.description.rpartition(": ")[2] in names)
-        return round(bytes_ / max(1, rehearsed) * sum(one.total for one in workload.work if one.stage in names))
+        return round(bytes_ / max(1, rehearsed) * sum(one.total for one in work if one.stage in names))
 
     kinds = {path.name: path for path in folder.iterdir()}
     weights = list(folder.glob(f"trainings/*/{GPT_WEIGHTS}"))
     tuned = sum(_size_bytes(path.parent) for path in weights)
     rows = sum(_size_bytes(path) for name, path in kinds.items() if name not in ("trainings", "spoken", "pairs"))
     found = {
-        "tuned GPTs": tuned * len(workload.tuned),
+        "tuned GPTs": tuned * sum(one.stage == FINETUNE for one in work),
         "speech": each(_size_bytes(folder / "spoken"), SPEAKING),
         "pairs": each(_size_bytes(folder / "pairs"), PAIRS),
         "rows": each(rows, LISTENING, HEARING, JUDGED),
@@ -308,24 +314,24 @@ def _disk(folder: Path, workload: Workload, keeper: Timekeeper) -> dict[str, int
     return {kind: size for kind, size in found.items() if size}
 
 
-def _recordings_bytes(workload: Workload, small: _Miniature, run: Run) -> int:
+def _recordings_bytes(bench: Bench, small: _Miniature, run: Run) -> int:
     """What the suite's recordings take in memory beyond the rehearsed ones."""
-    ready, spec = workload.ready, MelSpec()
+    spec, question = MelSpec(), bench.question
 
     def more_s(clips: Iterable[Clip], rehearsed: Iterable[Clip]) -> float:
         return max(0.0, sum(clip.duration_s for clip in clips) - sum(clip.duration_s for clip in rehearsed))
 
     host = 0.0
-    if small.training and ready.assignment is not None:
+    if small.training and bench.assignment is not None:
         mel_bytes = 2 * spec.n_mels * spec.sample_rate_hz / spec.hop_length  # a second, in half precision
-        host += mel_bytes * more_s(ready.assignment.clips, small.training)
+        host += mel_bytes * more_s(bench.assignment.clips, small.training)
     sample_bytes = 4 * spec.sample_rate_hz
     written = [clip.duration_s for clip in run.clips if clip.clip_set == "pairs"]
-    if written and ready.question is not None and ready.question.writing is not None:
-        host += sample_bytes * fmean(written) * (ready.question.writing.n - len(written))
-    if ready.question is not None:
-        rehearsed = sum(clip.duration_s for clip in run.clips if clip.clip_set == ready.question.clip_set)
-        host += sample_bytes * max(0.0, sum(clip.duration_s for clip in ready.question.natural) - rehearsed)
+    if written and question is not None and question.writing is not None:
+        host += sample_bytes * fmean(written) * (question.writing.n - len(written))
+    if question is not None:
+        rehearsed = sum(clip.duration_s for clip in run.clips if clip.clip_set == question.clip_set)
+        host += sample_bytes * max(0.0, sum(clip.duration_s for clip in question.natural) - rehearsed)
     return round(host)
 
 

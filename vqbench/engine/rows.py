@@ -1,4 +1,4 @@
-"""Rows of statistics: measured once, kept by content, gathered into tables, with the texts that people read beside."""
+"""Rows of statistics: as they are kept, and gathered into tables, with the texts that people read beside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 from vqbench.data.manifest import Clip
-from vqbench.engine.cache import Cache
 from vqbench.errors import DataError
 from vqbench.records.rows import Measured, Measures
 from vqbench.records.run import CandidateRecord, ClipRecord, Table
@@ -23,17 +22,6 @@ def clip_record(
     """What a run keeps of a clip, or of what is said after one: who speaks, in which language, and further columns."""
     columns = dict(clip.columns)
     return ClipRecord(record_id, sha256, duration_s, text, clip.speaker, clip_set, clip.language, columns)
-
-
-def known_row(cache: Cache, group: str, key: str) -> Row | None:
-    """A row that was measured before; None where it is not known."""
-    known = cache.get(f"rows-{group}", key)
-    return None if known is None else _measured(known)
-
-
-def keep_row(cache: Cache, group: str, key: str, row: Row) -> None:
-    """Keeps a row, or the reason why there is none."""
-    cache.put(f"rows-{group}", key, _stored(row))
 
 
 def finite(row: Row) -> Row:
@@ -69,13 +57,15 @@ def make_table(record: CandidateRecord, group: Measures, rows: Mapping[str, Row]
     return table, transcripts
 
 
-def _stored(row: Row) -> dict[str, object]:
+def pack_row(row: Row) -> dict[str, object]:
+    """A row, or the reason why there is none, as it is kept."""
     if isinstance(row, DataError):
         return {"unscored": row.problem}
     return {"cells": dict(row.cells), "texts": dict(row.texts)}
 
 
-def _measured(known: Mapping[str, object]) -> Row:
+def unpack_row(known: Mapping[str, object]) -> Row:
+    """What was kept."""
     if "unscored" in known:
         return DataError(str(known["unscored"]))
     cells, texts = known["cells"], known["texts"]

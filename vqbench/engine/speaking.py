@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -49,6 +49,33 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Lines that are said and kept together, and the shard where they are kept."""
+
+    path: Path
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is known of what was said of a line before it is heard.
+
+    Attributes:
+        line: what was to be said.
+        part: where the sound is kept.
+        sha256: of the sound.
+        finished: whether the GPT ended it itself.
+        fault: why nothing was said; None where something was.
+    """
+
+    line: Line
+    part: Part
+    sha256: str
+    finished: bool = True
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
 class Recorded:
     """What was said of a line, or why nothing was; `sha256` is that of the recording."""
 
@@ -57,26 +84,14 @@ class Recorded:
     sha256: str
 
 
-def speak_lines(
-    lines: Sequence[Line],
-    k: int,
-    said_by: Mapping[str, object],
-    prepare: Callable[[], tuple[Teacher, Sequence[Voice]]],
-    cache: Cache,
-    progress: Progress,
-) -> Path:
-    """Has all lines said that are not in the cache yet.
+def parts_of(lines: Sequence[Line], k: int, said_by: Mapping[str, object], cache: Cache) -> list[Part]:
+    """Where everything that somebody is asked to say is kept, or will be.
 
     Args:
         lines: what to say.
         k: tries of the GPT for each, of which CLVP chooses.
         said_by: all that decides who speaks, and in which voices.
-        prepare: brings the teacher and its voices; called only where something is left to say.
         cache: where it is kept.
-        progress: shows how far it is.
-
-    Returns:
-        the folder that `read_lines` reads.
     """
     question = {
         "version": SPEAKING_VERSION,
@@ -86,47 +101,57 @@ def speak_lines(
         "packages": {package: metadata.version(package) for package in ("torch", "tortoise-tts", "soundfile")},
     }
     folder = cache.spoken_folder(content_key(question))
-    shards = _shards(folder, lines)
-    missing = {path: part for path, part in shards.items() if not cache.read or _read(path, part) is None}
-    if missing:
-        teacher, voices = prepare()
-        voice_of = {voice.speaker: voice for voice in voices}
-        n_known = sum(len(part) for path, part in shards.items() if path not in missing)
-        with progress.task("speaking", len(lines), n_known) as advance:
-            for path, part in missing.items():
-                said = _say(teacher, part, voice_of, k, progress)
-                faults = {line.id: one for line, one in zip(part, said, strict=True) if isinstance(one, str)}
-                pairs = [_pair(teacher, line, one) for line, one in zip(part, said, strict=True)]
-                write_shard(path, pairs, Header({}, {_FAULTS: faults}))
-                advance(len(part))
-    return folder
+    starts = range(0, len(lines), PER_SHARD)
+    return [
+        Part(shard_path(folder, index), tuple(lines[start : start + PER_SHARD])) for index, start in enumerate(starts)
+    ]
 
 
-def read_lines(folder: Path, lines: Sequence[Line], wanted: Collection[str] | None = None) -> Iterator[list[Recorded]]:
-    """What was said, in order, some lines at a time.
+@dataclass(frozen=True)
+class Shelved:
+    """What was said of some lines, as it is kept; and by the ids of the others, why nothing was."""
 
-    Args:
-        folder: what `speak_lines` gave.
-        lines: all that were said.
-        wanted: ids of lines; what was said and kept together with none of them is passed over.
+    pairs: list[Pair]
+    faults: Mapping[str, str]
+
+
+def say(teacher: Teacher, voices: Sequence[Voice], lines: Sequence[Line], k: int, progress: Progress) -> Shelved:
+    """Has lines said."""
+    voice_of = {voice.speaker: voice for voice in voices}
+    said = _say(teacher, lines, voice_of, k, progress)
+    faults = {line.id: one for line, one in zip(lines, said, strict=True) if isinstance(one, str)}
+    return Shelved([_pair(teacher, line, one) for line, one in zip(lines, said, strict=True)], faults)
+
+
+def keep_said(part: Part, said: Shelved) -> None:
+    """Keeps what was said."""
+    write_shard(part.path, said.pairs, Header({}, {_FAULTS: dict(said.faults)}))
+
+
+def find_said(part: Part) -> list[Said] | None:
+    """What was said and kept; None where it is not there, damaged, or of other lines."""
+    found = _read(part)
+    if found is None:
+        return None
+    return [
+        Said(line, part, digest, pair.finished, fault)
+        for line, (pair, digest, fault) in zip(part.lines, found, strict=True)
+    ]
+
+
+def hear_said(part: Part) -> list[Recorded]:
+    """The sound of what was said and kept, in order.
 
     Raises:
-        DataError: a shard has been damaged since it was written.
+        DataError: it has been damaged since it was written.
     """
-    for path, part in _shards(folder, lines).items():
-        if wanted is not None and not any(line.id in wanted for line in part):
-            continue
-        found = _read(path, part)
-        if found is None:
-            raise DataError("the recording was damaged during the run", where=str(path), fix="run it again")
-        yield found
-
-
-def _shards(folder: Path, lines: Sequence[Line]) -> dict[Path, Sequence[Line]]:
-    return {
-        shard_path(folder, index): lines[start : start + PER_SHARD]
-        for index, start in enumerate(range(0, len(lines), PER_SHARD))
-    }
+    found = _read(part)
+    if found is None:
+        raise DataError("the recording was damaged during the run", where=str(part.path), fix="run it again")
+    return [
+        Recorded(line, fault or _spoken(pair), digest)
+        for line, (pair, digest, fault) in zip(part.lines, found, strict=True)
+    ]
 
 
 def _say(
@@ -168,21 +193,18 @@ def _pair(teacher: Teacher, line: Line, said: Utterance | str) -> Pair:
     )
 
 
-def _read(path: Path, lines: Sequence[Line]) -> list[Recorded] | None:
-    """What a shard holds; None where it is not there, damaged, or of other lines."""
-    if not path.exists():
+def _read(part: Part) -> list[tuple[Pair, str, str | None]] | None:
+    """What a shard holds, the sha256 of each sound, and what is wrong with it; None as for `find_said`."""
+    if not part.path.exists():
         return None
     try:
-        with Shard(path) as shard:
+        with Shard(part.path) as shard:
             faults = shard.header.shard[_FAULTS]
             pairs = [pair for group in shard.row_groups() for pair in group]
             digests = shard.waveform_digests()
-        if [pair.id for pair in pairs] != [line.id for line in lines]:
+        if [pair.id for pair in pairs] != [line.id for line in part.lines]:
             return None
-        return [
-            Recorded(line, faults.get(line.id) or _spoken(pair), digest)
-            for line, pair, digest in zip(lines, pairs, digests, strict=True)
-        ]
+        return [(pair, digest, faults.get(pair.id)) for pair, digest in zip(pairs, digests, strict=True)]
     except (DataError, KeyError):
         return None
 

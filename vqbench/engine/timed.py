@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vqbench.config.suite import Suite, select
+from vqbench.engine.bench import Bench
 from vqbench.engine.cache import Cache
-from vqbench.engine.runner import prepare_suite, readable_waveforms
+from vqbench.engine.stages.timing import readable_waveforms
 from vqbench.errors import DataError
 from vqbench.metrics.throughput import Load, Workload, workloads
 from vqbench.progress import Progress
@@ -42,11 +43,12 @@ def load_timed(suite: Suite, candidate: str, cache: Cache, progress: Progress) -
     Raises:
         VqbenchError: as `run_suite` does; also where no clip can be read.
     """
-    ready = prepare_suite(select(suite, [candidate], ["throughput"]), cache, progress)
-    (bring,) = ready.bring
-    tokenizer, load = bring(), ready.load
-    waveforms = readable_waveforms(ready.clips, tokenizer.mel_spec, load.audio_s)
+    bench = Bench(select(suite, [candidate], ["throughput"]), cache, progress)
+    bench.check()
+    (only,) = bench.suite.candidates
+    tokenizer, load = bench.tokenizer(only.name), bench.load
+    waveforms = readable_waveforms(bench.clips, tokenizer.mel_spec, load.audio_s)
     if not waveforms:
         raise DataError("no clip can be read, so there is nothing to time", where=str(suite.path or suite.name))
-    made = {work.group: work for work in workloads(tokenizer, waveforms, load, ready.device)}
-    return Timed(made, load, str(ready.device), tokenizer.digest)
+    made = {work.group: work for work in workloads(tokenizer, waveforms, load, bench.device)}
+    return Timed(made, load, str(bench.device), tokenizer.digest)

@@ -116,15 +116,12 @@ def pace_of(task: Timed, since_s: float, alike: bool = True) -> Pace:
         alike: where units are alike, the first advance is apart, since it holds what is done but once, and of the
             others the middle one counts. Of a task of one advance nothing can be told apart.
     """
-    gap_s, times_s = task.began_s - since_s, [time_s for time_s, _ in task.marks]
-    if not task.total or not times_s:
+    gap_s = max(0.0, task.began_s - since_s)
+    if not task.total or not task.marks:
         return Pace(gap_s + task.ended_s - task.began_s, 0.0)
     if not alike:
         return Pace(gap_s, (task.ended_s - task.began_s) / task.total)
-    each_s = [
-        (to - since) / steps
-        for since, to, (_, steps) in zip([task.began_s, *times_s], times_s, task.marks, strict=False)
-    ]
+    each_s = [seconds / steps for seconds, steps in task.marks]
     unit_s = median(each_s[1:] or each_s)
     return Pace(gap_s + max(0.0, (each_s[0] - unit_s) * task.marks[0][1]), unit_s)
 

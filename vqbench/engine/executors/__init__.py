@@ -1,0 +1,1 @@
+"""Where the missing items of a stage are done: here, in processes of this machine, or on a Ray cluster."""

@@ -1,0 +1,90 @@
+"""Every candidate tokenises the recordings whose tokens are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from vqbench.engine.agreement import agreement_table, asked_of, follows
+from vqbench.engine.bench import Bench
+from vqbench.engine.findings import Findings
+from vqbench.engine.hearing import KIND, Heard, Target, hear, heard_key, mel_of, pack_heard, unpack_heard
+from vqbench.engine.plan import Done, Item, Passing, Place, Stage, Values
+from vqbench.engine.stages.turns import in_turns, parts_of
+from vqbench.progress import Progress
+
+_AT_ONCE = 32
+
+
+class Hearing(Stage):
+    """One item a candidate and recording."""
+
+    name = "hearing tokens"
+
+    def applies(self, bench: Bench) -> bool:
+        """Whether tokens are held against any."""
+        return bench.question is not None
+
+    def prepare(self, bench: Bench, found: Findings) -> Sequence[Item]:
+        """Of each candidate, what it can be held against; candidates take turns at some recordings."""
+        assert found.answer is not None
+        items: dict[str, list[Item]] = {}
+        for sketch in bench.candidates:
+            own = items.setdefault(sketch.record.name, [])
+            for asked in asked_of(sketch.record.name, found.answer):
+                if follows(sketch.record.token_rate_hz or 0.0, asked.rate_hz):
+                    own += [
+                        heard_item(sketch.record.name, sketch.record.digest, bench, f"{asked.group} {number}", target)
+                        for number, target in enumerate(asked.targets)
+                    ]
+        own_items = list(items.values())
+        return in_turns(own_items, parts_of(max(map(len, own_items), default=0), _AT_ONCE))
+
+    def work(self, items: Sequence[Item], bench: Bench, progress: Progress) -> Iterator[Done]:
+        """All recordings of a candidate together; the mel of each is computed once for all."""
+        mels: dict[tuple[str, str], Any] = {}
+        for owner, of_owner in groupby(items, key=lambda item: item.owner):
+            own = list(of_owner)
+            tokenizer = bench.tokenizer_called(owner)
+            spec = tokenizer.mel_spec
+            for item in own:
+                key = (spec.fingerprint, item.content.clip.sha256)
+                if key not in mels:
+                    mels[key] = mel_of(item.content, spec)
+            heard = hear(
+                tokenizer,
+                [item.content for item in own],
+                [mels[spec.fingerprint, item.content.clip.sha256] for item in own],
+            )
+            yield [
+                (item, {"heard": row if isinstance(row, Heard) else Passing(row)})
+                for item, row in zip(own, heard, strict=True)
+            ]
+
+    def pack(self, name: str, value: Any) -> Mapping[str, object]:
+        """Codes and ranks."""
+        return pack_heard(value)
+
+    def unpack(self, name: str, entry: Mapping[str, Any]) -> Any:
+        """Codes and ranks."""
+        return unpack_heard(entry)
+
+    def collect(self, bench: Bench, found: Findings, values: Mapping[tuple[str, str], Values]) -> None:
+        """One table a candidate and group."""
+        assert found.answer is not None
+        for sketch in bench.candidates:
+            name = sketch.record.name
+            for asked in asked_of(name, found.answer):
+                rows = None
+                if follows(sketch.record.token_rate_hz or 0.0, asked.rate_hz):
+                    ids = [f"{asked.group} {number}" for number in range(len(asked.targets))]
+                    rows = [values[name, one]["heard"] for one in ids]
+                found.add("agreement", name, agreement_table(name, bench.tokenizer(name), asked, rows))
+
+
+def heard_item(owner: str, digest: str, bench: Bench, number: object, target: Target) -> Item:
+    """A recording that somebody is to tokenise."""
+    place = Place(KIND, heard_key(digest, bench.device, target.clip))
+    batch = (owner, number // _AT_ONCE) if isinstance(number, int) else None
+    return Item(owner, str(number), {"heard": place}, target, batch)

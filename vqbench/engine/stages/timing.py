@@ -1,0 +1,74 @@
+"""All candidates are timed, in turns and one after another: nothing else runs meanwhile, and nothing of it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from vqbench.audio.mel import MelSpec
+from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
+from vqbench.engine.bench import Bench
+from vqbench.engine.findings import Findings
+from vqbench.engine.plan import Done, Item, Plan, Stage, Values
+from vqbench.errors import DataError
+from vqbench.metrics.throughput import Entrant, measure_throughput, n_timings
+from vqbench.progress import Progress
+from vqbench.records.forecast import Work
+
+
+class Timing(Stage):
+    """No items: a timing belongs to the machine and the minute that it was taken."""
+
+    name = "speed"
+
+    def applies(self, bench: Bench) -> bool:
+        """Whether speed is measured."""
+        return "throughput" in bench.suite.metrics
+
+    def prepare(self, bench: Bench, found: Findings) -> Sequence[Item]:
+        """Nothing that could be kept, or done elsewhere."""
+        return []
+
+    def count(self, bench: Bench, items: Sequence[Item]) -> Iterator[Work]:
+        """All timings."""
+        yield Work(self.name, n_timings(bench.load) * len(bench.candidates), alike=False)
+
+    def run(self, bench: Bench, found: Findings, plan: Plan) -> None:
+        """Times them."""
+        speech = {}
+        for spec in {sketch.mel_spec for sketch in bench.candidates}:
+            speech[spec] = readable_waveforms(bench.clips, spec, bench.load.audio_s)
+        entrants = [
+            Entrant(sketch.record.name, bench.tokenizer(sketch.record.name), speech[sketch.mel_spec])
+            for sketch in bench.candidates
+            if speech[sketch.mel_spec]
+        ]
+        timings = measure_throughput(entrants, bench.load, bench.device, bench.suite.seed, plan.progress)
+        for table in timings.tables:
+            found.add("throughput", table.candidate, table)
+        found.conditions = timings.conditions
+
+    def work(self, items: Sequence[Item], bench: Bench, progress: Progress) -> Iterator[Done]:
+        """All is done by `run`."""
+        yield from ()
+
+    def collect(self, bench: Bench, found: Findings, values: Mapping[tuple[str, str], Values]) -> None:
+        """Likewise."""
+
+
+def readable_waveforms(clips: Sequence[Clip], mel_spec: MelSpec, enough_s: float) -> list[torch.Tensor]:
+    """Clips as (N,) float32 each, in their order, without those that cannot be read, until there are `enough_s`."""
+    waveforms: list[torch.Tensor] = []
+    missing = enough_s * mel_spec.sample_rate_hz
+    for clip in clips:
+        if missing <= 0:
+            break
+        try:
+            waveform = load_clip(clip, mel_spec.sample_rate_hz)
+        except DataError:
+            continue  # it is named as unscored by every other metric
+        waveforms.append(waveform)
+        missing -= len(waveform)
+    return waveforms
