@@ -505,11 +505,11 @@ def test_candidates_are_loaded_one_after_another_and_timed_as_the_suite_says(
 
 def test_no_more_speech_is_read_than_is_timed(project: Path) -> None:
     clips = load_clips(load_suite(timed(project, "speed")).data.speech)
-    every = readable_waveforms(clips, MelSpec(), 1e9)
+    every = readable_waveforms(clips, 22_050, 1e9)
     assert len(every) == 3
     first_s = len(every[0]) / MelSpec().sample_rate_hz
     for enough_s, n in ((0.1, 1), (first_s, 1), (first_s + 0.01, 2), (1000.0, 3)):
-        some = readable_waveforms(clips, MelSpec(), enough_s)
+        some = readable_waveforms(clips, 22_050, enough_s)
         assert [len(waveform) for waveform in some] == [len(waveform) for waveform in every[:n]]
 
 

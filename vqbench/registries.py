@@ -118,6 +118,16 @@ FORMATS = Registry(
 )
 """Manifests and folders as other tools make them, in the order in which they are asked whether they know a file."""
 
+TOKENIZERS = Registry(
+    "tokenizers",
+    {
+        "codec2": "vqbench.tokenizers.codec2:Codec2",
+        "opus": "vqbench.tokenizers.opus:Opus",
+    },
+)
+"""Tokenizers that a candidate names: a class whose `open` makes one of a suite's options and a device. VQVAEs are named
+by their checkpoints or recipes, and programs by their commands."""
+
 METRICS = Registry(
     "metrics",
     {
@@ -125,6 +135,7 @@ METRICS = Registry(
         "reconstruction": "vqbench.metrics.reconstruction:make_groups",
         "codebook": "vqbench.metrics.codebook:make_groups",
         "speech": "vqbench.metrics.copies:make_groups",
+        "bitrate": "vqbench.metrics.bitrate:make_groups",
         "downstream": "vqbench.judges.words",
         "throughput": "vqbench.metrics.throughput",
     },
@@ -162,5 +173,5 @@ CORPORA = Registry(
 )
 """Recordings that can be had by name: a callable that gives all its clips."""
 
-KINDS: Mapping[str, Registry] = {one.kind: one for one in (METRICS, JUDGES, TEACHERS, FORMATS, CORPORA)}
+KINDS: Mapping[str, Registry] = {one.kind: one for one in (TOKENIZERS, METRICS, JUDGES, TEACHERS, FORMATS, CORPORA)}
 """Kind → what there is of it."""

@@ -113,7 +113,8 @@ def headlines(outcome: Outcome) -> set[str]:
 
 def test_each_clip_is_heard_in_its_language(asr: Polyglot, measure: Measure, tmp_path: Path) -> None:
     outcome = measure(["de", "zh", "en", None, "de"], {"language": "de"})
-    assert sorted(asr.told) == [*6 * ["de"], *2 * ["en"], *2 * ["zh"]]
+    # The same recording with the same text is heard once, whatever it is called: for the original and for the copy.
+    assert sorted(asr.told) == [*2 * ["de"], *2 * ["en"], *2 * ["zh"]]
     assert [clip.language for clip in outcome.run.clips] == ["de", "zh", "en", "de", "de"]
     # Words of German and English alone: one of four wrong, three times, and none of six.
     assert figure(outcome, "speech.wer").value == pytest.approx(3 / (3 * 4 + 6))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny_teacher import hum
 
-from vqbench.engine import teachers
 from vqbench.errors import ManyErrors
+from vqbench.teachers.tortoise import folder as teachers
 from vqbench.teachers.tortoise.clvp import CLVPDimensions, build_clvp
 from vqbench.teachers.tortoise.diffusion import DiffusionDimensions, build_diffusion
 from vqbench.teachers.tortoise.folder import official_teacher

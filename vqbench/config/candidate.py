@@ -4,34 +4,66 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, ValidationInfo, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    SerializationInfo,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from vqbench.config.models import (
     ConfigModel,
     ExistingFile,
     Fault,
     FileName,
+    Folder,
     Several,
     exactly_one,
     items,
+    path_as_written,
     path_in_file,
     reject,
     repeated,
     section,
     shown,
 )
+from vqbench.config.registered import known_name
 from vqbench.config.source import POCKET, Checkpoint, MelNorms
 from vqbench.errors import did_you_mean
 from vqbench.files import near_files
+from vqbench.registries import TOKENIZERS
 
 _SEEDS = 2**32
 """Seeds are below this, as in a recipe."""
 
 
+def _tokenizer(value: Any) -> Any:
+    return known_name(TOKENIZERS, "known tokenizer", value)
+
+
+def _command(value: Any, info: ValidationInfo) -> Any:
+    """Arguments that are files beside the suite become whole paths: it matters not where it is started."""
+    if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
+        return value
+    folder = info.context.path if isinstance(info.context, Folder) else Path()
+    # Not by the rule for other paths: a program of a suite may do anything, so it may also lie anywhere.
+    return tuple(str(folder / part) if part and (folder / part).is_file() else part for part in value)
+
+
+def _command_as_written(value: tuple[str, ...], info: SerializationInfo) -> list[str]:
+    return [path_as_written(Path(part), info) if Path(part).is_absolute() else part for part in value]
+
+
 class Candidate(ConfigModel):
-    """One VQVAE to judge: a checkpoint, or a recipe that is trained as part of the run and kept in the cache."""
+    """One tokenizer to judge: the checkpoint of a VQVAE, a recipe that is trained as part of the run and kept in the
+    cache, a tokenizer that vqbench knows by name, or a program."""
 
     name: FileName
     """Name in tables and of folders: lower-case letters, digits, `.`, `_` and `-`, from a letter or digit on."""
@@ -46,6 +78,24 @@ class Candidate(ConfigModel):
     change: dict[str, Any] | None = None
     """What is otherwise than in the recipe, written as in a recipe: sections are merged key by key, null takes a key
     out, all else takes the place of what is there. Paths in it are relative to the recipe's folder."""
+
+    tokenizer: Annotated[str, BeforeValidator(_tokenizer)] | None = None
+    """A tokenizer by its name; `vqbench list tokenizers` shows them."""
+
+    options: dict[str, Any] | None = None
+    """What `tokenizer` is told, e.g. `{mode: 700C}`."""
+
+    command: (
+        Annotated[
+            tuple[Annotated[str, Field(min_length=1)], ...],
+            Field(min_length=1, strict=False),
+            BeforeValidator(_command),
+            PlainSerializer(_command_as_written, return_type=list[str]),
+        ]
+        | None
+    ) = None
+    """A program with its arguments, in an environment of its own, that speaks the protocol of docs/tokenizers.md. Those
+    of them that are files are relative to the suite."""
 
     seeds: Several[Annotated[int, Field(ge=0, lt=_SEEDS)]] = Field(default=(), min_length=1)
     """Seeds in place of the recipe's. There is a candidate for each, `NAME-s1`, `NAME-s2` and so on; where a gate rule
@@ -63,8 +113,17 @@ class Candidate(ConfigModel):
         return self._family
 
     @property
+    def is_coded(self) -> bool:
+        """Whether it is a tokenizer of waveforms, and no VQVAE on mels."""
+        return self.tokenizer is not None or self.command is not None
+
+    @property
     def source(self) -> str:
         """The file that it comes from, and what is changed in it."""
+        if self.tokenizer is not None:
+            return f"{self.tokenizer} {json.dumps(self.options)}" if self.options else self.tokenizer
+        if self.command is not None:
+            return " ".join(Path(part).name for part in self.command)
         file = self.checkpoint or self.recipe
         name = file.name if file else ""
         return f"{name}, changed by {json.dumps(self.change)}" if self.change else name
@@ -72,7 +131,9 @@ class Candidate(ConfigModel):
     @classmethod
     def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
         """One source of weights, and beside it only what belongs to it."""
-        yield from exactly_one(data, "checkpoint", "recipe")
+        yield from exactly_one(data, "checkpoint", "recipe", "tokenizer", "command")
+        if data.get("options") is not None and data.get("tokenizer") is None:
+            yield Fault(("options",), "options belong to a tokenizer that is named", fix="add `tokenizer:`")
         if data.get("mel_norms") is not None and data.get("checkpoint") is None:
             yield Fault(("mel_norms",), "mel norms belong to a checkpoint; a recipe's candidate brings its own")
         for key, what in (("change", "a change belongs"), ("seeds", "seeds belong")):

@@ -12,7 +12,8 @@ from vqbench.errors import did_you_mean
 from vqbench.registries import CORPORA, FORMATS, JUDGES, METRICS, Registry
 
 
-def _known(registry: Registry, noun: str, value: Any) -> Any:
+def known_name(registry: Registry, noun: str, value: Any) -> Any:
+    """A value as it is; refused where it is a name that a registry does not know."""
     if isinstance(value, str) and value not in registry:
         problem = f"{shown(value)} is not a {noun}{did_you_mean(value, registry)}"
         raise reject(Fault((), problem, expected=", ".join(registry)))
@@ -25,21 +26,29 @@ def _listed(registry: Registry, schema: dict[str, Any]) -> None:
 
 
 FormatName = Annotated[
-    str, BeforeValidator(partial(_known, FORMATS, "known format")), Field(json_schema_extra=partial(_listed, FORMATS))
+    str,
+    BeforeValidator(partial(known_name, FORMATS, "known format")),
+    Field(json_schema_extra=partial(_listed, FORMATS)),
 ]
 """A format of manifests."""
 
 CorpusName = Annotated[
-    str, BeforeValidator(partial(_known, CORPORA, "known corpus")), Field(json_schema_extra=partial(_listed, CORPORA))
+    str,
+    BeforeValidator(partial(known_name, CORPORA, "known corpus")),
+    Field(json_schema_extra=partial(_listed, CORPORA)),
 ]
 """A corpus that can be had by name."""
 
 MetricName = Annotated[
-    str, BeforeValidator(partial(_known, METRICS, "metric group")), Field(json_schema_extra=partial(_listed, METRICS))
+    str,
+    BeforeValidator(partial(known_name, METRICS, "metric group")),
+    Field(json_schema_extra=partial(_listed, METRICS)),
 ]
 """A group of metrics; a metric's name is `group.figure`."""
 
 JudgeName = Annotated[
-    str, BeforeValidator(partial(_known, JUDGES, "judge")), Field(json_schema_extra=partial(_listed, JUDGES))
+    str,
+    BeforeValidator(partial(known_name, JUDGES, "judge")),
+    Field(json_schema_extra=partial(_listed, JUDGES)),
 ]
 """Who may listen besides the ASR and the speaker encoder."""

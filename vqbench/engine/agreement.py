@@ -31,7 +31,7 @@ from vqbench.engine.teachers import listen, new_sentences
 from vqbench.errors import CheckpointError, DataError
 from vqbench.files import write_text
 from vqbench.judging.plausibility import GPT_CODES
-from vqbench.metrics.agreement import Codes, GptSequence, agreement_columns
+from vqbench.metrics.agreement import AGREEMENT_SPECS, Codes, GptSequence, agreement_columns
 from vqbench.progress import Progress, Silent
 from vqbench.records.reference import NATURAL, WRITTEN
 from vqbench.records.run import ClipRecord, Table
@@ -41,7 +41,7 @@ from vqbench.teachers.tortoise.pairs import read_pairs
 from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.teachers.tortoise.tokens import SAMPLES_PER_TOKEN
 from vqbench.threads import computed_on
-from vqbench.tokenizers.protocol import SpeechTokenizer
+from vqbench.tokenizers.protocol import MelTokenizer
 
 _WHOLE = "whole"
 """Says in a cached folder how many pairs were made once all of them were."""
@@ -68,7 +68,7 @@ class Truth:
     """
 
     name: str
-    tokenizer: SpeechTokenizer
+    tokenizer: MelTokenizer
     n_codes: int
 
 
@@ -124,12 +124,12 @@ class Hear(Protocol):
     """Has a tokenizer make something of recordings, as far as that is not known."""
 
     def __call__(
-        self, name: str, tokenizer: SpeechTokenizer, targets: Sequence[Target], progress: Progress
+        self, name: str, tokenizer: MelTokenizer, targets: Sequence[Target], progress: Progress
     ) -> Sequence[Heard | str]:
         """What it makes of each, or why nothing; `name` is what people call it."""
 
 
-def truth_of(question: Question, reference: SpeechTokenizer | None) -> Truth | None:
+def truth_of(question: Question, reference: MelTokenizer | None) -> Truth | None:
     """Who writes the tokens of recordings; None where nobody is known who could."""
     teacher = question.teacher
     if reference is not None and question.reference is not None:
@@ -202,16 +202,25 @@ def asked_of(name: str, data: AgreementData) -> Iterator[Asked]:
         yield Asked(NATURAL, data.natural, itself, data.unscored, reference or _GPT, rate_hz, truth.n_codes)
 
 
-def agreement_table(name: str, tokenizer: SpeechTokenizer, asked: Asked, heard: Sequence[Heard | str] | None) -> Table:
+def agreement_table(
+    name: str, tokenizer: MelTokenizer | None, asked: Asked, heard: Sequence[Heard | str] | None
+) -> Table:
     """How near a candidate came.
 
     Args:
         name: the candidate's.
-        tokenizer: it.
+        tokenizer: it; None where it is no VQVAE on mels.
         asked: what.
         heard: what it made of each recording; None where it writes at another rate and was not asked.
     """
     targets = asked.targets
+    if tokenizer is None:
+        reason = f"is no VQVAE on mels, and {asked.whose} writes the tokens of one"
+        ids = [target.clip.id for target in targets]
+        names = {column for spec in AGREEMENT_SPECS for column in spec.columns}
+        columns = columns_of(dict.fromkeys(sorted(names), ()))
+        constants = {"codebook_size": float(asked.n_codes), "token_rate_hz": asked.rate_hz}
+        return Table(name, asked.group, (), columns, constants, {**asked.unscored, **dict.fromkeys(ids, reason)})
     size = max(asked.n_codes, tokenizer.codebook_size)
     if heard is None:
         own = f"writes {tokenizer.token_rate_hz:.2f} tokens a second"
@@ -240,7 +249,7 @@ def follows(own_hz: float, rate_hz: float = TOKEN_RATE_HZ) -> bool:
     return math.isclose(own_hz, rate_hz)
 
 
-def _ceiling(true: SpeechTokenizer, written: Sequence[Target], hear: Hear, progress: Progress) -> tuple[Codes, ...]:
+def _ceiling(true: MelTokenizer, written: Sequence[Target], hear: Hear, progress: Progress) -> tuple[Codes, ...]:
     codes = []
     for target, row in zip(written, hear(TRUE, true, written, progress), strict=True):
         if isinstance(row, str):

@@ -28,8 +28,8 @@ from vqbench.engine.provenance import choose_device
 from vqbench.engine.question import TRUE, Question, pose_question
 from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.rows import clip_record
-from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
-from vqbench.errors import CheckpointError, DataError, VqbenchError, raise_all
+from vqbench.engine.systems import Candidate, Coded, Original, Recording, System, Vocoded, read_recording
+from vqbench.errors import CheckpointError, ConfigError, DataError, VqbenchError, raise_all
 from vqbench.judges.asr.recognizer import require_languages
 from vqbench.judges.protocol import CLIP_SET
 from vqbench.judges.voice import SpokenVoice
@@ -38,13 +38,14 @@ from vqbench.judging.asked import check_rules
 from vqbench.languages import ENGLISH
 from vqbench.metrics.base import MetricGroup, Part
 from vqbench.metrics.learning import TokenLearning
+from vqbench.metrics.streams import Reference, StreamAgreement
 from vqbench.metrics.throughput import Load, throughput_specs
 from vqbench.progress import Progress
 from vqbench.records.run import CandidateRecord, ClipRecord, GateRule, MetricSpec, Slice
 from vqbench.records.slices import make_slices
 from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
-from vqbench.tokenizers.protocol import SpeechTokenizer
+from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer
 
 SYSTEMS_KEPT = 4
 """So many candidates are in memory at once at most, those that were used last."""
@@ -94,6 +95,11 @@ class Sketch:
     loaded: str | None = None
 
     @property
+    def is_coded(self) -> bool:
+        """Whether it is a tokenizer of waveforms, and no VQVAE on mels."""
+        return "copy" in self.gives
+
+    @property
     def is_candidate(self) -> bool:
         """Whether it is judged."""
         return self.record.role == "candidate"
@@ -117,7 +123,7 @@ class Bench:
 
     def __init__(self, suite: Suite, cache: Cache, progress: Progress, known: Mapping[str, Any] | None = None) -> None:
         self.suite, self.cache, self.progress = suite, cache, progress
-        self._tokenizers: Shelf[DVAETokenizer] = Shelf(SYSTEMS_KEPT)
+        self._tokenizers: Shelf[DVAETokenizer | Tokenizer] = Shelf(SYSTEMS_KEPT)
         # Candidates with a front end of their own have recordings of their own.
         self._recordings: Shelf[Recording | DataError] = Shelf(2 * CLIPS_AT_ONCE)
         self._speakers: Shelf[Teacher] = Shelf(1)
@@ -187,7 +193,31 @@ class Bench:
     @cached_property
     def groups(self) -> Groups:
         """The metric groups of recordings, with their judges."""
-        return Groups(self.suite, self.device, {clip.language or ENGLISH for clip in self.clips}, self.clips)
+        languages = {clip.language or ENGLISH for clip in self.clips}
+        several = [len(self.waveform_tokenizer(one.name).streams) for one in self.suite.candidates if one.is_coded]
+        reference = self._waveform_reference
+        if reference is not None and (self.suite.data.natural or self.suite.data.pairs):
+            raise ConfigError(
+                f"{reference.name} is no VQVAE on mels: its codes are held against others' on data.speech alone",
+                where=self.source,
+                fix="leave out data.natural and data.pairs, or name a VQVAE as the reference",
+            )
+        return Groups(self.suite, self.device, languages, self.clips, max(several, default=1), reference)
+
+    @cached_property
+    def _waveform_reference(self) -> Reference | None:
+        """The suite's reference, where it is a tokenizer of waveforms that writes codes."""
+        config = self.reference
+        if config is None or not config.is_coded:
+            return None
+        tokenizer = self.waveform_tokenizer(config.name)
+        if not tokenizer.streams:
+            raise ConfigError(
+                f"{config.name} writes bits and no codes, so that nobody's can be held against them",
+                where=self.source,
+                fix="name another reference",
+            )
+        return Reference(config.name, tokenizer, lambda: self.waveform_tokenizer(config.name))
 
     @cached_property
     def load(self) -> Load:
@@ -197,7 +227,9 @@ class Bench:
     @cached_property
     def question(self) -> Question | None:
         """What tokens are held against; None where that is not measured."""
-        return pose_question(self.suite, self.device, self.clips) if "token_agreement" in self.suite.metrics else None
+        if "token_agreement" not in self.suite.metrics or (self.reference and self.reference.is_coded):
+            return None
+        return pose_question(self.suite, self.device, self.clips)
 
     @cached_property
     def assignment(self) -> Assignment | None:
@@ -295,7 +327,13 @@ class Bench:
 
     def groups_of(self, sketch: Sketch) -> list[MetricGroup]:
         """The groups that have something to say of a system."""
-        return [group for group in self.groups.of(sketch.mel_spec) if group.needs in sketch.gives]
+        name = sketch.record.name
+        return [
+            group
+            for group in self.groups.of(sketch.mel_spec)
+            # Nobody is held against himself.
+            if group.needs in sketch.gives and not (isinstance(group, StreamAgreement) and group.reference.name == name)
+        ]
 
     def system(self, name: str) -> System:
         """A system by its name, loaded now where it was not among the last used.
@@ -305,21 +343,34 @@ class Bench:
         """
         if name in self._references:
             return self._references[name]
-        config, tokenizer = self._config(name), self.tokenizer(name)
+        config = self._config(name)
+        if config.is_coded:
+            return Coded(name, config.source, self.waveform_tokenizer(name))
+        tokenizer = self.tokenizer(name)
         # A candidate with a front end of its own is vocoded from its own mel.
         vocoder = GriffinLim(tokenizer.mel_spec, self.suite.vocoder.iterations)
         return Candidate(config.name, config.source, tokenizer, vocoder, self.device, config.family)
 
     def tokenizer(self, name: str) -> DVAETokenizer:
         """That of a candidate, or of the reference. Errors as for `system`."""
-        config = self._config(name)
-        tokenizer = self._tokenizers.get(name, self._bring(config))
+        tokenizer = self._brought(name)
+        assert isinstance(tokenizer, DVAETokenizer), f"{name} is no VQVAE"
+        return tokenizer
+
+    def waveform_tokenizer(self, name: str) -> Tokenizer:
+        """That of a candidate which is no VQVAE on mels. Errors as for `system`."""
+        tokenizer = self._brought(name)
+        assert not isinstance(tokenizer, DVAETokenizer), f"{name} is a VQVAE"
+        return tokenizer
+
+    def _brought(self, name: str) -> DVAETokenizer | Tokenizer:
+        tokenizer = self._tokenizers.get(name, self._bring(self._config(name)))
         known = next((one for one in self.__dict__.get("systems", ()) if one.record.name == name), None)
         if known is not None and known.record.digest != tokenizer.digest:
             raise CheckpointError("the checkpoint was changed during the run", where=f"candidate {name}")
         return tokenizer
 
-    def tokenizer_called(self, name: str) -> SpeechTokenizer:
+    def tokenizer_called(self, name: str) -> MelTokenizer:
         """The same, or the teacher's own, which is called so in every suite."""
         teacher = self.question.teacher if self.question else None
         return teacher.tokenizer if name == TRUE and teacher and teacher.tokenizer else self.tokenizer(name)
@@ -380,7 +431,10 @@ class Bench:
 
     def _sketch(self, config: CandidateConfig) -> Sketch:
         teacher = self.assignment.teacher if self.assignment else None
-        system, tokenizer = self.system(config.name), self.tokenizer(config.name)
+        system = self.system(config.name)
+        if isinstance(system, Coded):
+            return replace(_sketched(system), obstacle=None if teacher is None else "is no VQVAE on TorToiSe's mel")
+        tokenizer = self.tokenizer(config.name)
         return replace(
             _sketched(system),
             obstacle=None if teacher is None else find_obstacle(tokenizer, teacher),

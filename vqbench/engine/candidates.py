@@ -15,8 +15,11 @@ from vqbench.engine.cache import Cache
 from vqbench.engine.recipes import SourceFinder
 from vqbench.errors import ManyErrors, VqbenchError, raise_all
 from vqbench.progress import Progress
+from vqbench.registries import TOKENIZERS
 from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
+from vqbench.tokenizers.process import Process
+from vqbench.tokenizers.protocol import Tokenizer
 from vqbench.training.trainer import train, training_digest
 
 
@@ -49,10 +52,10 @@ class Bring:
         training: what names the training in the cache; None where there is none.
     """
 
-    load: Callable[[], DVAETokenizer]
+    load: Callable[[], DVAETokenizer | Tokenizer]
     training: str | None = None
 
-    def __call__(self) -> DVAETokenizer:
+    def __call__(self) -> DVAETokenizer | Tokenizer:
         """Loads it, and trains it before where that was not done yet."""
         return self.load()
 
@@ -67,6 +70,11 @@ def prepare_candidate(
     Raises:
         VqbenchError: where recipe or training clips are at fault.
     """
+    if config.command is not None:
+        return Bring(partial(Process, config.command))
+    if config.tokenizer is not None:
+        opened = TOKENIZERS.load(config.tokenizer)
+        return Bring(partial(opened.open, config.options or {}, device))
     if config.checkpoint is not None and str(config.checkpoint) == POCKET:
         from vqbench.teachers.pocket.assets import load_true_tokenizer
 

@@ -31,7 +31,7 @@ from vqbench.progress import Progress
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.threads import computed_on, one_thread
-from vqbench.tokenizers.protocol import SpeechTokenizer
+from vqbench.tokenizers.protocol import MelTokenizer
 from vqbench.training.finetune import GPT_WEIGHTS, finetune_gpt
 
 Embedding = NDArray[np.float32]
@@ -111,7 +111,7 @@ def tuning_folder(digest: str, assignment: Assignment, cache: Cache) -> Path:
     return cache.training_folder(f"{lesson[:16]}-{assignment.teacher.device.type}")
 
 
-def tune(tokenizer: SpeechTokenizer, assignment: Assignment, cache: Cache, progress: Progress) -> Path:
+def tune(tokenizer: MelTokenizer, assignment: Assignment, cache: Cache, progress: Progress) -> Path:
     """The weights of the GPT that is tuned to a candidate; it is tuned only where that was not done before."""
     folder = tuning_folder(tokenizer.digest, assignment, cache)
     config, teacher, clips, seed = assignment.finetune, assignment.teacher, assignment.clips, assignment.seed
@@ -174,7 +174,7 @@ def judge_all(judge: Judge, spoken: Sequence[Heard]) -> list[Row]:
     return [finite(row) for row in judge.measure(spoken)] if spoken else []
 
 
-def find_obstacle(tokenizer: SpeechTokenizer, teacher: Teacher) -> str | None:
+def find_obstacle(tokenizer: MelTokenizer, teacher: Teacher) -> str | None:
     """Why a GPT cannot be tuned to a candidate; None where it can."""
     if tokenizer.codebook_size > teacher.vocabulary.n_codes:
         return f"has {tokenizer.codebook_size} codes, where the teacher's GPT can write {teacher.vocabulary.n_codes}"

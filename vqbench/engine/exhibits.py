@@ -52,7 +52,7 @@ from vqbench.records.run import CandidateRecord, Run, Table
 from vqbench.stats.columns import Ragged
 from vqbench.stats.relabelling import fit_relabelling
 from vqbench.threads import one_thread
-from vqbench.tokenizers.protocol import SpeechTokenizer, encode
+from vqbench.tokenizers.protocol import MelTokenizer, encode
 
 EXHIBITS_VERSION = 1
 """Raised whenever the same clip of the same system would be kept otherwise."""
@@ -138,7 +138,7 @@ class Material:
     once: Callable[[Place, Callable[[], Mapping[str, object]]], Mapping[str, Any]]
 
     @property
-    def true_tokenizer(self) -> tuple[str, SpeechTokenizer] | None:
+    def true_tokenizer(self) -> tuple[str, MelTokenizer] | None:
         """Whose tokens of recordings are the measure: the suite's reference's, or the teacher's own, where known."""
         if self.answer and (truth := self.answer.truth):
             return truth.name if self.answer.question.reference else _TRUE, truth.tokenizer
@@ -309,7 +309,7 @@ class _Gallery:
 
 
 @one_thread()
-def _tokens(tokenizer: SpeechTokenizer, clip: Clip) -> PackedArray | None:
+def _tokens(tokenizer: MelTokenizer, clip: Clip) -> PackedArray | None:
     """What a tokenizer makes of a recording; None where it cannot be read."""
     try:
         recording = read_recording(clip, MelFrontEnd(tokenizer.mel_spec))

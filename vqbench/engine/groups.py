@@ -17,6 +17,7 @@ from vqbench.judges.asr.recognizer import SpeechRecognizer, load_recognizer
 from vqbench.judges.protocol import Asked, Judge
 from vqbench.judges.speaker.encoder import Resemblyzer, SpeakerEncoder
 from vqbench.metrics.base import MetricGroup
+from vqbench.metrics.streams import Reference, StreamAgreement
 from vqbench.records.run import MetricSpec
 from vqbench.registries import METRICS, STAGED
 
@@ -29,21 +30,32 @@ class Groups:
         device: where judges listen.
         languages: codes of those of the clips.
         clips: the recordings, for judges who compare with them.
+        n_streams: codebooks of the candidate that has most of them.
+        reference: a tokenizer of waveforms that the suite names as its reference.
     """
 
     def __init__(
-        self, suite: Suite, device: torch.device, languages: Collection[str], clips: Sequence[Clip] = ()
+        self,
+        suite: Suite,
+        device: torch.device,
+        languages: Collection[str],
+        clips: Sequence[Clip] = (),
+        n_streams: int = 1,
+        reference: Reference | None = None,
     ) -> None:
         self._suite = suite
         self.device = device
         self.languages = languages
         self._clips = clips
+        self.n_streams = n_streams
+        self._reference = reference
         self._by_spec: dict[str, tuple[MetricGroup, ...]] = {}
 
     @property
     def specs(self) -> tuple[MetricSpec, ...]:
         """The figures of all groups."""
-        return tuple(spec for group in self.of(MelSpec()) for spec in group.specs)
+        # Groups that measure the same of different systems share figures.
+        return tuple({spec.name: spec for group in self.of(MelSpec()) for spec in group.specs}.values())
 
     @property
     def identities(self) -> dict[str, object]:
@@ -54,9 +66,10 @@ class Groups:
         """The groups for systems that read this front end."""
         if mel_spec.fingerprint not in self._by_spec:
             context = _Context(self, mel_spec)
-            self._by_spec[mel_spec.fingerprint] = tuple(
-                group for name in self._suite.metrics if name not in STAGED for group in METRICS.load(name)(context)
-            )
+            reference = self._reference
+            held_against = [StreamAgreement(reference, q) for q in range(len(reference.streams))] if reference else []
+            named = [METRICS.load(name)(context) for name in self._suite.metrics if name not in STAGED]
+            self._by_spec[mel_spec.fingerprint] = (*held_against, *(group for groups in named for group in groups))
         return self._by_spec[mel_spec.fingerprint]
 
     @cached_property
@@ -87,6 +100,10 @@ class _Context:
 
     groups: Groups
     mel_spec: MelSpec
+
+    @property
+    def n_streams(self) -> int:
+        return self.groups.n_streams
 
     @property
     def device(self) -> torch.device:

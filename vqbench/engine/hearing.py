@@ -17,7 +17,7 @@ from vqbench.engine.cache import content_key
 from vqbench.metrics.agreement import Codes, Encoded, GptSequence
 from vqbench.records.run import ClipRecord
 from vqbench.threads import one_thread
-from vqbench.tokenizers.protocol import SpeechTokenizer
+from vqbench.tokenizers.protocol import MelTokenizer
 
 _VERSION = 3
 
@@ -85,13 +85,13 @@ def mel_of(target: Target, mel_spec: MelSpec) -> Tensor:
 
 
 @one_thread()
-def hear(tokenizer: SpeechTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> list[Heard | str]:
+def hear(tokenizer: MelTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> list[Heard | str]:
     """What a tokenizer makes of each recording, or why it makes nothing of it; `mels` are those of its front end."""
     return list(_encode(tokenizer, targets, mels))
 
 
 @torch.inference_mode()
-def _encode(tokenizer: SpeechTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> Iterator[Heard | str]:
+def _encode(tokenizer: MelTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> Iterator[Heard | str]:
     latents = tokenizer.latents(mels)
     codes = tokenizer.quantize(latents)
     codebook = tokenizer.codebook
@@ -113,7 +113,7 @@ def _encode(tokenizer: SpeechTokenizer, targets: Sequence[Target], mels: Sequenc
 
 @one_thread()
 def with_distances(
-    heard: Sequence[Heard], targets: Sequence[Target], tokenizer: SpeechTokenizer, n_codes: int
+    heard: Sequence[Heard], targets: Sequence[Target], tokenizer: MelTokenizer, n_codes: int
 ) -> list[Encoded]:
     """Adds the distances between what was written and what should have been, in units of chance.
 

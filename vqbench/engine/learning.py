@@ -23,7 +23,7 @@ from vqbench.records.rows import Measured
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.threads import one_thread
-from vqbench.tokenizers.protocol import SpeechTokenizer, encode
+from vqbench.tokenizers.protocol import MelTokenizer, encode
 from vqbench.training.finetune import count_tokens, late_fall
 
 FORETELLING = "foretelling tokens"
@@ -50,7 +50,7 @@ def course_of(folder: Path) -> dict[str, float]:
 
 @one_thread()
 def foretell(
-    tokenizer: SpeechTokenizer,
+    tokenizer: MelTokenizer,
     tuned: Teacher,
     clips: Mapping[str, Clip],
     assignment: Assignment,
@@ -98,7 +98,7 @@ def foretell(
     return rows
 
 
-def _codes(clip: Clip, tokenizer: SpeechTokenizer, front_end: MelFrontEnd, most: int) -> Tensor:
+def _codes(clip: Clip, tokenizer: MelTokenizer, front_end: MelFrontEnd, most: int) -> Tensor:
     """(L,) int64. One by one: no row depends on its neighbours."""
     with torch.inference_mode():
         (codes,) = encode(tokenizer, [front_end(load_clip(clip, front_end.spec.sample_rate_hz))])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from vqbench.data.manifest import Clip
 from vqbench.errors import DataError
+from vqbench.metrics.base import OfStream
 from vqbench.records.rows import Measured, Measures
 from vqbench.records.run import CandidateRecord, ClipRecord, Table
 from vqbench.records.transcripts import Transcript
@@ -38,8 +39,10 @@ def make_table(record: CandidateRecord, group: Measures, rows: Mapping[str, Row]
     scored = {clip: row for clip, row in rows.items() if isinstance(row, Measured)}
     first = next(iter(scored.values()), None)
     names = list(first.cells) if first else sorted({column for spec in group.specs for column in spec.columns})
-    constants: dict[str, float] = {}
-    if record.codebook_size is not None and record.token_rate_hz is not None:
+    constants: Mapping[str, float] = {}
+    if isinstance(group, OfStream):
+        constants = group.constants_of(record)
+    elif record.codebook_size is not None and record.token_rate_hz is not None:
         constants = {"codebook_size": float(record.codebook_size), "token_rate_hz": record.token_rate_hz}
     table = Table(
         candidate=record.name,

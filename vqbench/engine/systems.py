@@ -5,8 +5,9 @@ A system gives every clip back as a `Rendering`; metrics never know which kind o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Protocol
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vqbench.audio.griffin_lim import GriffinLim
+from vqbench.audio.io import resample
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
@@ -21,7 +23,7 @@ from vqbench.errors import DataError
 from vqbench.metrics.base import Part, Rendering
 from vqbench.records.run import CandidateRecord
 from vqbench.threads import one_thread
-from vqbench.tokenizers.protocol import SpeechTokenizer, reconstruct
+from vqbench.tokenizers.protocol import Codes, MelTokenizer, Tokenizer, reconstruct
 
 RENDERING_VERSION = 2
 """Raised whenever the same system would render the same clip otherwise."""
@@ -112,13 +114,13 @@ class Vocoded:
 class Candidate:
     """A tokenizer: mel → codes → mel → vocoder."""
 
-    gives: frozenset[Part] = frozenset({"waveform", "mel", "codes"})
+    gives: frozenset[Part] = frozenset({"waveform", "mel", "codes", "bits"})
 
     def __init__(
         self,
         name: str,
         source: str,
-        tokenizer: SpeechTokenizer,
+        tokenizer: MelTokenizer,
         vocoder: GriffinLim,
         device: torch.device,
         family: str | None = None,
@@ -150,10 +152,76 @@ class Candidate:
     def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
         """Encodes and decodes all clips together, then vocodes each."""
         reconstructions = reconstruct(self.tokenizer, [r.mel for r in recordings])
-        return [
-            _vocode(self._vocoder, recording, made.mel.cpu(), made.codes.cpu())
-            for recording, made in zip(recordings, reconstructions, strict=True)
+        rendered = []
+        for recording, made in zip(recordings, reconstructions, strict=True):
+            row = _vocode(self._vocoder, recording, made.mel.cpu(), made.codes.cpu())
+            if isinstance(row, Rendering):
+                row = replace(row, bits=len(made.codes) * math.log2(self.tokenizer.codebook_size))
+            rendered.append(row)
+        return rendered
+
+
+class Coded:
+    """A tokenizer of waveforms: waveform → codes → waveform, at its own sample rate.
+
+    Judges hear what it gives back at `MelSpec`'s rate, as they hear everybody.
+    """
+
+    def __init__(self, name: str, source: str, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.mel_spec = MelSpec()
+        streams = tokenizer.streams
+        (only,) = streams if len(streams) == 1 else (None,)
+        of_codes: frozenset[Part] = frozenset({"codes"} if only else {"streams"} if streams else ())
+        self.gives: frozenset[Part] = frozenset[Part]({"waveform", "copy", "bits"}) | of_codes
+        self.record = CandidateRecord(
+            name=name,
+            role="candidate",
+            digest=tokenizer.digest,
+            source=source,
+            codebook_size=only and only.codebook_size,
+            token_rate_hz=only and only.rate_hz,
+            streams=() if only else tuple((stream.rate_hz, stream.codebook_size) for stream in streams),
+            n_parameters=tokenizer.n_parameters,
+        )
+        self.identity = _identity("waveform tokenizer", self.mel_spec, digest=tokenizer.digest)
+
+    def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
+        """Encodes and decodes all clips together."""
+        rate_hz = self.tokenizer.sample_rate_hz
+        waveforms = [
+            recording.waveform
+            if rate_hz == self.mel_spec.sample_rate_hz
+            # Read again, and not resampled from what VQVAEs hear: it may know of more, or of less.
+            else load_clip(recording.clip, rate_hz)
+            for recording in recordings
         ]
+        found: list[Rendering | DataError] = []
+        written = self.tokenizer.encode(waveforms)
+        codes = [one for one in written if not isinstance(one, DataError)]
+        lengths = [len(w) for w, one in zip(waveforms, written, strict=True) if not isinstance(one, DataError)]
+        decoded = iter(self.tokenizer.decode(codes, lengths))
+        for recording, one in zip(recordings, written, strict=True):
+            copy = one if isinstance(one, DataError) else next(decoded)
+            found.append(copy if isinstance(copy, DataError) else self._rendering(recording, one, copy))
+        return found
+
+    def _rendering(self, recording: Recording, codes: Codes | DataError, copy: Tensor) -> Rendering | DataError:
+        assert not isinstance(codes, DataError)
+        if not copy.isfinite().all():
+            return DataError("the decoded waveform holds NaN or infinity")
+        heard = resample(copy, self.tokenizer.sample_rate_hz, self.mel_spec.sample_rate_hz)
+        n = len(recording.waveform)
+        heard = torch.nn.functional.pad(heard, (0, max(0, n - len(heard))))[:n]
+        return Rendering(
+            clip=recording.clip,
+            waveform=recording.waveform,
+            mel=recording.mel,
+            waveform_hat=heard,
+            codes=codes[0] if self.record.codebook_size else None,
+            streams=codes if self.record.streams else (),
+            bits=self.tokenizer.bits(codes),
+        )
 
 
 def _identity(system: str, mel_spec: MelSpec, **more: object) -> Mapping[str, object]:

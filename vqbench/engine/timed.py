@@ -12,6 +12,7 @@ from vqbench.engine.stages.timing import readable_waveforms
 from vqbench.errors import DataError
 from vqbench.metrics.throughput import Load, Workload, workloads
 from vqbench.progress import Progress
+from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,15 @@ def load_timed(suite: Suite, candidate: str, cache: Cache, progress: Progress) -
     bench = Bench(select(suite, [candidate], ["throughput"]), cache, progress)
     bench.check()
     (only,) = bench.suite.candidates
-    tokenizer, load = bench.tokenizer(only.name), bench.load
-    waveforms = readable_waveforms(bench.clips, tokenizer.mel_spec, load.audio_s)
+    tokenizer: MelTokenizer | Tokenizer
+    if only.is_coded:
+        tokenizer = bench.waveform_tokenizer(only.name)
+        rate_hz = tokenizer.sample_rate_hz
+    else:
+        tokenizer = bench.tokenizer(only.name)
+        rate_hz = tokenizer.mel_spec.sample_rate_hz
+    load = bench.load
+    waveforms = readable_waveforms(bench.clips, rate_hz, load.audio_s)
     if not waveforms:
         raise DataError("no clip can be read, so there is nothing to time", where=str(suite.path or suite.name))
     made = {work.group: work for work in workloads(tokenizer, waveforms, load, bench.device)}

@@ -75,7 +75,7 @@ def _rounds(run: Run, clip_set: str) -> Iterator[list[tuple[str, str]]]:
     # Along the diagonals: even the first few come from different metrics and from different candidates.
     for shift in range(len(candidates)):
         for place, metric in enumerate(metrics):
-            table = candidates[(place + shift) % len(candidates)].table(metric.group)
+            table = candidates[(place + shift) % len(candidates)].measured(metric)
             if table is not None:
                 nominations.append(_worst_first(metric, table))
     for nominated in zip_longest(*nominations):

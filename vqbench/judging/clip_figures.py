@@ -72,7 +72,7 @@ def clip_differences(
     """
     nothing: tuple[tuple[str, ...], Array] = (), np.empty(0)
     spec = contender.metric(metric)
-    our_table, their_table = (None if spec is None else one.table(spec.group) for one in (contender, reference))
+    our_table, their_table = (None if spec is None else one.measured(spec) for one in (contender, reference))
     if spec is None or our_table is None or their_table is None or obstacle(contender, reference, metric) is not None:
         return nothing
     ours, theirs = clip_values(spec, our_table), clip_values(spec, their_table)

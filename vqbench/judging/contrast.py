@@ -25,7 +25,7 @@ def obstacle(ours: Contender, theirs: Contender, metric: str) -> str | None:
     """Why a metric of two contenders does not compare, or None where it does."""
     mine, other = ours.metric(metric), theirs.metric(metric)
     for contender, spec in ((ours, mine), (theirs, other)):
-        if spec is None or contender.table(spec.group) is None:
+        if spec is None or contender.measured(spec) is None:
             return f"not measured for {contender.label}"
     assert mine is not None
     assert other is not None
@@ -243,7 +243,7 @@ class Matches:
             sticks: the yardstick in our run and in theirs, as `yardsticks` gives them.
         """
         spec = ours.metric(metric)
-        our_table, their_table = (contender.table(spec.group) if spec else None for contender in (ours, theirs))
+        our_table, their_table = (contender.measured(spec) if spec else None for contender in (ours, theirs))
         if spec is None or our_table is None or their_table is None:
             raise ValueError(f"{metric} was not measured on both sides; ask `obstacle` first")
         samples = self.samples
@@ -261,7 +261,7 @@ class Matches:
         pace = None
         if sticks is not None:
             # Those of one run are paired by its blocks, and independent of the other run's.
-            here, there = (stick.table(spec.group) for stick in sticks)
+            here, there = (stick.measured(spec) for stick in sticks)
             assert here is not None and there is not None
             pace = (
                 self._timings(sticks[0], metric, interval, seed if in_blocks(our_table, here) else seed + 2),
@@ -271,7 +271,7 @@ class Matches:
 
     def _timings(self, contender: Contender, metric: str, interval: IntervalSpec, seed: int) -> Sample:
         spec = contender.metric(metric)
-        table = contender.table(spec.group) if spec else None
+        table = contender.measured(spec) if spec else None
         assert spec is not None and table is not None
         units, _ = self.samples.units(spec, table, contender.run.clips, interval)
         return self.samples.sample(spec, table, units, interval, seed=seed)

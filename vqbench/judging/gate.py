@@ -117,7 +117,7 @@ def _question(
     """What is to be decided, or the outcome where nothing is."""
     written = asked_for.text
     spec = contender.metric(rule.metric)
-    table = contender.table(spec.group) if spec else None
+    table = contender.measured(spec) if spec else None
     reason: str | None
     if spec is None or table is None:
         return _undecided(
@@ -237,7 +237,7 @@ def _unlike(spec: MetricSpec, table: Table, ours: Contender, theirs: Contender, 
     if theirs.name not in names:
         return f"the baseline has no candidate {theirs.name}; it has {', '.join(names)}"
     reason = obstacle(ours, theirs, spec.name)
-    their_table = theirs.table(spec.group)
+    their_table = theirs.measured(spec)
     if reason is not None or their_table is None:
         return reason
     if spec.resampled == "repetition":

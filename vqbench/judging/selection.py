@@ -37,6 +37,11 @@ class Contender:
         """The run's own definition of a metric, or None where the run does not know it."""
         return next((spec for spec in self.run.metrics if spec.name == name), None)
 
+    def measured(self, metric: MetricSpec) -> Table | None:
+        """The candidate's statistics of a metric, or None where it was not measured for it."""
+        table = self.table(metric.group)
+        return None if table is None or table.lacks(metric) else table
+
     def table(self, group: str) -> Table | None:
         """The candidate's statistics in a group, or None where it was not measured."""
         return next((t for t in self.run.tables if (t.candidate, t.group) == (self.name, group)), None)

@@ -23,7 +23,7 @@ def yardsticks(ours: Contender, theirs: Contender, spec: MetricSpec) -> tuple[Co
         None where both were timed in one run, or are the very same measurement, and of what is no timing; else the same
         candidate in our run and in theirs; or why there is none.
     """
-    tables = ours.table(spec.group), theirs.table(spec.group)
+    tables = ours.measured(spec), theirs.measured(spec)
     if spec.resampled != "repetition" or ours.run is theirs.run or None in tables:
         return None
     mine, other = (table for table in tables if table is not None)

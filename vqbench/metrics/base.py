@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,9 +16,11 @@ from vqbench.judges.asr.recognizer import SpeechRecognizer
 from vqbench.judges.protocol import Judge
 from vqbench.judges.speaker.encoder import SpeakerEncoder
 from vqbench.records.rows import Measured, Measures
+from vqbench.records.run import CandidateRecord
 
-Part = Literal["waveform", "mel", "codes"]
-"""What a system gives back of a clip: audio always, a mel and codes only where it has them."""
+Part = Literal["waveform", "mel", "copy", "codes", "streams", "bits"]
+"""What a system gives back of a clip: audio always; a `mel`, or a `copy` of the waveform that did not come through one;
+`codes` of one codebook, or `streams` of several; and how many `bits` it took."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Rendering:
         mel: (n_mels, T) float32, log-mel / norms of the original.
         waveform_hat: (N',) float32 at the same rate, what the judges hear.
         mel_hat: (n_mels, T) float32, or None where the system keeps the waveform.
-        codes: (L,) int64, or None where the system has no codebook.
+        codes: (L,) int64, or None where the system has no codebook, or several.
+        streams: (L_q,) int64 each, of a system with several codebooks.
+        bits: that its codes take, or what it writes in place of codes; None where it writes nothing.
     """
 
     clip: Clip
@@ -40,6 +44,8 @@ class Rendering:
     waveform_hat: Tensor
     mel_hat: Tensor | None = None
     codes: Tensor | None = None
+    streams: tuple[Tensor, ...] = ()
+    bits: float | None = None
 
 
 class MetricGroup(Measures, Protocol):
@@ -53,6 +59,14 @@ class MetricGroup(Measures, Protocol):
         """One row a rendering, in order; a clip that cannot be scored gives its error instead."""
 
 
+@runtime_checkable
+class OfStream(Protocol):
+    """A group about one stream of tokenizers with several codebooks, whose size is not the candidate's one."""
+
+    def constants_of(self, record: CandidateRecord) -> Mapping[str, float]:
+        """`codebook_size` and `token_rate_hz` of its table for a candidate."""
+
+
 class Context(Protocol):
     """What groups of metrics may need, to be made: the callables in the registry `METRICS` are given it.
 
@@ -62,6 +76,10 @@ class Context(Protocol):
     @property
     def mel_spec(self) -> MelSpec:
         """The front end of the systems that are measured."""
+
+    @property
+    def n_streams(self) -> int:
+        """Codebooks of the candidate that has most of them."""
 
     @property
     def device(self) -> torch.device:

@@ -6,11 +6,12 @@ The row keeps the codes themselves; all figures are reduced from their histogram
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from vqbench.errors import DataError
 from vqbench.metrics.base import Context, MetricGroup, Part, Rendering
 from vqbench.records.rows import Measured
-from vqbench.records.run import MetricSpec
+from vqbench.records.run import CandidateRecord, MetricSpec
 
 
 def _spec(
@@ -76,6 +77,46 @@ class CodebookUsage:
         return rows
 
 
+class StreamUsage:
+    """The same of one stream of a tokenizer with several codebooks.
+
+    Args:
+        stream: counted from 0; names count from 1.
+    """
+
+    needs: Part = "streams"
+    identity: Mapping[str, object] = {"version": 1}
+
+    def __init__(self, stream: int) -> None:
+        self.stream = stream
+        self.name = f"codebook.q{stream + 1}"
+        self.specs = tuple(
+            replace(
+                spec,
+                name=spec.name.replace("codebook.", f"{self.name}."),
+                group=self.name,
+                headline=False,
+                description=f"{spec.description}, of stream {stream + 1}",
+            )
+            for spec in CodebookUsage.specs
+        )
+
+    def constants_of(self, record: CandidateRecord) -> Mapping[str, float]:
+        """Those of the stream; of a candidate with fewer streams there are no codes to be counted."""
+        rate_hz, size = record.streams[self.stream] if self.stream < len(record.streams) else (1.0, 1)
+        return {"codebook_size": float(size), "token_rate_hz": rate_hz}
+
+    def measure(self, renderings: Sequence[Rendering]) -> list[Measured | DataError]:
+        """The stream's codes as they are; a tokenizer with fewer streams has none."""
+        return [
+            Measured({"codes": tuple(rendering.streams[self.stream].tolist())})
+            if self.stream < len(rendering.streams)
+            else DataError(f"has {len(rendering.streams)} streams")
+            for rendering in renderings
+        ]
+
+
 def make_groups(context: Context) -> Sequence[MetricGroup]:
     """Entropy and use of the codebook over all tokens of the suite."""
-    return [CodebookUsage()]
+    several = range(context.n_streams) if context.n_streams > 1 else ()
+    return [CodebookUsage(), *map(StreamUsage, several)]

@@ -111,29 +111,63 @@ class ReconstructionDistance:
         if mel.shape != mel_hat.shape:
             raise ValueError(f"mel {tuple(mel.shape)} and its reconstruction {tuple(mel_hat.shape)} differ in length")
         difference = (mel - mel_hat).double()
-        n = min(len(rendering.waveform), len(rendering.waveform_hat))
-        original, vocoded = rendering.waveform[:n], rendering.waveform_hat[:n]
-        log_power = self._log_power(original)
-        distortion = mel_cepstral_distortion(log_power, self._log_power(vocoded))
-        spoken = distortion[speech_frames(log_power)]
         return Measured(
             {
                 "mel_l1_sum": float(difference.abs().sum()),
                 "mel_l2_sum": float(difference.square().sum()),
                 "mel_db_sum": float((difference * self._front_end.norms[:, None]).abs().sum()) * _DB_PER_NEPER,
                 "mel_cells": float(difference.numel()),
-                "mr_stft": multi_resolution_stft_distance(original, vocoded),
-                "one": 1.0,
-                "mcd_db_sum": float(distortion.sum()),
-                "frames": float(len(distortion)),
-                "mcd_speech_db_sum": float(spoken.sum()),
-                "speech_frames": float(len(spoken)),
+                **waveform_cells(rendering, self._front_end),
             }
         )
 
-    def _log_power(self, waveform: Tensor) -> Tensor:
-        mel: Tensor = self._front_end(waveform)
-        return mel * self._front_end.norms[:, None]
+
+class CopyDistance:
+    """The same on waveforms alone, of systems that give no mel back."""
+
+    name = "reconstruction"
+    needs: Part = "copy"
+    specs = tuple(spec for spec in ReconstructionDistance.specs if not spec.needs_same_front_end)
+
+    def __init__(self, mel_spec: MelSpec) -> None:
+        self._front_end = MelFrontEnd(mel_spec)
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """As of `ReconstructionDistance`."""
+        return {"version": _VERSION, "speech_db": SPEECH_DB}
+
+    @torch.inference_mode()
+    def measure(self, renderings: Sequence[Rendering]) -> list[Measured | DataError]:
+        """Sums and counts."""
+        return [Measured(waveform_cells(rendering, self._front_end)) for rendering in renderings]
+
+
+def waveform_cells(rendering: Rendering, front_end: MelFrontEnd) -> dict[str, float]:
+    """What is counted on waveforms: the original's and the copy's, as far as both go.
+
+    Args:
+        rendering: of one clip.
+        front_end: whose mel bands the cepstral distortion is of.
+    """
+    n = min(len(rendering.waveform), len(rendering.waveform_hat))
+    original, copy = rendering.waveform[:n], rendering.waveform_hat[:n]
+    log_power = _log_power(original, front_end)
+    distortion = mel_cepstral_distortion(log_power, _log_power(copy, front_end))
+    spoken = distortion[speech_frames(log_power)]
+    return {
+        "mr_stft": multi_resolution_stft_distance(original, copy),
+        "one": 1.0,
+        "mcd_db_sum": float(distortion.sum()),
+        "frames": float(len(distortion)),
+        "mcd_speech_db_sum": float(spoken.sum()),
+        "speech_frames": float(len(spoken)),
+    }
+
+
+def _log_power(waveform: Tensor, front_end: MelFrontEnd) -> Tensor:
+    mel: Tensor = front_end(waveform)
+    return mel * front_end.norms[:, None]
 
 
 def multi_resolution_stft_distance(reference: Tensor, estimate: Tensor) -> float:
@@ -216,4 +250,4 @@ def mel_cepstral_distortion(reference: Tensor, estimate: Tensor) -> Tensor:
 
 def make_groups(context: Context) -> Sequence[MetricGroup]:
     """Mel distances before vocoding, spectral distances after it."""
-    return [ReconstructionDistance(context.mel_spec)]
+    return [CopyDistance(context.mel_spec), ReconstructionDistance(context.mel_spec)]

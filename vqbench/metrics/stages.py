@@ -3,6 +3,9 @@
 STAGES = ("mel", "encode", "quantize", "decode", "end_to_end")
 """In the order of the signal: waveform → mel → latents → codes → mel; `end_to_end` is all of it."""
 
+WAVEFORM_STAGES = ("encode", "decode", "end_to_end")
+"""Of a tokenizer of waveforms, which alone knows what lies between."""
+
 
 def timed_group(stage: str, batch_size: int) -> str:
     """The group of the rows of one stage at one batch size.

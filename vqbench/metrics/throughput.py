@@ -23,11 +23,12 @@ import torch
 from torch import Tensor
 
 from vqbench.audio.mel import MelFrontEnd
-from vqbench.metrics.stages import STAGES, timed_group
+from vqbench.errors import DataError
+from vqbench.metrics.stages import STAGES, WAVEFORM_STAGES, timed_group
 from vqbench.progress import Progress
 from vqbench.records.run import BLOCK, MetricSpec, Table
 from vqbench.stats.columns import columns_of
-from vqbench.tokenizers.protocol import SpeechTokenizer
+from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer
 
 _VERSION = 1
 _LATENCY = "throughput.latency"
@@ -60,7 +61,7 @@ class Entrant:
     """
 
     name: str
-    tokenizer: SpeechTokenizer
+    tokenizer: MelTokenizer | Tokenizer
     waveforms: Sequence[Tensor]
 
 
@@ -161,7 +162,7 @@ class Workload:
 
 @torch.inference_mode()
 def workloads(
-    tokenizer: SpeechTokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device
+    tokenizer: MelTokenizer | Tokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device
 ) -> Iterator[Workload]:
     """Gives what is timed of one candidate, batch size by batch size, each with its stages.
 
@@ -171,6 +172,9 @@ def workloads(
         load: how much of it.
         device: where the tokenizer runs.
     """
+    if isinstance(tokenizer, Tokenizer):
+        yield from _of_waveforms(tokenizer, waveforms, load, device)
+        return
     speech = _Speech(tokenizer, waveforms, load, device)
     front_end = speech.front_end
     for size in load.batch_sizes:
@@ -189,6 +193,28 @@ def workloads(
         _wait(device)
         for stage in STAGES:
             yield Workload(timed_group(stage, size), audio_s, n_tokens, partial(_finish, work[stage], device))
+
+
+def _of_waveforms(
+    tokenizer: Tokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device
+) -> Iterator[Workload]:
+    """The stages of a tokenizer without a mel: encode, decode, and both."""
+    speech = _WaveformSpeech(tokenizer, waveforms, load)
+    for size in load.batch_sizes:
+        batch = speech.segments(size)
+        codes = [one for one in tokenizer.encode(batch) if not isinstance(one, DataError)]
+        if len(codes) < size:
+            raise DataError("the speech that is timed cannot be encoded")
+        lengths = [len(one) for one in batch]
+        work: dict[str, Callable[[], object]] = {
+            "encode": partial(tokenizer.encode, batch),
+            "decode": partial(tokenizer.decode, codes, lengths),
+            "end_to_end": partial(speech.end_to_end, batch),
+        }
+        audio_s = size * load.segment_s
+        n_tokens = sum(len(row) for one in codes for row in one) if tokenizer.streams else 0
+        for stage, run in work.items():
+            yield Workload(timed_group(stage, size), audio_s, n_tokens, partial(_finish, run, device))
 
 
 @torch.inference_mode()
@@ -211,14 +237,14 @@ def measure_throughput(
     for one in entrants:
         for load_of_one in workloads(one.tokenizer, one.waveforms, load, device):
             work.setdefault(load_of_one.group, {})[one.name] = load_of_one
-        speech = _Speech(one.tokenizer, one.waveforms, load, device)
-        single = partial(_finish, partial(speech.end_to_end, speech.segments(1)), device)
+        single = partial(_finish, _end_to_end(one, load, device, 1), device)
         work.setdefault(_LATENCY, {})[one.name] = Workload(_LATENCY, load.segment_s, 0, single)
-        largest[one.name] = partial(speech.end_to_end, speech.segments(max(load.batch_sizes)))
+        largest[one.name] = _end_to_end(one, load, device, max(load.batch_sizes))
     seconds: dict[tuple[str, str], list[float]] = {}
     loads, clocks = [], []
     peaks: dict[str, list[float | None]] = {one.name: [] for one in entrants}
-    with progress.task("speed", n_timings(load) * len(entrants)) as advance:
+    total = sum(n_timings(load, isinstance(one.tokenizer, Tokenizer)) for one in entrants)
+    with progress.task("speed", total) as advance:
         for block in range(-load.warmup, load.repetitions):
             if block >= 0:
                 loads.append(load_average())
@@ -243,9 +269,15 @@ def measure_throughput(
     return Timings(tuple(tables), conditions)
 
 
-def n_timings(load: Load) -> int:
-    """How often something is done for each candidate: every stage at every batch size, a single stream, memory."""
-    return (load.warmup + load.repetitions) * (len(STAGES) * len(load.batch_sizes) + 1) + load.repetitions
+def n_timings(load: Load, of_waveforms: bool = False) -> int:
+    """How often something is done for a candidate: every stage at every batch size, a single stream, memory.
+
+    Args:
+        load: how much of it.
+        of_waveforms: whether it is a tokenizer of waveforms, which has fewer stages.
+    """
+    n_stages = len(WAVEFORM_STAGES) if of_waveforms else len(STAGES)
+    return (load.warmup + load.repetitions) * (n_stages * len(load.batch_sizes) + 1) + load.repetitions
 
 
 def load_average() -> float | None:
@@ -269,9 +301,7 @@ def clock_mhz() -> float | None:
 class _Speech:
     """Real speech on the device, end to end, from which batches are cut."""
 
-    def __init__(
-        self, tokenizer: SpeechTokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device
-    ) -> None:
+    def __init__(self, tokenizer: MelTokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device) -> None:
         self.front_end = MelFrontEnd(tokenizer.mel_spec).to(device)
         self._tokenizer = tokenizer
         self._n_samples = round(load.segment_s * tokenizer.mel_spec.sample_rate_hz)
@@ -286,6 +316,34 @@ class _Speech:
         """Waveforms to decoded mels."""
         tokenizer = self._tokenizer
         tokenizer.decode(tokenizer.quantize(tokenizer.latents(list(self.front_end(batch)))))
+
+
+class _WaveformSpeech:
+    """Real speech, end to end, for a tokenizer of waveforms; it brings it to its device itself."""
+
+    def __init__(self, tokenizer: Tokenizer, waveforms: Sequence[Tensor], load: Load) -> None:
+        self._tokenizer = tokenizer
+        self._n_samples = round(load.segment_s * tokenizer.sample_rate_hz)
+        self._samples = torch.cat(list(waveforms))
+
+    def segments(self, size: int) -> list[Tensor]:
+        """(n_samples,) of speech each, from its beginning again where it ends."""
+        index = torch.arange(size * self._n_samples) % len(self._samples)
+        return list(self._samples[index].view(size, self._n_samples))
+
+    def end_to_end(self, batch: Sequence[Tensor]) -> None:
+        """Waveforms to waveforms."""
+        codes = [one for one in self._tokenizer.encode(batch) if not isinstance(one, DataError)]
+        self._tokenizer.decode(codes, [len(one) for one in batch[: len(codes)]])
+
+
+def _end_to_end(entrant: Entrant, load: Load, device: torch.device, size: int) -> Callable[[], object]:
+    """All of what a candidate does with a batch of this size."""
+    if isinstance(entrant.tokenizer, Tokenizer):
+        of_waveforms = _WaveformSpeech(entrant.tokenizer, entrant.waveforms, load)
+        return partial(of_waveforms.end_to_end, of_waveforms.segments(size))
+    speech = _Speech(entrant.tokenizer, entrant.waveforms, load, device)
+    return partial(speech.end_to_end, speech.segments(size))
 
 
 def _finish(work: Callable[[], object], device: torch.device) -> None:

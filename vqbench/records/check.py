@@ -91,9 +91,12 @@ def _faults_of_structure(run: Run) -> Iterator[ResultError]:
         yield from _unknown("metric", result.metric, metrics, f"results of {result.candidate}")
         yield from _faults_of_figure(result)
     yield from _faults_of_slices(run)
+    figures = {(result.candidate, result.metric) for result in run.results}
     for spec in run.metrics:
         for table in run.tables:
-            if table.group == spec.group:
+            # What a candidate does not have is not measured; what has a figure was, and its columns must be there.
+            absent = table.lacks(spec) and (table.candidate, spec.name) not in figures
+            if table.group == spec.group and not absent:
                 yield from _faults_of_names(spec, table)
 
 

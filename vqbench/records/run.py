@@ -95,6 +95,7 @@ class CandidateRecord:
     front_end: str | None = None
     codebook_size: int | None = None
     token_rate_hz: float | None = None
+    streams: tuple[tuple[float, int], ...] = ()
     n_parameters: int | None = None
     family: str | None = None
 
@@ -117,6 +118,10 @@ class Table:
     columns: Mapping[str, Column]
     constants: Mapping[str, float] = field(default_factory=dict)
     unscored: Mapping[str, str] = field(default_factory=dict)
+
+    def lacks(self, spec: MetricSpec) -> bool:
+        """Whether nothing of what a metric reduces was measured here: of a tokenizer without a mel, say, its mel."""
+        return bool(self.row_ids) and not any(name in self.columns for name in spec.columns)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Table):

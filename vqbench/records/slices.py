@@ -159,7 +159,7 @@ def summarised(part: Run, name: str) -> tuple[Result, ...]:
         (spec, table)
         for spec in metrics_of_clips(part)
         for table in part.tables
-        if table.group == spec.group and (table.row_ids or table.unscored)
+        if table.group == spec.group and (table.row_ids or table.unscored) and not table.lacks(spec)
     ]
     return tuple(replace(result, slice=name) for result in summarise_all(figures, part.clips, part.interval))
 

@@ -1,18 +1,86 @@
-"""What a suite asks of a speech tokenizer, and the one place that knows how long its reconstruction is."""
+"""What a suite asks of a tokenizer: waveforms in, codes out, waveforms back.
+
+What only some have are further protocols, asked for in one place (`vqbench.engine.systems`): a metric that needs what a
+candidate lacks leaves it out by name.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from vqbench.audio.mel import MelSpec
+from vqbench.errors import DataError
 
 
-class SpeechTokenizer(Protocol):
-    """A candidate: mels to codes and back.
+class Stream(NamedTuple):
+    """One sequence of codes: a VQVAE writes one, a residual quantiser several, at one rate or at several.
+
+    Attributes:
+        rate_hz: codes a second.
+        codebook_size: codes lie in [0, codebook_size).
+    """
+
+    rate_hz: float
+    codebook_size: int
+
+
+Codes = tuple[Tensor, ...]
+"""What is written of one clip: (L_q,) int64 for each stream. Of a tokenizer without streams its payload, (N,) uint8."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """A candidate. How clips are batched is its own affair, but no clip may depend on the clips beside it."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of the waveforms that it takes and gives."""
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Its codebooks; none where what it writes are no codes, but bits that only its decoder reads."""
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits over all that decides codes and waveforms."""
+
+    @property
+    def licence(self) -> str | None:
+        """Of its weights, or of the program, as its publisher says; None where nobody says."""
+
+    @property
+    def n_parameters(self) -> int | None:
+        """Trained numbers; None where that is not known."""
+
+    def bits(self, codes: Codes) -> float:
+        """How many bits the codes of a clip take: mostly `bits_of`."""
+
+    def encode(self, waveforms: Sequence[Tensor]) -> list[Codes | DataError]:
+        """(N,) float32 in [-1, 1] each → codes of each, or why there are none."""
+
+    def decode(self, codes: Sequence[Codes], lengths: Sequence[int]) -> list[Tensor | DataError]:
+        """Codes of clips → (length,) float32 each, or why there is none."""
+
+
+def bits_of(codes: Codes, streams: Sequence[Stream]) -> float:
+    """How many bits codes take: log2 of the codebook's size each, or the payload as it is.
+
+    >>> import torch
+    >>> bits_of((torch.zeros(10),), [Stream(50.0, 1024)]), bits_of((torch.zeros(3, dtype=torch.uint8),), [])
+    (100.0, 24.0)
+    """
+    if not streams:
+        return 8.0 * sum(len(payload) for payload in codes)
+    return sum(len(row) * math.log2(stream.codebook_size) for row, stream in zip(codes, streams, strict=True))
+
+
+class MelTokenizer(Protocol):
+    """A VQVAE on mels: mels to codes of one codebook, and back.
 
     All three stages take and give lists of clips of different lengths; how they are batched is the tokenizer's own
     affair, but a clip's codes must not depend on the clips beside it.
@@ -60,12 +128,12 @@ class Reconstruction:
     mel: Tensor
 
 
-def encode(tokenizer: SpeechTokenizer, mels: Sequence[Tensor]) -> list[Tensor]:
+def encode(tokenizer: MelTokenizer, mels: Sequence[Tensor]) -> list[Tensor]:
     """(n_mels, T) each → codes (L,) int64 each."""
     return tokenizer.quantize(tokenizer.latents(mels))
 
 
-def reconstruct(tokenizer: SpeechTokenizer, mels: Sequence[Tensor]) -> list[Reconstruction]:
+def reconstruct(tokenizer: MelTokenizer, mels: Sequence[Tensor]) -> list[Reconstruction]:
     """Encodes and decodes; the last token's surplus frames (0 to 3) are cut at the end, never at the front."""
     codes = encode(tokenizer, mels)
     decoded = tokenizer.decode(codes)

@@ -22,7 +22,7 @@ from vqbench.progress import Progress
 from vqbench.teachers.tortoise.gpt import UnifiedVoice
 from vqbench.teachers.tortoise.pair_generation import split_of
 from vqbench.teachers.tortoise.teacher import Teacher
-from vqbench.tokenizers.protocol import SpeechTokenizer
+from vqbench.tokenizers.protocol import MelTokenizer
 from vqbench.training.loop import Term, optimize
 from vqbench.training.processes import all_processes_together, rank
 from vqbench.training.reconstruct import in_parts
@@ -46,7 +46,7 @@ _IGNORED = -100
 def finetune_gpt(
     config: FinetuneConfig,
     teacher: Teacher,
-    tokenizer: SpeechTokenizer,
+    tokenizer: MelTokenizer,
     clips: Sequence[Clip],
     folder: Path,
     seed: int,
@@ -106,7 +106,7 @@ def finetune_gpt(
 def count_tokens(
     config: FinetuneConfig,
     teacher: Teacher,
-    tokenizer: SpeechTokenizer,
+    tokenizer: MelTokenizer,
     clips: Sequence[Clip],
     folder: Path,
     progress: Progress,
@@ -196,7 +196,7 @@ def is_held_out(clip: Clip, validation_share: float) -> bool:
 def _speech(
     config: FinetuneConfig,
     teacher: Teacher,
-    tokenizer: SpeechTokenizer,
+    tokenizer: MelTokenizer,
     clips: Sequence[Clip],
     max_tokens: int,
     progress: Progress,

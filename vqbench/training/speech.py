@@ -16,7 +16,7 @@ from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
 from vqbench.files import write_whole
 from vqbench.progress import Progress
-from vqbench.tokenizers.protocol import SpeechTokenizer, encode
+from vqbench.tokenizers.protocol import MelTokenizer, encode
 
 _AT_ONCE = 64
 
@@ -68,7 +68,7 @@ class Speech:
 
 def read_speech(
     clips: Sequence[Clip],
-    tokenizer: SpeechTokenizer,
+    tokenizer: MelTokenizer,
     encode_text: Callable[[str], Tensor],
     n_validation: int,
     progress: Progress,

@@ -14,7 +14,7 @@ from vqbench.engine.question import TRUE
 from vqbench.engine.stages.hearing import Hearing, heard_item
 from vqbench.progress import Progress
 from vqbench.records.forecast import Work
-from vqbench.tokenizers.protocol import SpeechTokenizer
+from vqbench.tokenizers.protocol import MelTokenizer
 
 
 class Answering(Stage):
@@ -30,7 +30,7 @@ class Answering(Stage):
         """Has them written, where they are not known."""
 
         def hear(
-            name: str, tokenizer: SpeechTokenizer, targets: Sequence[Target], progress: Progress
+            name: str, tokenizer: MelTokenizer, targets: Sequence[Target], progress: Progress
         ) -> list[Heard | str]:
             items = [heard_item(name, tokenizer.digest, bench, n, target) for n, target in enumerate(targets)]
             values = replace(plan, progress=progress).carry_out(Hearing(), items)

@@ -33,7 +33,7 @@ class Hearing(Stage):
         for sketch in bench.candidates:
             own = items.setdefault(sketch.record.name, [])
             for asked in asked_of(sketch.record.name, found.answer):
-                if follows(sketch.record.token_rate_hz or 0.0, asked.rate_hz):
+                if not sketch.is_coded and follows(sketch.record.token_rate_hz or 0.0, asked.rate_hz):
                     own += [
                         heard_item(sketch.record.name, sketch.record.digest, bench, f"{asked.group} {number}", target)
                         for number, target in enumerate(asked.targets)
@@ -77,10 +77,11 @@ class Hearing(Stage):
             name = sketch.record.name
             for asked in asked_of(name, found.answer):
                 rows = None
-                if follows(sketch.record.token_rate_hz or 0.0, asked.rate_hz):
+                if not sketch.is_coded and follows(sketch.record.token_rate_hz or 0.0, asked.rate_hz):
                     ids = [f"{asked.group} {number}" for number in range(len(asked.targets))]
                     rows = [values[name, one]["heard"] for one in ids]
-                found.add("agreement", name, agreement_table(name, bench.tokenizer(name), asked, rows))
+                tokenizer = None if sketch.is_coded else bench.tokenizer(name)
+                found.add("agreement", name, agreement_table(name, tokenizer, asked, rows))
 
 
 def heard_item(owner: str, digest: str, bench: Bench, number: object, target: Target) -> Item:

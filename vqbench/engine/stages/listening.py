@@ -49,6 +49,8 @@ class Listening(Stage):
             values: dict[str, Values] = {item.id: {} for item in own}
             for group in bench.groups.of(system.mel_spec):
                 asked = {item.id for item in own if group.name in item.places}
+                if group.needs not in system.gives or not asked:
+                    continue
                 fresh = [one for one in renderings if one.clip.id in asked]
                 with one_thread():
                     rows = [finite(row) for row in group.measure(fresh)] if fresh else []

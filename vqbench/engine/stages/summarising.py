@@ -35,7 +35,8 @@ class Summarising(Stage):
         results: list[Result] = []
         with plan.progress.task(self.name, len(bench.specs)) as advance:
             for spec in bench.specs:
-                results += summarise_all([(spec, table) for table in by_group.get(spec.group, [])], clips, interval)
+                tables = [table for table in by_group.get(spec.group, []) if not table.lacks(spec)]
+                results += summarise_all([(spec, table) for table in tables], clips, interval)
                 advance()
         found.results = tuple(results)
 

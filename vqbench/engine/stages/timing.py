@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from vqbench.audio.mel import MelSpec
 from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
 from vqbench.engine.bench import Bench
@@ -16,6 +15,7 @@ from vqbench.errors import DataError
 from vqbench.metrics.throughput import Entrant, measure_throughput, n_timings
 from vqbench.progress import Progress
 from vqbench.records.forecast import Work
+from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer
 
 
 class Timing(Stage):
@@ -33,18 +33,26 @@ class Timing(Stage):
 
     def count(self, bench: Bench, items: Sequence[Item]) -> Iterator[Work]:
         """All timings."""
-        yield Work(self.name, n_timings(bench.load) * len(bench.candidates), alike=False)
+        total = sum(n_timings(bench.load, sketch.is_coded) for sketch in bench.candidates)
+        yield Work(self.name, total, alike=False)
 
     def run(self, bench: Bench, found: Findings, plan: Plan) -> None:
         """Times them."""
-        speech = {}
-        for spec in {sketch.mel_spec for sketch in bench.candidates}:
-            speech[spec] = readable_waveforms(bench.clips, spec, bench.load.audio_s)
-        entrants = [
-            Entrant(sketch.record.name, bench.tokenizer(sketch.record.name), speech[sketch.mel_spec])
-            for sketch in bench.candidates
-            if speech[sketch.mel_spec]
-        ]
+        speech: dict[int, list[torch.Tensor]] = {}
+        entrants = []
+        for sketch in bench.candidates:
+            name = sketch.record.name
+            tokenizer: MelTokenizer | Tokenizer
+            if sketch.is_coded:
+                tokenizer = bench.waveform_tokenizer(name)
+                rate_hz = tokenizer.sample_rate_hz
+            else:
+                tokenizer = bench.tokenizer(name)
+                rate_hz = sketch.mel_spec.sample_rate_hz
+            if rate_hz not in speech:
+                speech[rate_hz] = readable_waveforms(bench.clips, rate_hz, bench.load.audio_s)
+            if speech[rate_hz]:
+                entrants.append(Entrant(name, tokenizer, speech[rate_hz]))
         timings = measure_throughput(entrants, bench.load, bench.device, bench.suite.seed, plan.progress)
         for table in timings.tables:
             found.add("throughput", table.candidate, table)
@@ -58,15 +66,15 @@ class Timing(Stage):
         """Likewise."""
 
 
-def readable_waveforms(clips: Sequence[Clip], mel_spec: MelSpec, enough_s: float) -> list[torch.Tensor]:
+def readable_waveforms(clips: Sequence[Clip], sample_rate_hz: int, enough_s: float) -> list[torch.Tensor]:
     """Clips as (N,) float32 each, in their order, without those that cannot be read, until there are `enough_s`."""
     waveforms: list[torch.Tensor] = []
-    missing = enough_s * mel_spec.sample_rate_hz
+    missing = enough_s * sample_rate_hz
     for clip in clips:
         if missing <= 0:
             break
         try:
-            waveform = load_clip(clip, mel_spec.sample_rate_hz)
+            waveform = load_clip(clip, sample_rate_hz)
         except DataError:
             continue  # it is named as unscored by every other metric
         waveforms.append(waveform)

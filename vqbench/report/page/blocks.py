@@ -144,7 +144,7 @@ def column_blocks(cast: Cast) -> Iterator[tuple[MetricSpec, list[dict[str, Any]]
     for metric in sorted(cast.metrics, key=lambda metric: not metric.headline):
         columns: list[dict[str, Any]] = []
         for place, contender in enumerate(cast.contenders):
-            table, spec = contender.table(metric.group), contender.metric(metric.name)
+            table, spec = contender.measured(metric), contender.metric(metric.name)
             # Of several runs one may know a metric of that name on another set.
             if table is None or spec is None or spec.clip_set != metric.clip_set:
                 continue

@@ -111,7 +111,7 @@ def _tests(table: ComparisonTable) -> str:
 def _test_of_timings(candidate: Contender, reference: Contender, metric: MetricSpec) -> str:
     if candidate.run is not reference.run:
         return "permutation of the ratios to the yardstick"
-    ours, theirs = candidate.table(metric.group), reference.table(metric.group)
+    ours, theirs = candidate.measured(metric), reference.measured(metric)
     paired = ours is not None and theirs is not None and in_blocks(ours, theirs)
     return "permutation within blocks" if paired else "unpaired permutation"
 

@@ -17,7 +17,7 @@ _PADDED_FRAMES = 64 * 1024
 
 
 class DVAETokenizer:
-    """A `SpeechTokenizer` over a `DVAE`.
+    """A `MelTokenizer` over a `DVAE`.
 
     On a CPU padding costs more than batching wins (0.85x of one clip at a time, sorted by length), so convolutions run
     clip by clip and only the quantiser is pooled. On an accelerator clips are sorted by length and padded; padding

@@ -1,0 +1,110 @@
+"""A candidate in a process of its own: what it does wrong is named, and one clip costs no other."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vqbench.errors import CheckpointError, DataError
+from vqbench.tokenizers import process
+from vqbench.tokenizers.process import Process
+
+DOCUMENT = Path(__file__).parents[2] / "docs/tokenizers.md"
+
+
+def adapter() -> str:
+    """The program of the document."""
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    return next(block for block in blocks if "sys.stdin" in block)
+
+
+def start(tmp_path: Path, content: str) -> Process:
+    path = tmp_path / "adapter.py"
+    path.write_text(content)
+    return Process([sys.executable, str(path)])
+
+
+def speech(*lengths: int) -> list[torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    return [(torch.rand(n, generator=draw) - 0.5) for n in lengths]
+
+
+def test_the_documents_program_gives_speech_back(tmp_path: Path) -> None:
+    program = adapter()
+    assert len(program.strip().splitlines()) <= 20
+    tokenizer = start(tmp_path, program)
+    waveforms = speech(1600, 801)
+    codes = tokenizer.encode(waveforms)
+    assert [[len(row) for row in one] for one in codes] == [[1600], [801]]
+    back = tokenizer.decode(codes, [1600, 801])
+    for original, copy in zip(waveforms, back, strict=True):
+        assert (original - copy).abs().max() <= 1 / 127
+    assert tokenizer.bits(codes[0]) == 1600 * 8
+
+
+def test_its_files_are_part_of_the_digest(tmp_path: Path) -> None:
+    before = start(tmp_path, adapter()).digest
+    assert start(tmp_path, adapter()).digest == before
+    assert start(tmp_path, adapter() + "# another\n").digest != before
+
+
+def test_a_clip_that_kills_it_costs_no_other(tmp_path: Path) -> None:
+    deadly = adapter().replace("    request = json.loads(line)\n", KILLED_BY_LENGTH)
+    assert deadly != adapter()
+    tokenizer = start(tmp_path, deadly)
+    codes = tokenizer.encode(speech(400, 666, 500))
+    assert [isinstance(one, DataError) for one in codes] == [False, True, False]
+    assert "exit code 3; it wrote: I cannot bear it" in codes[1].problem
+
+
+KILLED_BY_LENGTH = """    request = json.loads(line)
+    if any(len(soundfile.read(path)[0]) == 666 for path in request["wav"] if request["do"] == "encode"):
+        print("I cannot bear it", file=sys.stderr, flush=True)
+        sys.exit(3)
+"""
+
+
+def test_silence_is_not_waited_for_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "CLIP_S", 0.3)
+    silent = adapter().replace("    request = json.loads(line)\n", "    import time; time.sleep(30)\n")
+    (one,) = start(tmp_path, silent).encode(speech(400))
+    assert isinstance(one, DataError) and "nothing was heard of it for 0.3 s" in one.problem
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("import sys; sys.exit('no model')", "exit code 1; it wrote: no model"),
+        ("print('hello')", "it wrote 'hello"),
+        ("print('{\"vqbench\": 9}')", "was expected"),
+        ('print(\'{"vqbench": 1, "sample_rate_hz": 16000}\')', "the tokenizer says"),
+        ('print(\'{"vqbench": 1, "sample_rate_hz": 16000, "streams": [[50]]}\')', "the tokenizer says"),
+    ],
+)
+def test_what_does_not_say_what_it_is_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        start(tmp_path, content)
+
+
+def test_a_program_that_is_not_there_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="cannot be started: No such file"):
+        Process(["/nowhere/python", "adapter.py"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("[[300] * len(x)]", "a code outside its codebook"),
+        ("[list(codes), list(codes)]", "wrote 2 streams"),
+        ("'nonsense'", "wrote no codes"),
+    ],
+)
+def test_wrong_codes_are_no_codes(tmp_path: Path, wrong: str, message: str) -> None:
+    content = adapter().replace("[codes.tolist()]", wrong.replace("list(codes)", "codes.tolist()"))
+    assert content != adapter()
+    (one,) = start(tmp_path, content).encode(speech(10))
+    assert isinstance(one, DataError) and message in one.problem
