@@ -27,9 +27,9 @@ from vqbench.engine.stages.speaking import Speaking, Voicing
 from vqbench.engine.stages.tuning import Tuning
 from vqbench.engine.systems import Candidate, System
 from vqbench.errors import DataError
-from vqbench.judges.asr import SpeechRecognizer
-from vqbench.judges.speaker import SpeakerEncoder
-from vqbench.metrics.spoken.base import SpeechJudge
+from vqbench.judges.asr.recognizer import SpeechRecognizer
+from vqbench.judges.protocol import Judge
+from vqbench.judges.speaker.encoder import SpeakerEncoder
 from vqbench.progress import Progress, Silent
 from vqbench.records.run import CandidateRecord, Table
 from vqbench.records.transcripts import Transcript
@@ -78,7 +78,7 @@ def agreement_of(system: Candidate, answer: AgreementData, cache: Cache) -> list
 
 def judges_for(
     assignment: Assignment, recognizer: SpeechRecognizer, encoder: SpeakerEncoder, cache: Cache
-) -> tuple[SpeechJudge, ...]:
+) -> tuple[Judge, ...]:
     """Who listens, with the recordings that they compare with."""
     groups = SimpleNamespace(recognizer=recognizer, speaker_encoder=encoder)
     found = Findings()
@@ -90,7 +90,7 @@ def spoken_by(
     record: CandidateRecord,
     made: DVAETokenizer | None,
     assignment: Assignment,
-    judges: Sequence[SpeechJudge],
+    judges: Sequence[Judge],
     cache: Cache,
     progress: Progress,
 ) -> tuple[list[Table], list[Transcript]]:
@@ -106,9 +106,7 @@ def spoken_by(
     return found.tables["downstream"][record.name], found.transcripts["downstream"][record.name]
 
 
-def judged_recordings(
-    system: System, assignment: Assignment, judges: Sequence[SpeechJudge], cache: Cache
-) -> list[Table]:
+def judged_recordings(system: System, assignment: Assignment, judges: Sequence[Judge], cache: Cache) -> list[Table]:
     """The speakers' own recordings, as a reference gives them back."""
     name = system.record.name
     sketch = Sketch(system.record, system.mel_spec, system.identity, system.gives)

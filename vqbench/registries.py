@@ -1,17 +1,22 @@
 """What can be had by name: one table a kind, from a name to `module:object`, so that nothing is imported unasked.
 
 A line here, or an entry point of another package in the group `vqbench.KIND`, makes a thing known everywhere: suites
-accept its name, errors suggest it, and `vqbench list KIND` shows it.
+accept its name, errors suggest it, and `vqbench list KIND` shows it. docs/extending.md has an example of each.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from vqbench.errors import ConfigError, did_you_mean
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 
 class Registry(Mapping[str, str]):
@@ -60,6 +65,30 @@ class Registry(Mapping[str, str]):
                 fix="install or mend the package that declares it",
             ) from error
 
+    def about(self, name: str) -> str:
+        """What a name means, in a line: how the docstring of its object, or of its module, begins. Nothing is imported
+        but the packages that it lies in.
+
+        Raises:
+            KeyError: nothing is called so.
+        """
+        module, _, attribute = self[name].partition(":")
+        try:
+            found = find_spec(module)
+            tree = ast.parse(Path(found.origin).read_text(encoding="utf-8") if found and found.origin else "")
+        except (ImportError, OSError, SyntaxError, ValueError):
+            return f"cannot be found: {self[name]}"
+        documented: ast.AST = tree
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
+                documented = node
+        text = ast.get_docstring(documented) if isinstance(documented, _DOCUMENTED) else None
+        return (text or "").partition("\n\n")[0].replace("\n", " ")
+
+    def is_own(self, name: str) -> bool:
+        """Whether it comes with vqbench."""
+        return name in self._own
+
     def unknown(self, name: str, where: str | None = None) -> ConfigError:
         """That nothing is called so, with near names."""
         return ConfigError(
@@ -88,3 +117,50 @@ FORMATS = Registry(
     },
 )
 """Manifests and folders as other tools make them, in the order in which they are asked whether they know a file."""
+
+METRICS = Registry(
+    "metrics",
+    {
+        "token_agreement": "vqbench.metrics.agreement",
+        "reconstruction": "vqbench.metrics.reconstruction:make_groups",
+        "codebook": "vqbench.metrics.codebook:make_groups",
+        "speech": "vqbench.metrics.copies:make_groups",
+        "downstream": "vqbench.judges.words",
+        "throughput": "vqbench.metrics.throughput",
+    },
+)
+"""Groups of metrics: a callable that gives groups of a `vqbench.metrics.base.Context`. Those in `STAGED` are measured
+otherwise than on what a candidate makes of the suite's recordings."""
+
+STAGED = ("token_agreement", "downstream", "throughput")
+
+JUDGES = Registry(
+    "judges",
+    {
+        "clvp": "vqbench.teachers.tortoise.fit:SpeechFit",
+        "mos": "vqbench.judges.ratings:SpeechRatings",
+    },
+)
+"""Who may listen besides the ASR and the speaker encoder, to copies and to what a tuned teacher says: a
+`vqbench.judges.protocol.NamedJudge`."""
+
+TEACHERS = Registry(
+    "teachers",
+    {
+        "pocket": "vqbench.teachers.pocket.assets:open_pocket",
+        "tortoise": "vqbench.teachers.tortoise.folder:open_folder",
+    },
+)
+"""Text-to-speech models that speak in codes: a callable that opens one, of the path as written and a device."""
+
+CORPORA = Registry(
+    "corpora",
+    {
+        "tortoise-voices": "vqbench.data.corpora:tortoise_voices",
+        "pocket": "vqbench.data.corpora:pocket",
+    },
+)
+"""Recordings that can be had by name: a callable that gives all its clips."""
+
+KINDS: Mapping[str, Registry] = {one.kind: one for one in (METRICS, JUDGES, TEACHERS, FORMATS, CORPORA)}
+"""Kind → what there is of it."""

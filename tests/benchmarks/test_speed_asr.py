@@ -7,9 +7,9 @@ from torch import Tensor
 
 from vqbench.audio.io import load_waveform
 from vqbench.data.corpora import corpus_clips
-from vqbench.judges.asr import Backend, SpeechRecognizer, load_recognizer
-from vqbench.judges.text import word_errors
-from vqbench.judges.whisper_base import Window
+from vqbench.judges.asr.recognizer import Backend, SpeechRecognizer, load_recognizer
+from vqbench.judges.asr.text import word_errors
+from vqbench.judges.asr.whisper_base import Window
 
 RATE_HZ = 16_000
 CONTENDERS: dict[str, tuple[Backend, int, Window]] = {

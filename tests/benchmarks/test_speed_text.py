@@ -8,7 +8,7 @@ import jiwer
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from vqbench.judges.text import normalize_english, word_errors
+from vqbench.judges.asr.text import normalize_english, word_errors
 
 TEXT = (
     "the of and Mr. colour twenty-one can't evening sky lazy dogs jumped over quick brown fox centre, realised "

@@ -13,7 +13,7 @@ import pytest
 
 from vqbench.config.source import DataSource
 from vqbench.data.corpora import corpus_clips, load_clips
-from vqbench.errors import DataError
+from vqbench.errors import ConfigError, DataError
 
 CLIPS = corpus_clips("tortoise-voices")
 
@@ -113,5 +113,5 @@ def test_without_the_package_the_fix_is_named(monkeypatch):
 
 
 def test_an_unknown_corpus_is_refused():
-    with pytest.raises(DataError, match="no corpus 'librispeech'"):
+    with pytest.raises(ConfigError, match="nothing called 'librispeech' among the corpora"):
         corpus_clips("librispeech")

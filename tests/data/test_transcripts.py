@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from vqbench.judges.text import normalize_english
+from vqbench.judges.asr.text import normalize_english
 
 CLIPS = [
     json.loads(line)

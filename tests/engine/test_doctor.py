@@ -114,13 +114,13 @@ def test_the_command_looks_at_the_folder_that_is_named(tmp_path: Path) -> None:
 
 def test_whisper_base_is_found_before_and_after_it_is_joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VQBENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr("vqbench.judges.packaged.is_packaged", lambda name: True)
+    monkeypatch.setattr("vqbench.judges.asr.packaged.is_packaged", lambda name: True)
     before = doctor._multilingual_recognizer()
     assert before.status == "ok"
     assert before.found.startswith("installed; joined when it is first needed")
     folder = Path(before.found.split(" in ")[1])
     folder.mkdir(parents=True)
     assert doctor._multilingual_recognizer().found == str(folder)
-    monkeypatch.setattr("vqbench.judges.packaged.is_packaged", lambda name: False)
+    monkeypatch.setattr("vqbench.judges.asr.packaged.is_packaged", lambda name: False)
     missing = doctor._multilingual_recognizer()
     assert (missing.status, missing.to_do) == ("note", "pip install 'vqbench[offline]'")

@@ -33,13 +33,13 @@ from vqbench.engine.runner import run_suite
 from vqbench.engine.stages import speaking as stage
 from vqbench.engine.systems import Original
 from vqbench.errors import CheckpointError, DataError, DivergedError, ManyErrors, VqbenchError
-from vqbench.judges.asr import SpeechRecognizer, load_recognizer
-from vqbench.judges.speaker import SpeakerEncoder
-from vqbench.judges.text import normalize_english
+from vqbench.judges.asr.recognizer import SpeechRecognizer, load_recognizer
+from vqbench.judges.asr.text import normalize_english
+from vqbench.judges.protocol import Judge
+from vqbench.judges.speaker.encoder import Resemblyzer, SpeakerEncoder
+from vqbench.judges.words import SpokenWords
 from vqbench.judging.compare import compare_runs
 from vqbench.judging.selection import Selection
-from vqbench.metrics.spoken.base import SpeechJudge
-from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.progress import Progress, Silent
 from vqbench.records.check import check_run
 from vqbench.records.run import CandidateRecord, Table
@@ -53,11 +53,10 @@ from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
-from vqbench.training.finetune import tuned_teacher
 
 N = 6
 TEXTS = ("The boys found a key.", "Our cousin sold the bell.", "A child drew the lamp.", "The choir broke a box.")
-Judges = tuple[SpeechJudge, ...]
+Judges = tuple[Judge, ...]
 
 FINETUNE = {"steps": 4, "batch_size": 3, "learning_rate": 1e-2, "warmup_steps": 0, "checkpoint_every": 2}
 
@@ -137,7 +136,7 @@ def recognizer() -> SpeechRecognizer:
 
 @pytest.fixture(scope="module")
 def encoder() -> SpeakerEncoder:
-    return SpeakerEncoder("cpu")
+    return Resemblyzer("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -571,7 +570,7 @@ def test_weights_of_another_gpt_are_refused(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(2)}, tmp_path / "autoregressive.pth")
     with (
         pytest.raises(CheckpointError, match="no weights of this teacher's GPT"),
-        tuned_teacher(make_teacher(), tmp_path / "autoregressive.pth").gpt.loaded(),
+        make_teacher().tuned(tmp_path / "autoregressive.pth").gpt.loaded(),
     ):
         pass
 
@@ -665,7 +664,7 @@ def test_recordings_of_the_sentences_stand_beside(
 def test_recordings_are_judged_once(recorded: Suite, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vqbench.engine.assignment.open_teacher", lambda written, device: make_teacher())
     before = run_suite(recorded, cache, Silent())
-    monkeypatch.setattr("vqbench.judges.faster_whisper.FasterWhisper.transcribe", refuse)
+    monkeypatch.setattr("vqbench.judges.asr.faster_whisper.FasterWhisper.transcribe", refuse)
     monkeypatch.setattr(SpeakerEncoder, "embed", refuse)
     # Nor are they read or vocoded again to be judged.
     monkeypatch.setattr(bench, "read_recording", refuse)

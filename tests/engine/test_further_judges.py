@@ -20,7 +20,7 @@ from vqbench.engine.assignment import make_assignment
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import run_suite
 from vqbench.errors import ConfigError, VqbenchError
-from vqbench.judges.quality import QualityPredictor
+from vqbench.judges.mos.dnsmos import QualityPredictor
 from vqbench.progress import Silent
 from vqbench.records.check import check_run
 from vqbench.records.run import Run

@@ -16,8 +16,8 @@ from vqbench.data.corpora import corpus_clips
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import run_suite
 from vqbench.engine.systems import read_recording
-from vqbench.judges.asr import load_recognizer
-from vqbench.judges.text import word_errors
+from vqbench.judges.asr.recognizer import load_recognizer
+from vqbench.judges.asr.text import word_errors
 from vqbench.progress import Silent
 from vqbench.records.run import Table
 from vqbench.teachers.pocket.assets import load_true_tokenizer

@@ -9,10 +9,10 @@ import torch
 from tiny_teacher import hum
 
 from vqbench.engine import teachers
-from vqbench.engine.teachers import official_teacher
 from vqbench.errors import ManyErrors
 from vqbench.teachers.tortoise.clvp import CLVPDimensions, build_clvp
 from vqbench.teachers.tortoise.diffusion import DiffusionDimensions, build_diffusion
+from vqbench.teachers.tortoise.folder import official_teacher
 from vqbench.teachers.tortoise.gpt import GPTDimensions, UnifiedVoice
 from vqbench.teachers.tortoise.official import OfficialCheckpoints, OfficialSizes
 from vqbench.teachers.tortoise.sampling import Sampling

@@ -11,10 +11,10 @@ import torch
 from vqbench.audio.io import load_waveform
 from vqbench.data.corpora import corpus_clips
 from vqbench.errors import CheckpointError, ConfigError, DataError
-from vqbench.judges.asr import SpeechRecognizer, load_recognizer, locate_model, require_languages
-from vqbench.judges.packaged import PACKAGED, PackagedModel
-from vqbench.judges.text import word_errors
-from vqbench.judges.whisper_base import Decoded, WhisperRecognizer, _halves, _loops, _Piece, split_at_pauses
+from vqbench.judges.asr.packaged import PACKAGED, PackagedModel
+from vqbench.judges.asr.recognizer import SpeechRecognizer, load_recognizer, locate_model, require_languages
+from vqbench.judges.asr.text import word_errors
+from vqbench.judges.asr.whisper_base import Decoded, WhisperRecognizer, _halves, _loops, _Piece, split_at_pauses
 
 RATE_HZ = 22_050
 BACKENDS = ("faster-whisper", "openai-whisper")
@@ -201,7 +201,7 @@ def test_the_identity_holds_what_changes_a_transcript():
 
 def test_a_published_checkpoint_is_read_like_its_conversion(tmp_path):
     folder = locate_model("openai-whisper", "tiny.en")
-    from vqbench.judges.ctranslate2_weights import load_converted_whisper
+    from vqbench.judges.asr.ctranslate2_weights import load_converted_whisper
 
     model = load_converted_whisper(folder).half()
     torch.save({"dims": vars(model.dims), "model_state_dict": model.state_dict()}, tmp_path / "mine.pt")

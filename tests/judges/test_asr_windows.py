@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from vqbench.audio.io import load_waveform
 from vqbench.data.corpora import corpus_clips
-from vqbench.judges.asr import load_recognizer
-from vqbench.judges.text import word_errors
-from vqbench.judges.whisper_base import Window
+from vqbench.judges.asr.recognizer import load_recognizer
+from vqbench.judges.asr.text import word_errors
+from vqbench.judges.asr.whisper_base import Window
 from vqbench.stats.columns import column_of
 from vqbench.stats.estimate import Estimate, estimate
 from vqbench.stats.reductions import REDUCTIONS

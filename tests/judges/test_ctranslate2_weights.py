@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from vqbench.errors import CheckpointError
-from vqbench.judges.asr import locate_model
-from vqbench.judges.ctranslate2_weights import load_converted_whisper, read_variables
+from vqbench.judges.asr.ctranslate2_weights import load_converted_whisper, read_variables
+from vqbench.judges.asr.recognizer import locate_model
 
 TYPE_IDS = {"float32": 0, "int8": 1, "int16": 2, "float16": 4}
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from vqbench.judges.loops import loop_start, without_surplus
-from vqbench.judges.text import compare
+from vqbench.judges.asr.loops import loop_start, without_surplus
+from vqbench.judges.asr.text import compare
 
 CASES = [
     # heard, reference, what counts

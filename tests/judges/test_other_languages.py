@@ -10,9 +10,9 @@ import pytest
 from espeak import needs_espeak, say
 
 from vqbench.audio.io import load_waveform
-from vqbench.judges.asr import SpeechRecognizer, load_recognizer
-from vqbench.judges.packaged import is_packaged
-from vqbench.judges.text import compare
+from vqbench.judges.asr.packaged import is_packaged
+from vqbench.judges.asr.recognizer import SpeechRecognizer, load_recognizer
+from vqbench.judges.asr.text import compare
 
 pytestmark = [
     needs_espeak,

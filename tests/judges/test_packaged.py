@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vqbench.errors import CheckpointError, DataError
-from vqbench.judges.packaged import PACKAGED, JoinedFile, PackagedModel, is_packaged, packaged_model
+from vqbench.judges.asr.packaged import PACKAGED, JoinedFile, PackagedModel, is_packaged, packaged_model
 
 WEIGHTS = bytes(range(256)) * 40
 
@@ -98,7 +98,7 @@ def test_many_processes_may_ask_at_once(packages: Path, tmp_path: Path) -> None:
     script = (
         "import hashlib, sys, threading\n"
         f"sys.path[:0] = [{str(packages)!r}]\n"
-        "from vqbench.judges.packaged import PACKAGED, JoinedFile, PackagedModel, packaged_model\n"
+        "from vqbench.judges.asr.packaged import PACKAGED, JoinedFile, PackagedModel, packaged_model\n"
         f"sha = {hashlib.sha256(WEIGHTS).hexdigest()!r}\n"
         "files = {'model.bin': JoinedFile(('model.bin.part1', 'model.bin.part2'), sha)}\n"
         "PACKAGED['small'] = PackagedModel(('1', '2'), ('small_model_part1', 'small_model_part2'), files)\n"

@@ -9,14 +9,14 @@ import torch
 from vqbench.audio.io import load_waveform
 from vqbench.data.corpora import corpus_clips
 from vqbench.errors import DataError
-from vqbench.judges.speaker import SpeakerEncoder, similarity
+from vqbench.judges.speaker.encoder import Resemblyzer, SpeakerEncoder, similarity
 
 RATE_HZ = 22_050
 
 
 @pytest.fixture(scope="module")
 def encoder() -> SpeakerEncoder:
-    return SpeakerEncoder("cpu")
+    return Resemblyzer("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_louder_than_full_scale_is_clipped(encoder, voices):
 
 
 def test_loading_prints_nothing(capfd):
-    SpeakerEncoder("cpu")
+    Resemblyzer("cpu")
     assert capfd.readouterr() == ("", "")
 
 

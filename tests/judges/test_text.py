@@ -8,7 +8,7 @@ import pytest
 
 from vqbench.data.corpora import corpus_clips
 from vqbench.errors import DataError
-from vqbench.judges.text import character_errors, compare, normalize_basic, normalize_english, units, word_errors
+from vqbench.judges.asr.text import character_errors, compare, normalize_basic, normalize_english, units, word_errors
 from vqbench.languages import LANGUAGES
 
 SAME = [

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from builders import make_run, summarised
 
+from vqbench.judges.words import SpokenWords
 from vqbench.judging.compare import compare_runs
 from vqbench.judging.families import summarise_families
 from vqbench.judging.gate import gate
@@ -18,7 +19,6 @@ from vqbench.judging.learning import FALLING_FAST, LATE_FALL, NATS, TOO_LITTLE, 
 from vqbench.judging.plausibility import check_plausibility
 from vqbench.judging.selection import Selection
 from vqbench.metrics.learning import TokenLearning
-from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.records.run import ClipRecord, GateRule, Run, Table
 from vqbench.records.store import load_run, save_run
 from vqbench.report.tables.figures import run_grids

@@ -16,15 +16,15 @@ from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip
 from vqbench.errors import DataError, MissingExtraError
-from vqbench.judges.quality import QualityPredictor
-from vqbench.metrics.base import Measured
-from vqbench.metrics.spoken.base import SpeechJudge, Spoken
-from vqbench.metrics.spoken.fit import SpokenFit
-from vqbench.metrics.spoken.quality import SpokenQuality
+from vqbench.judges.mos.dnsmos import QualityPredictor
+from vqbench.judges.protocol import Heard, Judge
+from vqbench.judges.ratings import SpeechRatings
+from vqbench.records.rows import Measured
 from vqbench.records.run import Table
 from vqbench.records.summary import prepare
 from vqbench.stats.columns import columns_of
 from vqbench.teachers.pocket.assets import load_pocket
+from vqbench.teachers.tortoise.fit import SpeechFit
 from vqbench.teachers.tortoise.teacher import Teacher
 
 RATE_HZ = 22_050
@@ -33,18 +33,18 @@ RECORDINGS = corpus_clips("pocket", "test")[:12]
 SENTENCE = "nobody has ever said these words"
 
 
-def of_clip(clip: Clip, text: str | None = None, *, own: bool = False) -> Spoken:
+def of_clip(clip: Clip, text: str | None = None, *, own: bool = False) -> Heard:
     sound = load_waveform(clip.path, RATE_HZ)
     recording = clip.sha256 if own else None
-    return Spoken(text or clip.text or SENTENCE, clip.speaker or "", sound, RATE_HZ, recording=recording)
+    return Heard(text or clip.text or SENTENCE, clip.speaker or "", sound, RATE_HZ, recording=recording)
 
 
 def noise(seconds: float, level: float = 0.1) -> Tensor:
     return level * torch.randn(int(seconds * RATE_HZ), generator=torch.Generator().manual_seed(0))
 
 
-def sound(waveform: Tensor) -> Spoken:
-    return Spoken(SENTENCE, "lj", waveform, RATE_HZ)
+def sound(waveform: Tensor) -> Heard:
+    return Heard(SENTENCE, "lj", waveform, RATE_HZ)
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +52,13 @@ def teacher() -> Teacher:
     return load_pocket()
 
 
-def judge_of(teacher: Teacher, recordings: list[Clip]) -> SpokenFit:
+def judge_of(teacher: Teacher, recordings: list[Clip]) -> SpeechFit:
     assert teacher.tokenizer is not None
-    return SpokenFit(teacher, teacher.tokenizer, recordings)
+    return SpeechFit(teacher, teacher.tokenizer, recordings)
 
 
 @pytest.fixture(scope="module")
-def fit(teacher: Teacher) -> SpokenFit:
+def fit(teacher: Teacher) -> SpeechFit:
     return judge_of(teacher, RECORDINGS)
 
 
@@ -68,11 +68,11 @@ def predictor() -> QualityPredictor:
 
 
 @pytest.fixture(scope="module")
-def quality(predictor: QualityPredictor) -> SpokenQuality:
-    return SpokenQuality(predictor)
+def quality(predictor: QualityPredictor) -> SpeechRatings:
+    return SpeechRatings(predictor, "downstream")
 
 
-def figure(judge: SpeechJudge, spoken: list[Spoken], name: str) -> float:
+def figure(judge: Judge, spoken: list[Heard], name: str) -> float:
     (spec,) = (spec for spec in judge.specs if spec.name == f"downstream.{name}")
     cells = [row.cells for row in judge.measure(spoken) if isinstance(row, Measured)]
     columns = {column: tuple(row[column] for row in cells) for column in spec.columns}
@@ -94,7 +94,7 @@ def upstream_score(teacher: Teacher, text: str, codes: Tensor) -> float:
         return float(scaled / clvp.temperature.exp())
 
 
-def test_scores_are_those_of_upstreams_clvp_for_what_the_true_vqvae_hears(fit: SpokenFit, teacher: Teacher) -> None:
+def test_scores_are_those_of_upstreams_clvp_for_what_the_true_vqvae_hears(fit: SpeechFit, teacher: Teacher) -> None:
     said = [of_clip(RECORDINGS[0]), of_clip(RECORDINGS[5]), of_clip(HUMAN["train_mouse/1"], SENTENCE)]
     expected = [upstream_score(teacher, one.text, tokens(teacher, one.waveform)) for one in said]
     rows = fit.measure(said)
@@ -102,7 +102,7 @@ def test_scores_are_those_of_upstreams_clvp_for_what_the_true_vqvae_hears(fit: S
     assert figure(fit, said, "clvp_score") == pytest.approx(np.mean(expected), abs=1e-5)
 
 
-def test_other_rates_are_brought_to_the_vqvaes(fit: SpokenFit) -> None:
+def test_other_rates_are_brought_to_the_vqvaes(fit: SpeechFit) -> None:
     said = [of_clip(clip) for clip in RECORDINGS[:4]]
     faster = [replace(one, waveform=resample(one.waveform, RATE_HZ, 44_100), sample_rate_hz=44_100) for one in said]
     assert figure(fit, faster, "clvp_score") == pytest.approx(figure(fit, said, "clvp_score"), abs=0.02)
@@ -123,7 +123,7 @@ def test_where_clvp_was_trained_on_padding_it_gets_its_padding(teacher: Teacher)
     assert row.cells["score"] != pytest.approx(upstream_score(teacher, said.text, codes), abs=1e-3)
 
 
-def test_clvp_tells_the_right_sentence_from_a_wrong_one(fit: SpokenFit) -> None:
+def test_clvp_tells_the_right_sentence_from_a_wrong_one(fit: SpeechFit) -> None:
     right = figure(fit, [of_clip(clip) for clip in RECORDINGS], "clvp_score")
     turned = [*RECORDINGS[1:], RECORDINGS[0]]
     wrong = figure(
@@ -132,7 +132,7 @@ def test_clvp_tells_the_right_sentence_from_a_wrong_one(fit: SpokenFit) -> None:
     assert -1 <= wrong < 0.3 < 0.8 < right <= 1
 
 
-def test_the_distance_is_counted_over_embeddings(fit: SpokenFit, teacher: Teacher) -> None:
+def test_the_distance_is_counted_over_embeddings(fit: SpeechFit, teacher: Teacher) -> None:
     said = [of_clip(clip, SENTENCE) for clip in list(HUMAN.values())[:3]]
     with teacher.clvp.loaded() as clvp, torch.no_grad():
 
@@ -149,7 +149,7 @@ def test_the_distance_is_counted_over_embeddings(fit: SpokenFit, teacher: Teache
     assert figure(fit, said, "clvp_distance") == pytest.approx(expected, abs=1e-3)
 
 
-def test_recordings_are_no_distance_from_themselves_and_noise_is_far_off(fit: SpokenFit) -> None:
+def test_recordings_are_no_distance_from_themselves_and_noise_is_far_off(fit: SpeechFit) -> None:
     own = figure(fit, [of_clip(clip, own=True) for clip in RECORDINGS], "clvp_distance")
     assert own == pytest.approx(0, abs=1e-6)
     noises = [sound(noise(seconds)) for seconds in (1.7, 1.9, 2.1, 2.3, 2.5, 2.7)]
@@ -164,7 +164,7 @@ def test_without_a_second_recording_there_is_a_score_and_no_distance(teacher: Te
         assert np.isnan(figure(alone, said, "clvp_distance"))
 
 
-def test_no_row_depends_on_its_neighbours(fit: SpokenFit) -> None:
+def test_no_row_depends_on_its_neighbours(fit: SpeechFit) -> None:
     said = [of_clip(RECORDINGS[0]), sound(torch.zeros(0)), sound(noise(20)), of_clip(RECORDINGS[1])]
     together = fit.measure(said)
     for one, row in zip(said, together, strict=True):
@@ -173,12 +173,12 @@ def test_no_row_depends_on_its_neighbours(fit: SpokenFit) -> None:
     assert isinstance(together[1], DataError)
 
 
-def test_whoever_is_compared_with_is_part_of_the_identity(fit: SpokenFit, teacher: Teacher) -> None:
+def test_whoever_is_compared_with_is_part_of_the_identity(fit: SpeechFit, teacher: Teacher) -> None:
     assert judge_of(teacher, RECORDINGS[:3]).identity != fit.identity == judge_of(teacher, RECORDINGS).identity
     assert judge_of(replace(teacher, digest="another"), RECORDINGS).identity != fit.identity
 
 
-def test_ratings_are_those_of_the_package(quality: SpokenQuality) -> None:
+def test_ratings_are_those_of_the_package(quality: SpeechRatings) -> None:
     from speechmos import dnsmos
 
     said = [of_clip(HUMAN["lj/1"]), of_clip(HUMAN["train_mouse/1"])]
@@ -188,7 +188,7 @@ def test_ratings_are_those_of_the_package(quality: SpokenQuality) -> None:
         assert figure(quality, said, f"mos_{name}") == pytest.approx(np.mean([one[key] for one in theirs]), abs=1e-5)
 
 
-def test_noise_costs_what_listeners_would_take_off(quality: SpokenQuality) -> None:
+def test_noise_costs_what_listeners_would_take_off(quality: SpeechRatings) -> None:
     clean = of_clip(HUMAN["lj/1"])
     noisy = replace(clean, waveform=clean.waveform + noise(len(clean.waveform) / RATE_HZ, 0.03)[: len(clean.waveform)])
     rated = [row.cells for row in quality.measure([clean, noisy]) if isinstance(row, Measured)]
@@ -196,7 +196,7 @@ def test_noise_costs_what_listeners_would_take_off(quality: SpokenQuality) -> No
         assert 1 <= rated[1][name] + 0.5 < rated[0][name] <= 5  # type: ignore[operator]
 
 
-def test_the_louder_than_loud_is_clipped_as_a_player_would(quality: SpokenQuality) -> None:
+def test_the_louder_than_loud_is_clipped_as_a_player_would(quality: SpeechRatings) -> None:
     (row,) = quality.measure([sound(noise(9.2, 3.0))])
     assert isinstance(row, Measured)
     assert 1 <= row.cells["overall"] < 2  # type: ignore[operator]
@@ -212,7 +212,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_has_no_voice_is_named(fit: SpokenFit, quality: SpokenQuality, name: str) -> None:
+def test_what_has_no_voice_is_named(fit: SpeechFit, quality: SpeechRatings, name: str) -> None:
     waveform, said = BROKEN[name]
     for judge in (fit, quality):
         (row,) = judge.measure([sound(waveform)])
@@ -220,7 +220,7 @@ def test_what_has_no_voice_is_named(fit: SpokenFit, quality: SpokenQuality, name
         assert said in row.problem
 
 
-def test_what_is_loud_is_scored_however_short_or_long(fit: SpokenFit, quality: SpokenQuality) -> None:
+def test_what_is_loud_is_scored_however_short_or_long(fit: SpeechFit, quality: SpeechRatings) -> None:
     for waveform in (torch.ones(1), noise(0.01), noise(60)):
         (row,) = fit.measure([sound(waveform)])
         assert isinstance(row, Measured)
@@ -231,13 +231,13 @@ def test_what_is_loud_is_scored_however_short_or_long(fit: SpokenFit, quality: S
         assert row.cells["overall"] < 2.5  # type: ignore[operator]
 
 
-def test_a_sentence_that_the_teacher_cannot_read_is_named(fit: SpokenFit) -> None:
+def test_a_sentence_that_the_teacher_cannot_read_is_named(fit: SpeechFit) -> None:
     endless, row = fit.measure([of_clip(RECORDINGS[0], SENTENCE * 50), of_clip(RECORDINGS[0])])
     assert isinstance(endless, DataError) and "tokens" in endless.problem
     assert isinstance(row, Measured)
 
 
-def test_nothing_is_nothing(fit: SpokenFit, quality: SpokenQuality) -> None:
+def test_nothing_is_nothing(fit: SpeechFit, quality: SpeechRatings) -> None:
     assert fit.measure([]) == [] == quality.measure([])
 
 

@@ -7,20 +7,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from vqbench.engine.question import natural_specs
+from vqbench.judges.ratings import SpeechRatings
+from vqbench.judges.transcription import Intelligibility
+from vqbench.judges.voice import CopiedVoice, SpokenVoice
+from vqbench.judges.words import SpokenWords
 from vqbench.metrics.agreement import AGREEMENT_SPECS
 from vqbench.metrics.codebook import CodebookUsage
 from vqbench.metrics.reconstruction import ReconstructionDistance
-from vqbench.metrics.speech import Intelligibility, VoiceSimilarity
-from vqbench.metrics.spoken.fit import SpokenFit
-from vqbench.metrics.spoken.quality import SpokenQuality
-from vqbench.metrics.spoken.voice import SpokenVoice
-from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.metrics.throughput import Load, throughput_specs
+from vqbench.teachers.tortoise.fit import SpeechFit
 
-GROUPS = (ReconstructionDistance, CodebookUsage, VoiceSimilarity, SpokenWords, SpokenVoice)
+GROUPS = (ReconstructionDistance, CodebookUsage, CopiedVoice, SpokenWords, SpokenVoice)
 SPECS = (
-    *(spec for group in (*GROUPS, SpokenFit, SpokenQuality) for spec in group.specs),
-    *Intelligibility(SimpleNamespace(languages={"en"}, identity={}), 22_050).specs,
+    *(spec for group in GROUPS for spec in group.specs),
+    *(spec for judge in (SpeechFit, SpeechRatings) for spec in judge.specs_for("downstream")),
+    *Intelligibility(SimpleNamespace(languages={"en"}, identity={})).specs,
     *AGREEMENT_SPECS,
     *natural_specs(None, "natural"),
     *throughput_specs(Load((1, 8), 4.0, 2, 0)),

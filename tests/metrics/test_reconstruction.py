@@ -12,13 +12,14 @@ import torch
 
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.manifest import Clip
-from vqbench.metrics.base import Measured, Rendering
+from vqbench.metrics.base import Rendering
 from vqbench.metrics.reconstruction import (
     ReconstructionDistance,
     mel_cepstral_distortion,
     multi_resolution_stft_distance,
     speech_frames,
 )
+from vqbench.records.rows import Measured
 
 COUNTS = ("mel_cells", "one", "frames", "speech_frames")
 CLIP = Clip(id="a", path=Path("a.wav"), sha256="0", duration_s=1.0)

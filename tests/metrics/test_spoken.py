@@ -1,4 +1,4 @@
-"""Spoken sentences before the real judges: human speech that is understood, and all that can come in its place."""
+"""Heard sentences before the real judges: human speech that is understood, and all that can come in its place."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch import Tensor
 from vqbench.audio.io import load_waveform
 from vqbench.data.corpora import corpus_clips
 from vqbench.errors import DataError
-from vqbench.judges.asr import SpeechRecognizer, load_recognizer
-from vqbench.judges.speaker import SpeakerEncoder
-from vqbench.judges.text import normalize_english
+from vqbench.judges.asr.recognizer import SpeechRecognizer, load_recognizer
+from vqbench.judges.asr.text import normalize_english
+from vqbench.judges.protocol import Heard
+from vqbench.judges.speaker.encoder import Resemblyzer, SpeakerEncoder
+from vqbench.judges.voice import Enrolled, SpokenVoice
+from vqbench.judges.words import SpokenWords
 from vqbench.languages import LANGUAGES
-from vqbench.metrics.base import Measured
-from vqbench.metrics.spoken.base import Spoken
-from vqbench.metrics.spoken.voice import Enrolled, SpokenVoice
-from vqbench.metrics.spoken.words import SpokenWords
+from vqbench.records.rows import Measured
 from vqbench.records.run import Table
 from vqbench.records.summary import prepare
 from vqbench.stats.columns import columns_of
@@ -39,8 +39,8 @@ def waveform(clip_id: str) -> Tensor:
     return load_waveform(CLIPS[clip_id].path, RATE_HZ)
 
 
-def spoken(sound: Tensor, text: str = SENTENCE, speaker: str = "lj", *, finished: bool = True) -> Spoken:
-    return Spoken(text, speaker, sound, RATE_HZ, finished)
+def spoken(sound: Tensor, text: str = SENTENCE, speaker: str = "lj", *, finished: bool = True) -> Heard:
+    return Heard(text, speaker, sound, RATE_HZ, finished)
 
 
 def noise(seconds: float, level: float = 0.1) -> Tensor:
@@ -59,7 +59,7 @@ def words(recognizer: SpeechRecognizer) -> SpokenWords:
 
 @pytest.fixture(scope="module")
 def encoder() -> SpeakerEncoder:
-    return SpeakerEncoder("cpu")
+    return Resemblyzer("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def voice(encoder: SpeakerEncoder) -> SpokenVoice:
 
 
 @pytest.fixture(scope="module")
-def people() -> list[Spoken]:
+def people() -> list[Heard]:
     return [spoken(waveform(name), CLIPS[name].text or "", CLIPS[name].speaker or "") for name in SAID]
 
 
@@ -83,7 +83,7 @@ def figure(rows: list[Measured | DataError], name: str) -> float:
     return prepare(spec, Table("x", spec.group, tuple(map(str, range(len(cells)))), columns_of(columns))).value
 
 
-def test_word_errors_are_jiwers(words: SpokenWords, people: list[Spoken], recognizer: SpeechRecognizer) -> None:
+def test_word_errors_are_jiwers(words: SpokenWords, people: list[Heard], recognizer: SpeechRecognizer) -> None:
     rows = words.measure(people)
     heard = [normalize_english(text) for text in recognizer.transcribe([one.waveform for one in people], RATE_HZ)]
     wanted = [normalize_english(one.text) for one in people]
@@ -96,7 +96,7 @@ def test_word_errors_are_jiwers(words: SpokenWords, people: list[Spoken], recogn
     assert [row.texts["hypothesis"] for row in rows if isinstance(row, Measured)] == heard
 
 
-def test_similarities_are_resemblyzers(voice: SpokenVoice, people: list[Spoken]) -> None:
+def test_similarities_are_resemblyzers(voice: SpokenVoice, people: list[Heard]) -> None:
     import resemblyzer  # after the fixture, which keeps its deprecation warnings away
 
     theirs = resemblyzer.VoiceEncoder("cpu", verbose=False)
@@ -125,7 +125,7 @@ def test_similarities_are_resemblyzers(voice: SpokenVoice, people: list[Spoken])
     assert figure(rows, "speaker_similarity") > figure(rows, "impostor_similarity") + 0.1
 
 
-def test_a_voice_alone_has_no_impostors(encoder: SpeakerEncoder, people: list[Spoken]) -> None:
+def test_a_voice_alone_has_no_impostors(encoder: SpeakerEncoder, people: list[Heard]) -> None:
     clip = CLIPS["train_kennard/1"]
     alone = SpokenVoice(encoder, [Enrolled("train_kennard", clip.sha256, encoder.embed(waveform(clip.id), RATE_HZ))])
     rows = alone.measure(people[:1])
@@ -154,13 +154,13 @@ def test_silence_says_no_words_and_has_no_voice(words: SpokenWords, voice: Spoke
     assert "silent" in without.problem
 
 
-def test_silence_takes_nothing_from_its_neighbours(words: SpokenWords, people: list[Spoken]) -> None:
+def test_silence_takes_nothing_from_its_neighbours(words: SpokenWords, people: list[Heard]) -> None:
     alone = words.measure(people)
     between = words.measure([people[0], spoken(torch.zeros(0)), people[1], spoken(noise(1) * torch.nan), people[2]])
     assert [between[0], between[2], between[4]] == alone
 
 
-def test_silence_does_not_speed_up_speech(words: SpokenWords, people: list[Spoken]) -> None:
+def test_silence_does_not_speed_up_speech(words: SpokenWords, people: list[Heard]) -> None:
     rows = words.measure([*people, spoken(torch.zeros(0)), spoken(torch.zeros(RATE_HZ))])
     assert figure(rows, "speaking_rate") == pytest.approx(figure(words.measure(people), "speaking_rate"))
     assert figure(rows, "runaway") == pytest.approx(2 / 5)
@@ -336,7 +336,7 @@ def test_without_another_recording_there_is_nothing_to_compare_with(voice: Spoke
     assert "no other recording" in row.problem
 
 
-def test_whoever_speaks_in_another_voice_is_taken_for_the_other(voice: SpokenVoice, people: list[Spoken]) -> None:
+def test_whoever_speaks_in_another_voice_is_taken_for_the_other(voice: SpokenVoice, people: list[Heard]) -> None:
     rows = voice.measure(people)
     cells = [row.cells for row in rows if isinstance(row, Measured)]
     assert [row["own"] for row in cells] == [(row["similarity"],) for row in cells]

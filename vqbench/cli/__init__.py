@@ -27,6 +27,7 @@ from vqbench.cli import (
     tokens,
     train,
 )
+from vqbench.cli import list as listing
 from vqbench.cli.streams import forgive
 from vqbench.entry import Ended, end_by_signals
 from vqbench.errors import ConfigError, ManyErrors, VqbenchError
@@ -117,6 +118,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(pairs.app, name="pairs")
 app.add_typer(pocket.app, name="pocket")
 app.command("doctor")(doctor.doctor)
+app.command("list")(listing.list_)
 app.command("schema")(schema.schema)
 app.command("tokens")(tokens.tokens)
 

@@ -44,8 +44,8 @@ def build(
     """
     console.note(f"plan {plan.value}; loading torch …", quiet=quiet)
     from vqbench.engine.provenance import choose_device
-    from vqbench.judges.asr import load_recognizer
-    from vqbench.judges.speaker import SpeakerEncoder
+    from vqbench.judges.asr.recognizer import load_recognizer
+    from vqbench.judges.speaker.encoder import Resemblyzer
     from vqbench.report.tables.pocket import card_tables, missed
     from vqbench.training.pocket.evaluate import Judges
     from vqbench.training.pocket.make import PACKAGE, make_pocket, outline
@@ -55,7 +55,7 @@ def build(
     folder = output or Path("trainings") / wanted.name
     chosen = choose_device(device, "--device")
     # The judges come first: what they miss is better known before the training than after.
-    judges = Judges(load_recognizer("faster-whisper", asr, 5, "clip", chosen), SpeakerEncoder(chosen))
+    judges = Judges(load_recognizer("faster-whisper", asr, 5, "clip", chosen), Resemblyzer(chosen))
     console.note(outline(wanted, folder), quiet=quiet)
     card = make_pocket(wanted, folder, chosen, judges, console.progress(quiet))
     console.answer(*card_tables(card))

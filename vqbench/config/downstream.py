@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from vqbench.config.models import ConfigModel, Fault, Several, repeated
+from vqbench.config.registered import JudgeName
 from vqbench.config.source import DataSource, Sentences
 from vqbench.config.training import FinetuneConfig
 
@@ -16,10 +17,6 @@ DOWNSTREAM = "downstream"
 
 ZERO_SHOT = "zero-shot"
 """The reference row: the teacher as it is, without any candidate."""
-
-
-FurtherJudge = Literal["clvp", "mos"]
-"""Who else may listen. `clvp`: the teacher's CLVP. `mos`: DNSMOS."""
 
 
 class DownstreamConfig(ConfigModel):
@@ -48,7 +45,7 @@ class DownstreamConfig(ConfigModel):
     k: int = Field(default=1, ge=1, le=1024)
     """How many times the GPT writes each sentence; the one that the teacher's CLVP likes best is heard."""
 
-    judges: Several[FurtherJudge] = Field(default=(), title="judge")
+    judges: Several[JudgeName] = Field(default=(), title="judge")
     """Who listens besides the ASR and the speaker encoder. `clvp`: the teacher's CLVP, how well speech fits its text,
     and how far it lies from the enrolment recordings; the teacher's VQVAE must be known. `mos`: DNSMOS, how clean it
     sounds (extra `judges`)."""

@@ -28,6 +28,7 @@ from vqbench.config.models import (
     repeated,
     shown,
 )
+from vqbench.config.registered import JudgeName
 from vqbench.errors import ConfigError, did_you_mean
 from vqbench.records.conditions import NUMBERS, parse_condition
 
@@ -64,6 +65,19 @@ class AsrConfig(ConfigModel):
 
     window: Literal["clip", "full"] = Field(default="clip", title="window")
     """What the recogniser reads at once: `full` is Whisper's 30 s, `clip` the clip and 8 s, which is faster."""
+
+
+class SpeechConfig(ConfigModel):
+    """Who listens to what candidates make of recordings; the metric group is `speech`."""
+
+    judges: Several[JudgeName] = Field(default=(), title="judge")
+    """Who listens besides the ASR and the speaker encoder. `mos`: DNSMOS, how clean copies sound (extra `judges`).
+    `clvp`: the CLVP of the suite's teacher, how well they fit their text."""
+
+    @classmethod
+    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
+        """Each judge once."""
+        yield from repeated(data, "judges")
 
 
 class ThroughputConfig(ConfigModel):

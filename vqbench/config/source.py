@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, SerializationInfo, ValidationInfo
 
@@ -21,9 +21,10 @@ from vqbench.config.models import (
     reject,
     shown,
 )
-from vqbench.errors import DataError, did_you_mean
+from vqbench.config.registered import CorpusName, FormatName
+from vqbench.errors import DataError
 from vqbench.languages import language_of
-from vqbench.registries import FORMATS
+from vqbench.registries import TEACHERS
 
 POCKET = "pocket"
 """How the small TorToiSe that vqbench brings along is called, and its VQVAE."""
@@ -39,7 +40,7 @@ MEL_STATS_FILE = "mel_stats.pth"
 
 
 def _teacher(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, str) or value == POCKET:
+    if not isinstance(value, str) or value in TEACHERS:
         return value
     path = path_in_file(value, info)
     if info.context is not None:
@@ -92,10 +93,14 @@ def _known_or_path(value: str | Path, info: SerializationInfo) -> str:
     return POCKET if str(value) == POCKET else path_as_written(Path(value), info)
 
 
+def _teacher_as_written(value: str, info: SerializationInfo) -> str:
+    return value if value in TEACHERS else path_as_written(Path(value), info)
+
+
 TeacherName = Annotated[
-    str, Field(min_length=1, max_length=4096), BeforeValidator(_teacher), PlainSerializer(_known_or_path)
+    str, Field(min_length=1, max_length=4096), BeforeValidator(_teacher), PlainSerializer(_teacher_as_written)
 ]
-"""`pocket`, or a folder with TorToiSe's official checkpoints."""
+"""A teacher by its name, `pocket` say, or a folder with TorToiSe's official checkpoints."""
 
 Checkpoint = Annotated[Path, BeforeValidator(_vqvae), PlainSerializer(_known_or_path)]
 """A file with a VQVAE's weights, a folder with `dvae.pth`, or `pocket`, for that TorToiSe's own."""
@@ -107,20 +112,6 @@ Sentences = Annotated[
     str, Field(min_length=1, max_length=4096), BeforeValidator(_sentences), PlainSerializer(_known_or_path)
 ]
 """`pocket`, the pocket TorToiSe's grammar, or a text file with one sentence a line."""
-
-
-def _format(value: Any) -> Any:
-    if isinstance(value, str) and value not in FORMATS:
-        problem = f"{shown(value)} is not a known format{did_you_mean(value, FORMATS)}"
-        raise reject(Fault((), problem, expected=", ".join(FORMATS)))
-    return value
-
-
-FormatName = Annotated[str, BeforeValidator(_format), Field(json_schema_extra={"enum": list(FORMATS)})]
-"""A format of manifests, by its name."""
-
-CorpusName = Literal["tortoise-voices", "pocket"]
-"""The corpora that vqbench can find by name."""
 
 
 class DataSource(ConfigModel):

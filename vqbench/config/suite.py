@@ -28,6 +28,7 @@ from vqbench.config.measuring import (
     AsrConfig,
     ExhibitsConfig,
     SlicesConfig,
+    SpeechConfig,
     ThroughputConfig,
     VocoderConfig,
     slice_fault,
@@ -47,23 +48,22 @@ from vqbench.config.models import (
     section,
     shown,
 )
+from vqbench.config.registered import MetricName
 from vqbench.config.source import POCKET, DataSource, Sentences, TeacherName
 from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.records.checks import CHECKS, PlausibilityLevel
 from vqbench.records.reference import NATURAL, judged_by_default
 from vqbench.records.rules import parse_rule
 from vqbench.records.run import INTERVAL_METHODS, Inconclusive, IntervalSpec, rule_text
+from vqbench.registries import METRICS
 from vqbench.stats.estimate import Bootstrap
-
-MetricGroup = Literal["token_agreement", "reconstruction", "codebook", "speech", "downstream", "throughput"]
-"""What can be measured; a metric's name is `group.figure`."""
 
 Reference = Literal["original", "vocoded"]
 """`original`: the recording itself. `vocoded`: its mel through the vocoder, without any VQVAE."""
 
-METRIC_GROUPS: tuple[MetricGroup, ...] = get_args(MetricGroup)
-WITHOUT_TEACHER = tuple(group for group in METRIC_GROUPS if group not in ("token_agreement", "downstream"))
-"""What a suite measures where it does not say."""
+WITHOUT_TEACHER = ("reconstruction", "codebook", "speech", "throughput")
+"""What a suite measures where it does not say: a group that is new to vqbench, or to somebody's machine, is never among
+them."""
 
 _CLIPS_OF = {"token_agreement": ("pairs/", "natural/"), "downstream": ("downstream/",)}
 """How the ids of clips begin that only this group is measured on."""
@@ -214,11 +214,14 @@ class Suite(ConfigFile):
     teacher: TeacherName | None = None
     """Whose tokens the candidates shall write: `pocket`, or a folder with TorToiSe's official checkpoints."""
 
-    metrics: Several[MetricGroup] = Field(default=WITHOUT_TEACHER, min_length=1, title="metric group")
+    metrics: Several[MetricName] = Field(default=WITHOUT_TEACHER, min_length=1, title="metric group")
     """What is measured."""
 
     asr: AsrConfig = Field(default_factory=AsrConfig)
     """The speech recogniser."""
+
+    speech: SpeechConfig = Field(default_factory=SpeechConfig)
+    """Who else listens to what candidates make of the recordings."""
 
     throughput: ThroughputConfig = Field(default_factory=ThroughputConfig)
     """What speed is measured with."""
@@ -298,7 +301,7 @@ class Suite(ConfigFile):
             yield Fault(("throughput", "yardstick"), problem, expected=f"one of {', '.join(single)}")
         for index, entry in enumerate(items(data, "gate")):
             written: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"rule": entry}
-            if measured and all(group in METRIC_GROUPS for group in measured):
+            if measured and all(group in METRICS for group in measured):
                 yield from _unmeasured(("gate", index, "rule"), written.get("rule"), measured)
             yield from _unsliced(("gate", index), written, section(data, "slices"))
             for place, name in enumerate(items(written, "candidates")):
@@ -410,8 +413,8 @@ def _unmeasured(at: Place, rule: Any, measured: list[Any]) -> Iterator[Fault]:
     if metric is None:
         return
     group = metric.split(".")[0]
-    if group not in METRIC_GROUPS:
-        problem = f"{shown(metric)} belongs to no metric group{did_you_mean(group, METRIC_GROUPS)}"
-        yield Fault(at, problem, expected=f"a metric of {', '.join(METRIC_GROUPS)}")
+    if group not in METRICS:
+        problem = f"{shown(metric)} belongs to no metric group{did_you_mean(group, METRICS)}"
+        yield Fault(at, problem, expected=f"a metric of {', '.join(METRICS)}")
     elif group not in measured:
         yield Fault(at, f"{shown(metric)} is not measured: metrics lacks {group!r}", fix=f"add {group} to metrics")

@@ -8,12 +8,13 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from vqbench.config.source import CorpusName, DataSource
+from vqbench.config.source import DataSource
 from vqbench.data.manifest import Clip, read_manifest, select
 from vqbench.data.reading import read_clips
 from vqbench.data.recordings import MAX_CLIP_S
 from vqbench.errors import DataError, ManyErrors, VqbenchError, did_you_mean
 from vqbench.languages import ENGLISH
+from vqbench.registries import CORPORA
 
 TORTOISE_VERSION = "3.0.0"
 """The tortoise-tts whose recordings `tortoise_voices.jsonl` lists."""
@@ -51,36 +52,46 @@ def load_clips(source: DataSource) -> list[Clip]:
     return [clip for clip in clips if clip.speaker in source.speakers]
 
 
-def corpus_clips(name: CorpusName, split: str | None = None, limit: int | None = None) -> list[Clip]:
-    """Finds a corpus by its name; all of them are English.
-
-    `tortoise-voices`: the audiobook voices that tortoise-tts ships, 26 clips (185 s) of 10 human speakers; no speaker
-    is in both of the splits `train` and `test`.
-    `pocket`: what the pocket TorToiSe's four synthetic speakers say and none of its parts was trained on; its splits
-    are `train`, `test`, and `conditioning`, by which the teacher is told a voice.
+def corpus_clips(name: str, split: str | None = None, limit: int | None = None) -> list[Clip]:
+    """Finds a corpus by its name.
 
     Args:
-        name: of the corpus.
+        name: of the registry `CORPORA`.
         split: only the clips of this split.
         limit: at most so many of them, the first ones.
 
     Raises:
-        DataError: tortoise-tts is not installed or has other recordings, or no clip is left.
+        DataError: its recordings are missing or others, or no clip is left.
+        ConfigError: there is no such corpus.
     """
-    if name == "pocket":
-        with resources.as_file(resources.files("vqbench.teachers.pocket") / "data" / "clips.jsonl") as manifest:
-            return _english(read_manifest(manifest, split=split, limit=limit))
-    if name != "tortoise-voices":
-        raise DataError(f"there is no corpus {name!r}", expected="tortoise-voices or pocket")
+    return select(list(CORPORA.load(name)()), split, limit, where=f"corpus {name}")
+
+
+def pocket() -> list[Clip]:
+    """What the pocket TorToiSe's four synthetic speakers say and none of its parts was trained on.
+
+    Its splits are `train`, `test`, and `conditioning`, by which the teacher is told a voice.
+    """
+    with resources.as_file(resources.files("vqbench.teachers.pocket") / "data" / "clips.jsonl") as manifest:
+        return _english(read_manifest(manifest))
+
+
+def tortoise_voices() -> list[Clip]:
+    """The audiobook voices that tortoise-tts ships, 26 clips (185 s) of 10 human speakers.
+
+    No speaker is in both of its splits, `train` and `test`.
+
+    Raises:
+        DataError: tortoise-tts is not installed, or has other recordings.
+    """
     voices = _tortoise_voices()
     with resources.as_file(resources.files("vqbench.data") / "tortoise_voices.jsonl") as manifest:
         try:
-            clips = read_manifest(manifest, folder=voices)
+            return _english(read_manifest(manifest, folder=voices))
         except VqbenchError as error:
             faults = error.errors if isinstance(error, ManyErrors) else (error,)
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             raise _other_tortoise(voices, f"{faults[0].problem}{more}") from error
-    return _english(select(clips, split, limit, where=f"corpus {name}"))
 
 
 def _english(clips: list[Clip]) -> list[Clip]:

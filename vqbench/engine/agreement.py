@@ -164,7 +164,9 @@ def expected_answer(question: Question, truth: Truth | None) -> AgreementData:
     def blank(record: ClipRecord) -> Target:
         nothing = np.empty(0, np.int64)
         return Target(
-            replace(record, sha256=f"{record.id} to be"), torch.empty(0), GptSequence("", nothing, nothing, "")
+            replace(record, sha256=f"{record.id} to be"),
+            torch.empty(0),
+            GptSequence("", nothing, nothing.astype(bool), ""),
         )
 
     n = question.writing.n if question.writing else 0

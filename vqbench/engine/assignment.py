@@ -11,7 +11,7 @@ from functools import cached_property
 
 import torch
 
-from vqbench.config.downstream import ZERO_SHOT, DownstreamConfig, FurtherJudge
+from vqbench.config.downstream import ZERO_SHOT, DownstreamConfig
 from vqbench.config.source import POCKET
 from vqbench.config.suite import Suite
 from vqbench.config.training import FinetuneConfig
@@ -23,11 +23,11 @@ from vqbench.engine.rows import clip_record
 from vqbench.engine.speaking import Line
 from vqbench.engine.teachers import new_sentences, open_teacher, teacher_voices
 from vqbench.errors import DataError, VqbenchError, raise_all
+from vqbench.judges.protocol import CLIP_SET, Asked, Judge
 from vqbench.judging.learning import CLIP_SET as HELD_OUT
 from vqbench.judging.learning import GROUP as LEARNING
 from vqbench.languages import ENGLISH
 from vqbench.metrics.learning import TokenLearning
-from vqbench.metrics.spoken.base import CLIP_SET, SpeechJudge
 from vqbench.records.run import CandidateRecord, ClipRecord
 from vqbench.teachers.tortoise.pair_generation import plain_words
 from vqbench.teachers.tortoise.teacher import Teacher
@@ -64,7 +64,7 @@ class Assignment:
     recordings: Mapping[str, Clip]
     k: int
     seed: int
-    further_judges: tuple[FurtherJudge, ...] = ()
+    further_judges: tuple[str, ...] = ()
     language: str | None = None
 
     def language_of(self, line_id: str) -> str | None:
@@ -143,7 +143,7 @@ class Assignment:
         """The row of the teacher as it is."""
         return CandidateRecord(ZERO_SHOT, "reference", self.teacher.digest, f"the teacher {self.teacher.name} as it is")
 
-    def identity(self, judges: Sequence[SpeechJudge]) -> dict[str, object]:
+    def identity(self, judges: Sequence[Judge]) -> dict[str, object]:
         """Who spoke and who listened, for the provenance."""
         told = {clip.sha256 for clip in self.voices}
         return {
@@ -178,7 +178,7 @@ def make_assignment(suite: Suite, device: torch.device, opened: Teacher | None) 
     config = suite.downstream
     assert suite.teacher is not None and config is not None
     teacher = opened or open_teacher(suite.teacher, device)
-    check_further_judges(config.judges, teacher)
+    check_further_judges(config.judges, Asked(CLIP_SET, teacher, (), "downstream.judges"))
     clips = [clip for source in config.finetune.data for clip in load_clips(source)]
     raise_all([DataError("the clip has no transcript", where=clip.id) for clip in clips if not clip.text])
     voices = teacher_voices(suite.teacher, config.voices)

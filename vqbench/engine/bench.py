@@ -30,13 +30,14 @@ from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.rows import clip_record
 from vqbench.engine.systems import Candidate, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import CheckpointError, DataError, VqbenchError, raise_all
-from vqbench.judges.asr import require_languages
+from vqbench.judges.asr.recognizer import require_languages
+from vqbench.judges.protocol import CLIP_SET
+from vqbench.judges.voice import SpokenVoice
+from vqbench.judges.words import SpokenWords
 from vqbench.judging.asked import check_rules
 from vqbench.languages import ENGLISH
 from vqbench.metrics.base import MetricGroup, Part
 from vqbench.metrics.learning import TokenLearning
-from vqbench.metrics.spoken.voice import SpokenVoice
-from vqbench.metrics.spoken.words import SpokenWords
 from vqbench.metrics.throughput import Load, throughput_specs
 from vqbench.progress import Progress
 from vqbench.records.run import CandidateRecord, ClipRecord, GateRule, MetricSpec, Slice
@@ -44,7 +45,6 @@ from vqbench.records.slices import make_slices
 from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.tokenizers.protocol import SpeechTokenizer
-from vqbench.training.finetune import tuned_teacher
 
 SYSTEMS_KEPT = 4
 """So many candidates are in memory at once at most, those that were used last."""
@@ -188,7 +188,7 @@ class Bench:
     @cached_property
     def groups(self) -> Groups:
         """The metric groups of recordings, with their judges."""
-        return Groups(self.suite, self.device, {clip.language or ENGLISH for clip in self.clips})
+        return Groups(self.suite, self.device, {clip.language or ENGLISH for clip in self.clips}, self.clips)
 
     @cached_property
     def load(self) -> Load:
@@ -227,7 +227,7 @@ class Bench:
             *(self.question.specs if self.question else ()),
             *self.groups.specs,
             *own,
-            *((*TokenLearning.specs, *further_specs(asked.further_judges)) if asked else ()),
+            *((*TokenLearning.specs, *further_specs(asked.further_judges, CLIP_SET)) if asked else ()),
             *(throughput_specs(self.load) if "throughput" in self.suite.metrics else ()),
         )
 
@@ -346,7 +346,7 @@ class Bench:
             CheckpointError: the file is damaged, or of another GPT.
         """
         teacher = self.the_assignment.teacher
-        return teacher if weights is None else self._speakers.get(weights, lambda: tuned_teacher(teacher, weights))
+        return teacher if weights is None else self._speakers.get(weights, lambda: teacher.tuned(weights))
 
     def recording(self, clip: Clip, mel_spec: MelSpec) -> Recording:
         """A clip as a front end reads it; one that was read just before is not read again.

@@ -104,7 +104,7 @@ def _device() -> Finding:
 def _speech_recognizer() -> Finding:
     what = "Whisper tiny.en, offline"
     try:
-        from vqbench.judges.asr import locate_model
+        from vqbench.judges.asr.recognizer import locate_model
 
         return Finding("ok", what, str(locate_model("faster-whisper", "tiny.en")))
     except VqbenchError as error:
@@ -116,7 +116,7 @@ def _speech_recognizer() -> Finding:
 def _multilingual_recognizer() -> Finding:
     what, purpose = "Whisper base, offline", "only for other languages than English, `asr: {model: base}`"
     try:
-        from vqbench.judges.packaged import is_packaged, joined_folder
+        from vqbench.judges.asr.packaged import is_packaged, joined_folder
 
         if not is_packaged("base"):
             return Finding("note", what, f"not installed; {purpose}", "pip install 'vqbench[offline]'")

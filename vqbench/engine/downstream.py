@@ -22,11 +22,11 @@ from vqbench.engine.cache import Cache, content_key
 from vqbench.engine.further_judges import further_judges
 from vqbench.engine.rows import Row, finite
 from vqbench.errors import DataError, VqbenchError, raise_all
-from vqbench.judges.asr import SpeechRecognizer
-from vqbench.judges.speaker import SpeakerEncoder
-from vqbench.metrics.spoken.base import SpeechJudge, Spoken
-from vqbench.metrics.spoken.voice import Enrolled, SpokenVoice
-from vqbench.metrics.spoken.words import SpokenWords
+from vqbench.judges.asr.recognizer import SpeechRecognizer
+from vqbench.judges.protocol import CLIP_SET, Asked, Heard, Judge
+from vqbench.judges.speaker.encoder import SpeakerEncoder
+from vqbench.judges.voice import Enrolled, SpokenVoice
+from vqbench.judges.words import SpokenWords
 from vqbench.progress import Progress
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.teacher import Teacher
@@ -81,7 +81,7 @@ def choose_judges(
     encoder: SpeakerEncoder,
     enrolled: Sequence[Enrolled],
     compared: Sequence[Clip],
-) -> tuple[SpeechJudge, ...]:
+) -> tuple[Judge, ...]:
     """Who listens.
 
     Args:
@@ -94,7 +94,8 @@ def choose_judges(
     Raises:
         MissingExtraError: the package of a further judge is not installed.
     """
-    further = further_judges(assignment.further_judges, assignment.teacher, compared)
+    asked = Asked(CLIP_SET, assignment.teacher, compared, "downstream.judges")
+    further = further_judges(assignment.further_judges, asked)
     return SpokenWords(recognizer), SpokenVoice(encoder, enrolled), *further
 
 
@@ -135,7 +136,7 @@ def said_by(digest: str | None, assignment: Assignment) -> dict[str, object]:
 
 
 def judgement_key(
-    judge: SpeechJudge,
+    judge: Judge,
     text: str,
     speaker: str,
     finished: bool,
@@ -168,7 +169,7 @@ def judgement_key(
 
 
 @one_thread()
-def judge_all(judge: SpeechJudge, spoken: Sequence[Spoken]) -> list[Row]:
+def judge_all(judge: Judge, spoken: Sequence[Heard]) -> list[Row]:
     """A row an utterance."""
     return [finite(row) for row in judge.measure(spoken)] if spoken else []
 

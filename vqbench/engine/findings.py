@@ -10,8 +10,8 @@ from vqbench.data.manifest import Clip
 from vqbench.engine.agreement import AgreementData
 from vqbench.engine.speaking import Said
 from vqbench.errors import DataError
-from vqbench.metrics.spoken.base import SpeechJudge
-from vqbench.metrics.spoken.voice import Enrolled
+from vqbench.judges.protocol import Judge
+from vqbench.judges.voice import Enrolled
 from vqbench.records.run import Result, Table
 from vqbench.records.transcripts import Transcript
 from vqbench.teachers.tortoise.utterance import Voice
@@ -41,7 +41,7 @@ class Findings:
 
     enrolled: tuple[Enrolled, ...] = ()
     compared: tuple[Clip, ...] = ()
-    judges: tuple[SpeechJudge, ...] = ()
+    judges: tuple[Judge, ...] = ()
     answer: AgreementData | None = None
     voices: dict[str, list[Voice]] = field(default_factory=dict)
     said: dict[str, list[Said] | DataError] = field(default_factory=dict)

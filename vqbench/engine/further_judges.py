@@ -1,65 +1,39 @@
-"""Judges of what is spoken that a suite asks for by name."""
+"""Judges that a suite asks for by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vqbench.config.downstream import FurtherJudge
-from vqbench.data.manifest import Clip
-from vqbench.errors import ConfigError
-from vqbench.judges.quality import QualityPredictor
-from vqbench.metrics.spoken.base import SpeechJudge
-from vqbench.metrics.spoken.fit import SpokenFit
-from vqbench.metrics.spoken.quality import SpokenQuality
+from vqbench.judges.protocol import Asked, Judge, NamedJudge
 from vqbench.records.run import MetricSpec
-from vqbench.teachers.tortoise.official import TOKENIZER_FILE
-from vqbench.teachers.tortoise.teacher import Teacher
-from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
+from vqbench.registries import JUDGES
 
 
-def further_specs(names: Sequence[FurtherJudge]) -> tuple[MetricSpec, ...]:
+def further_specs(names: Sequence[str], clip_set: str) -> tuple[MetricSpec, ...]:
     """The figures that further judges will give; none of them is loaded."""
-    specs = {"clvp": SpokenFit.specs, "mos": SpokenQuality.specs}
-    return tuple(spec for name in names for spec in specs[name])
+    return tuple(spec for name in names for spec in _judge(name).specs_for(clip_set))
 
 
-def check_further_judges(names: Sequence[FurtherJudge], teacher: Teacher) -> None:
-    """Sees to it that the teacher has what they need.
+def check_further_judges(names: Sequence[str], asked: Asked) -> None:
+    """Sees to it that there is what they need.
 
     Raises:
-        ConfigError: CLVP is asked for, and there is no VQVAE by which it could read what is spoken.
+        ConfigError: one is asked about what it cannot hear.
     """
-    if "clvp" in names:
-        _true_tokenizer(teacher)
+    for name in names:
+        _judge(name).check(asked)
 
 
-def further_judges(
-    names: Sequence[FurtherJudge], teacher: Teacher, recordings: Sequence[Clip]
-) -> tuple[SpeechJudge, ...]:
+def further_judges(names: Sequence[str], asked: Asked) -> tuple[Judge, ...]:
     """Further judges, in the order of their names.
-
-    Args:
-        names: as a suite names them.
-        teacher: who spoke, untuned.
-        recordings: what speech is compared with.
 
     Raises:
         ConfigError: as for `check_further_judges`.
         MissingExtraError: the package of one is not installed.
     """
-    return tuple(
-        SpokenFit(teacher, _true_tokenizer(teacher), recordings)
-        if name == "clvp"
-        else SpokenQuality(QualityPredictor())
-        for name in names
-    )
+    return tuple(_judge(name).make(asked) for name in names)
 
 
-def _true_tokenizer(teacher: Teacher) -> DVAETokenizer:
-    if teacher.tokenizer is None:
-        raise ConfigError(
-            f"CLVP reads the tokens of the teacher's VQVAE, which {teacher.name} does not have",
-            where="downstream.judges",
-            fix=f"leave out clvp, or put {TOKENIZER_FILE} into the teacher's folder",
-        )
-    return teacher.tokenizer
+def _judge(name: str) -> NamedJudge:
+    found: NamedJudge = JUDGES.load(name)
+    return found

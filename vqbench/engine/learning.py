@@ -17,9 +17,9 @@ from vqbench.engine.downstream import lesson_of
 from vqbench.engine.rows import Row, finite
 from vqbench.errors import DataError
 from vqbench.judging.learning import LATE_FALL
-from vqbench.metrics.base import Measured
 from vqbench.metrics.learning import TokenLearning, foretold_nats, unigram, unigram_nats
 from vqbench.progress import Progress
+from vqbench.records.rows import Measured
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.threads import one_thread

@@ -35,10 +35,10 @@ from vqbench.engine.runner import run_suite
 from vqbench.engine.speaking import PER_SHARD
 from vqbench.engine.stages import measuring
 from vqbench.engine.stages.tuning import FINETUNE
-from vqbench.engine.teachers import memory_bytes
 from vqbench.progress import Progress, Timekeeper
 from vqbench.records.forecast import Estimate, Memory, Stage, Work, stages_of
 from vqbench.records.run import Run
+from vqbench.teachers.tortoise.folder import memory_bytes
 from vqbench.training.finetune import GPT_WEIGHTS, clips_that_fit, is_held_out
 from vqbench.training.speech import draw_like_length
 from vqbench.training.trainer import train

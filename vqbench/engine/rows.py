@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from vqbench.data.manifest import Clip
 from vqbench.errors import DataError
-from vqbench.metrics.base import Measured, Measures
+from vqbench.records.rows import Measured, Measures
 from vqbench.records.run import CandidateRecord, ClipRecord, Table
 from vqbench.records.transcripts import Transcript
 from vqbench.stats.columns import Cell, column_of

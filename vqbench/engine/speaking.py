@@ -13,7 +13,7 @@ import torch
 from vqbench.audio.io import encode_waveform
 from vqbench.engine.cache import Cache, content_key
 from vqbench.errors import CheckpointError, DataError
-from vqbench.metrics.spoken.base import Spoken
+from vqbench.judges.protocol import Heard
 from vqbench.progress import Progress
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.pairs import shard_path
@@ -80,7 +80,7 @@ class Recorded:
     """What was said of a line, or why nothing was; `sha256` is that of the recording."""
 
     line: Line
-    spoken: Spoken | str
+    spoken: Heard | str
     sha256: str
 
 
@@ -209,6 +209,6 @@ def _read(part: Part) -> list[tuple[Pair, str, str | None]] | None:
         return None
 
 
-def _spoken(pair: Pair) -> Spoken:
+def _spoken(pair: Pair) -> Heard:
     waveform = pair.waveform() if pair.flac else torch.zeros(0)
-    return Spoken(pair.text, pair.speaker, waveform, pair.sample_rate_hz, pair.finished)
+    return Heard(pair.text, pair.speaker, waveform, pair.sample_rate_hz, pair.finished)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
+from vqbench.audio.mel import MelSpec
 from vqbench.data.manifest import Clip
 from vqbench.errors import DataError
-from vqbench.records.run import MetricSpec
-from vqbench.stats.columns import Cell
+from vqbench.judges.asr.recognizer import SpeechRecognizer
+from vqbench.judges.protocol import Judge
+from vqbench.judges.speaker.encoder import SpeakerEncoder
+from vqbench.records.rows import Measured, Measures
 
 Part = Literal["waveform", "mel", "codes"]
 """What a system gives back of a clip: audio always, a mel and codes only where it has them."""
@@ -38,30 +42,6 @@ class Rendering:
     codes: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One row of a group's tables, and what a person would read beside it."""
-
-    cells: Mapping[str, Cell]
-    texts: Mapping[str, str] = field(default_factory=dict)
-
-
-class Measures(Protocol):
-    """Metrics that are measured together, whatever on: their rows stand in one table."""
-
-    @property
-    def name(self) -> str:
-        """The group that its figures name."""
-
-    @property
-    def specs(self) -> tuple[MetricSpec, ...]:
-        """The figures that its columns are reduced to."""
-
-    @property
-    def identity(self) -> Mapping[str, object]:
-        """All that changes a row besides what is measured: versions, options, models, whom it is compared with."""
-
-
 class MetricGroup(Measures, Protocol):
     """Metrics that are measured together on the same renderings."""
 
@@ -71,3 +51,34 @@ class MetricGroup(Measures, Protocol):
 
     def measure(self, renderings: Sequence[Rendering]) -> list[Measured | DataError]:
         """One row a rendering, in order; a clip that cannot be scored gives its error instead."""
+
+
+class Context(Protocol):
+    """What groups of metrics may need, to be made: the callables in the registry `METRICS` are given it.
+
+    Models behind it are loaded when they are first asked for.
+    """
+
+    @property
+    def mel_spec(self) -> MelSpec:
+        """The front end of the systems that are measured."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where models run."""
+
+    @property
+    def languages(self) -> Collection[str]:
+        """Codes of those of the clips."""
+
+    @property
+    def recognizer(self) -> SpeechRecognizer:
+        """The suite's ASR."""
+
+    @property
+    def speaker_encoder(self) -> SpeakerEncoder:
+        """Who tells voices apart."""
+
+    @property
+    def further_judges(self) -> Sequence[Judge]:
+        """Who shall listen to copies besides these two."""

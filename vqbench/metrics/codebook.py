@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vqbench.errors import DataError
-from vqbench.metrics.base import Measured, Part, Rendering
+from vqbench.metrics.base import Context, MetricGroup, Part, Rendering
+from vqbench.records.rows import Measured
 from vqbench.records.run import MetricSpec
 
 
@@ -73,3 +74,8 @@ class CodebookUsage:
             assert rendering.codes is not None
             rows.append(Measured({"codes": tuple(rendering.codes.tolist())}))
         return rows
+
+
+def make_groups(context: Context) -> Sequence[MetricGroup]:
+    """Entropy and use of the codebook over all tokens of the suite."""
+    return [CodebookUsage()]

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vqbench.audio.mel import LOG_FLOOR, MelFrontEnd, MelSpec
 from vqbench.errors import DataError
-from vqbench.metrics.base import Measured, Part, Rendering
+from vqbench.metrics.base import Context, MetricGroup, Part, Rendering
+from vqbench.records.rows import Measured
 from vqbench.records.run import MetricSpec
 
 _DB_PER_NEPER = 10.0 / math.log(10.0)
@@ -211,3 +212,8 @@ def mel_cepstral_distortion(reference: Tensor, estimate: Tensor) -> Tensor:
     floor = math.log(LOG_FLOOR)
     log_amplitude = 0.5 * (reference.clamp_min(floor) - estimate.clamp_min(floor))
     return _DB_PER_NEPER * (2.0 * (cosines @ log_amplitude).square().sum(0)).sqrt()
+
+
+def make_groups(context: Context) -> Sequence[MetricGroup]:
+    """Mel distances before vocoding, spectral distances after it."""
+    return [ReconstructionDistance(context.mel_spec)]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,7 +14,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqbench.audio.io import file_digest
 from vqbench.config.training import FinetuneConfig
 from vqbench.data.manifest import Clip
 from vqbench.errors import CheckpointError, DataError, raise_all
@@ -24,7 +22,6 @@ from vqbench.progress import Progress
 from vqbench.teachers.tortoise.gpt import UnifiedVoice
 from vqbench.teachers.tortoise.pair_generation import split_of
 from vqbench.teachers.tortoise.teacher import Teacher
-from vqbench.tokenizers.dvae.state_dict import misfits, read_torch
 from vqbench.tokenizers.protocol import SpeechTokenizer
 from vqbench.training.loop import Term, optimize
 from vqbench.training.processes import all_processes_together, rank
@@ -184,30 +181,6 @@ def require_transcripts(clips: Sequence[Clip]) -> None:
         DataError: there is none (several: ManyErrors).
     """
     raise_all([DataError("the clip has no transcript", where=clip.id) for clip in clips if not clip.text])
-
-
-def tuned_teacher(teacher: Teacher, weights: Path) -> Teacher:
-    """A teacher whose GPT has the weights that `finetune_gpt` left; all else is the same.
-
-    Its voices are heard anew by `Teacher.voices`: the GPT's ear is tuned, too.
-
-    Raises:
-        CheckpointError: the file is damaged, or of another GPT.
-    """
-    digest = hashlib.sha256(f"{teacher.digest} {file_digest(weights)}".encode()).hexdigest()[:16]
-    with teacher.gpt.loaded() as taught:
-        dimensions = taught.dimensions
-
-    def load() -> UnifiedVoice:
-        content = read_torch(weights)
-        state = content if isinstance(content, Mapping) else {}
-        gpt = UnifiedVoice(dimensions)
-        if faults := misfits(state, {key: tuple(tensor.shape) for key, tensor in gpt.state_dict().items()}):
-            raise CheckpointError(f"these are no weights of this teacher's GPT: {faults}", where=str(weights))
-        gpt.load_state_dict(state, strict=True)
-        return gpt.to(teacher.device).eval().requires_grad_(False)
-
-    return replace(teacher, name=f"{teacher.name}, tuned", digest=digest, gpt=teacher.gpt.another(load))
 
 
 def clips_that_fit(clips: Sequence[Clip], most_s: float) -> list[Clip]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqbench.judges.asr import load_recognizer
-from vqbench.judges.speaker import SpeakerEncoder
+from vqbench.judges.asr.recognizer import load_recognizer
+from vqbench.judges.speaker.encoder import Resemblyzer
 from vqbench.progress import Silent
 from vqbench.training.pocket.evaluate import Judges
 from vqbench.training.pocket.make import PACKAGE, make_pocket
@@ -19,7 +19,7 @@ from vqbench.training.pocket.plan import TINY
 @pytest.fixture(scope="session")
 def judges() -> Judges:
     """Those that `vqbench pocket build` calls by default."""
-    return Judges(load_recognizer("faster-whisper", "tiny.en", 5, "clip", "cpu"), SpeakerEncoder("cpu"))
+    return Judges(load_recognizer("faster-whisper", "tiny.en", 5, "clip", "cpu"), Resemblyzer("cpu"))
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from vqbench.audio.io import load_waveform, resample
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.sentences import sentences
-from vqbench.judges.speaker import similarity
-from vqbench.judges.text import word_errors
+from vqbench.judges.asr.text import word_errors
+from vqbench.judges.speaker.encoder import similarity
 from vqbench.report.tables.pocket import missed
 from vqbench.teachers.pocket.assets import load_pocket, load_true_tokenizer, voices
 from vqbench.teachers.pocket.card import SHIPPED, check_parts, load_card

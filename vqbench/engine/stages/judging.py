@@ -17,8 +17,8 @@ from vqbench.engine.speaking import Said, hear_said
 from vqbench.engine.stages.enrolling import judges_of
 from vqbench.engine.stages.turns import in_turns, parts_of
 from vqbench.errors import DataError
+from vqbench.judges.protocol import Heard, Judge
 from vqbench.languages import ENGLISH
-from vqbench.metrics.spoken.base import SpeechJudge, Spoken
 from vqbench.progress import Progress
 
 
@@ -33,7 +33,7 @@ class Judging(Stage):
 
     def __init__(self, found: Findings | None = None) -> None:
         self._enrolment = None if found is None else Findings(found.enrolled, found.compared)
-        self._judges: tuple[SpeechJudge, ...] = () if found is None else found.judges
+        self._judges: tuple[Judge, ...] = () if found is None else found.judges
 
     def __getstate__(self) -> dict[str, Any]:
         # Judges are chosen anew wherever they listen.
@@ -72,7 +72,7 @@ class Judging(Stage):
             values: dict[str, Values] = {item.id: {} for item in own}
             for judge in self._judges:
                 asked = [item.id for item in own if judge.name in item.places]
-                values_of = {one: sound for one in asked if isinstance(sound := heard[one], Spoken)}
+                values_of = {one: sound for one in asked if isinstance(sound := heard[one], Heard)}
                 rows = judge_all(judge, list(values_of.values()))
                 for one, row in zip(values_of, rows, strict=True):
                     values[one][judge.name] = row
@@ -111,13 +111,13 @@ class _Recorded:
     clip: Clip
 
 
-def _recording(sketch: Sketch, line_id: str, clip: Clip, judges: Sequence[SpeechJudge]) -> Item:
+def _recording(sketch: Sketch, line_id: str, clip: Clip, judges: Sequence[Judge]) -> Item:
     whose = {"recording": clip.sha256, "system": dict(sketch.identity)}
     of = (clip.text or "", clip.speaker or "", True, clip.sha256, clip.language or ENGLISH, whose)
     return Item(sketch.record.name, line_id, _places(judges, *of), _Recorded(clip))
 
 
-def _utterance(name: str, said: Said, bench: Bench, judges: Sequence[SpeechJudge]) -> Item:
+def _utterance(name: str, said: Said, bench: Bench, judges: Sequence[Judge]) -> Item:
     line, recording = said.line, bench.the_assignment.recordings.get(said.line.id)
     own, language = recording and recording.sha256, bench.the_assignment.language_of(line.id) or ENGLISH
     finished = said.fault is None and said.finished
@@ -125,15 +125,15 @@ def _utterance(name: str, said: Said, bench: Bench, judges: Sequence[SpeechJudge
     return Item(name, line.id, _places(judges, *of), said)
 
 
-def _places(judges: Sequence[SpeechJudge], *of: Any) -> dict[str, Place]:
+def _places(judges: Sequence[Judge], *of: Any) -> dict[str, Place]:
     return {judge.name: Place(f"rows-{judge.name}", judgement_key(judge, *of)) for judge in judges}
 
 
-def _hear(owner: str, items: Sequence[Item], bench: Bench) -> dict[str, Spoken | DataError]:
+def _hear(owner: str, items: Sequence[Item], bench: Bench) -> dict[str, Heard | DataError]:
     """The sound of each utterance by its item's id, or why there is none."""
     if isinstance(items[0].content, _Recorded):
         return {item.id: _give_back(owner, item.content.clip, bench) for item in items}
-    heard: dict[str, Spoken | DataError] = {}
+    heard: dict[str, Heard | DataError] = {}
     for part in dict.fromkeys(item.content.part for item in items):
         for one in hear_said(part):
             if isinstance(one.spoken, str):
@@ -147,7 +147,7 @@ def _hear(owner: str, items: Sequence[Item], bench: Bench) -> dict[str, Spoken |
     return heard
 
 
-def _give_back(owner: str, clip: Clip, bench: Bench) -> Spoken | DataError:
+def _give_back(owner: str, clip: Clip, bench: Bench) -> Heard | DataError:
     system = bench.system(owner)
     try:
         (rendering,) = system.render([bench.recording(clip, system.mel_spec)])
@@ -155,7 +155,7 @@ def _give_back(owner: str, clip: Clip, bench: Bench) -> Spoken | DataError:
         return error
     if isinstance(rendering, DataError):
         return rendering
-    return Spoken(
+    return Heard(
         clip.text or "",
         clip.speaker or "",
         rendering.waveform_hat,

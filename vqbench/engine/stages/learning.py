@@ -15,9 +15,9 @@ from vqbench.engine.learning import FORETELLING, course_of, foretell, learning_k
 from vqbench.engine.plan import Done, Item, Passing, Place, Stage, Values
 from vqbench.engine.rows import make_table, pack_row, unpack_row
 from vqbench.errors import DataError
-from vqbench.metrics.base import Measured
 from vqbench.metrics.learning import TokenLearning
 from vqbench.progress import Named, Progress
+from vqbench.records.rows import Measured
 
 _COURSE = "course"
 """The item, and its value, that tells how a training went."""

@@ -70,6 +70,11 @@ class Settings:
     vocoder_iterations: int
 
 
+def open_pocket(written: str, device: torch.device) -> Teacher:
+    """The small TorToiSe that comes along, whose true VQVAE is known."""
+    return load_pocket(device)
+
+
 def load_pocket(device: torch.device | str = "cpu", folder: Path = SHIPPED) -> Teacher:
     """Loads the pocket TorToiSe as a teacher whose true tokenizer is known.
 

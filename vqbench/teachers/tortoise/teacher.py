@@ -9,23 +9,27 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from vqbench.errors import CheckpointError, DataError
+from vqbench.files import file_digest
 from vqbench.progress import Progress, Silent
 from vqbench.teachers.tortoise.clvp import score
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.diffusion import DiffusionDecoder
 from vqbench.teachers.tortoise.gpt import UnifiedVoice
+from vqbench.teachers.tortoise.likelihood import token_nats
 from vqbench.teachers.tortoise.part import Part
 from vqbench.teachers.tortoise.sampling import Sampling, sample
 from vqbench.teachers.tortoise.tokens import CALM_TOKENS_HEARD, MelVocabulary, settle, speech_tokens, waveform_samples
 from vqbench.teachers.tortoise.utterance import Utterance, Voice, Written
 from vqbench.teachers.tortoise.vocoder import Vocoder
+from vqbench.tokenizers.dvae.state_dict import misfits, read_torch
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 TEACHER_VERSION = 1
@@ -205,6 +209,58 @@ class Teacher:
             Utterance(row.text, row.voice.speaker, row.codes, waveform, rate_hz, row.clvp, row.finished, row.seed)
             for row, waveform in zip(written, waveforms, strict=True)
         ]
+
+    def likelihood(self, texts: Sequence[str], voices: Sequence[Voice], codes: Sequence[Tensor]) -> list[Tensor]:
+        """How likely its GPT finds codes in a text and a voice: their cross-entropy, each given those before it.
+
+        Args:
+            texts: what is said.
+            voices: as many.
+            codes: as many, (L,) int64 each.
+
+        Returns:
+            (L + 1,) float64 each, nats a token; the last one is that of the stop.
+
+        Raises:
+            DataError: a text cannot be encoded or is too long, or there are more codes than the GPT has positions.
+        """
+        encoded = [self.encode(text) for text in texts]
+        found: list[Tensor] = [torch.empty(0)] * len(codes)
+        with self.gpt.loaded() as gpt:
+            most = gpt.dimensions.max_mel_tokens
+            for row in codes:
+                if len(row) > most:
+                    raise DataError(f"there are {len(row)} codes", expected=f"at most the GPT's {most} positions")
+            # Similar lengths together: less padding.
+            for rows in _chunks(sorted(range(len(codes)), key=lambda i: len(codes[i])), self.batch_size):
+                heard = [voices[i].gpt.to(self.device) for i in rows]
+                nats = token_nats(gpt, heard, [encoded[i] for i in rows], [codes[i] for i in rows])
+                for i, row in zip(rows, nats, strict=True):
+                    found[i] = row
+        return found
+
+    def tuned(self, weights: Path) -> Teacher:
+        """The same teacher, but for its GPT's weights, which a file brings; see `vqbench.training.finetune`.
+
+        Its voices are heard anew by `voices`: the GPT's ear is tuned, too.
+
+        Raises:
+            CheckpointError: the file is damaged, or of another GPT.
+        """
+        digest = hashlib.sha256(f"{self.digest} {file_digest(weights)}".encode()).hexdigest()[:16]
+        with self.gpt.loaded() as taught:
+            dimensions = taught.dimensions
+
+        def load() -> UnifiedVoice:
+            content = read_torch(weights)
+            state = content if isinstance(content, Mapping) else {}
+            gpt = UnifiedVoice(dimensions)
+            if faults := misfits(state, {key: tuple(tensor.shape) for key, tensor in gpt.state_dict().items()}):
+                raise CheckpointError(f"these are no weights of this teacher's GPT: {faults}", where=str(weights))
+            gpt.load_state_dict(state, strict=True)
+            return gpt.to(self.device).eval().requires_grad_(False)
+
+        return replace(self, name=f"{self.name}, tuned", digest=digest, gpt=self.gpt.another(load))
 
     @torch.no_grad()
     def heard_by_gpt(self, recordings: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:

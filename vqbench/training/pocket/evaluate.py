@@ -19,9 +19,9 @@ from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
 from vqbench.data.sentences import HARD_TO_HEAR, is_easily_heard, sentences
 from vqbench.errors import DataError
-from vqbench.judges.asr import SpeechRecognizer
-from vqbench.judges.speaker import SpeakerEncoder, similarity
-from vqbench.judges.text import word_errors
+from vqbench.judges.asr.recognizer import SpeechRecognizer
+from vqbench.judges.asr.text import word_errors
+from vqbench.judges.speaker.encoder import SpeakerEncoder, similarity
 from vqbench.progress import Progress
 from vqbench.stats.columns import column_of
 from vqbench.stats.estimate import estimate

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from importlib import metadata, resources
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +19,29 @@ MIN_VOICED_S = 0.5
 """Less voice than this tells more about the words than about the speaker."""
 
 
-class SpeakerEncoder:
+class SpeakerEncoder(Protocol):
+    """Tells voices apart."""
+
+    @property
+    def identity(self) -> Mapping[str, str | int | float]:
+        """Everything that changes an embedding: equal identities give equal embeddings of a waveform."""
+
+    def embed(self, waveform: np.ndarray | torch.Tensor, sample_rate_hz: int) -> np.ndarray:
+        """Embeds the voice of one recording.
+
+        Args:
+            waveform: (N,) floats.
+            sample_rate_hz: its rate.
+
+        Returns:
+            (D,) float32 of length 1.
+
+        Raises:
+            DataError: there is no voice, or too little of it.
+        """
+
+
+class Resemblyzer:
     """Resemblyzer's voice encoder, with the weights that its package carries.
 
     Waveforms take Resemblyzer's own way: 16 kHz, raised to -30 dBFS where quieter, long pauses cut out by a voice

@@ -1,23 +1,19 @@
-"""What listeners make of the reconstruction: words understood by an ASR, voice recognised by a speaker encoder."""
+"""Words that an ASR understands, counted against the sentence: of copies, and of whatever else is heard."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 
-import numpy as np
-from torch import Tensor
-
 from vqbench.errors import DataError
-from vqbench.judges.asr import SpeechRecognizer, require_languages
-from vqbench.judges.speaker import SpeakerEncoder, similarity
-from vqbench.judges.text import compare
+from vqbench.judges.asr.recognizer import SpeechRecognizer, require_languages
+from vqbench.judges.asr.text import compare
+from vqbench.judges.protocol import Heard
 from vqbench.languages import ENGLISH, language_of
-from vqbench.metrics.base import Measured, Part, Rendering
+from vqbench.records.rows import Measured
 from vqbench.records.run import MetricSpec
 
 _VERSION = 2
-_VOICE_VERSION = 1
 
 
 def headline_of(languages: Collection[str]) -> tuple[str, ...]:
@@ -37,7 +33,6 @@ class Intelligibility:
 
     Args:
         recognizer: who listens.
-        sample_rate_hz: of what it is shown.
         languages: codes of those of the clips.
 
     Raises:
@@ -45,14 +40,10 @@ class Intelligibility:
     """
 
     name = "speech"
-    needs: Part = "waveform"
 
-    def __init__(
-        self, recognizer: SpeechRecognizer, sample_rate_hz: int, languages: Collection[str] = (ENGLISH,)
-    ) -> None:
+    def __init__(self, recognizer: SpeechRecognizer, languages: Collection[str] = (ENGLISH,)) -> None:
         require_languages(recognizer, languages)
         self._recognizer = recognizer
-        self._sample_rate_hz = sample_rate_hz
         self.specs = tuple(
             MetricSpec(
                 name=f"speech.{name}",
@@ -77,13 +68,14 @@ class Intelligibility:
         counting = {package: metadata.version(package) for package in ("openai-whisper", "jiwer")}
         return {"version": _VERSION, "asr": dict(self._recognizer.identity), "counting": counting}
 
-    def measure(self, renderings: Sequence[Rendering]) -> list[Measured | DataError]:
+    def measure(self, heard: Sequence[Heard]) -> list[Measured | DataError]:
         """Counts of edits and of reference words and characters."""
-        codes = [rendering.clip.language or ENGLISH for rendering in renderings]
-        hypotheses = self._recognizer.transcribe([r.waveform_hat for r in renderings], self._sample_rate_hz, codes)
+        codes = [one.language for one in heard]
+        rate_hz = heard[0].sample_rate_hz if heard else 0
+        hypotheses = self._recognizer.transcribe([one.waveform for one in heard], rate_hz, codes) if heard else []
         return [
-            transcript_errors(rendering.clip.text, hypothesis, code)
-            for rendering, hypothesis, code in zip(renderings, hypotheses, codes, strict=True)
+            transcript_errors(one.text, hypothesis, one.language)
+            for one, hypothesis in zip(heard, hypotheses, strict=True)
         ]
 
 
@@ -113,55 +105,3 @@ def transcript_errors(text: str | None, hypothesis: str, code: str) -> Measured 
         },
         {"reference": " ".join(compared.wanted), "hypothesis": " ".join(compared.heard), **counted},
     )
-
-
-class VoiceSimilarity:
-    """Cosine similarity of Resemblyzer's speaker embeddings of the reconstruction and of the original."""
-
-    name = "speech.voice"
-    needs: Part = "waveform"
-    specs = (
-        MetricSpec(
-            name="speech.speaker_similarity",
-            group="speech.voice",
-            columns=("similarity",),
-            reduction="mean",
-            unit="",
-            higher_is_better=True,
-            version=_VOICE_VERSION,
-            description="cosine of speaker embeddings, reconstruction against original",
-            headline=True,
-        ),
-    )
-
-    def __init__(self, encoder: SpeakerEncoder, sample_rate_hz: int) -> None:
-        self._encoder = encoder
-        self._sample_rate_hz = sample_rate_hz
-        self._originals: dict[str, np.ndarray] = {}
-
-    @property
-    def identity(self) -> Mapping[str, object]:
-        """The speaker encoder."""
-        return {"version": _VOICE_VERSION, "speaker_encoder": dict(self._encoder.identity)}
-
-    def measure(self, renderings: Sequence[Rendering]) -> list[Measured | DataError]:
-        """One cosine a clip."""
-        rows: list[Measured | DataError] = []
-        for rendering in renderings:
-            try:
-                original = self._embed_original(rendering)
-                estimate = self._embed(rendering.waveform_hat)
-                rows.append(Measured({"similarity": float(similarity(original, estimate))}))
-            except DataError as error:
-                rows.append(error)
-        return rows
-
-    def _embed_original(self, rendering: Rendering) -> np.ndarray:
-        # Every system is compared with the same original, which is embedded once.
-        key = rendering.clip.sha256
-        if key not in self._originals:
-            self._originals[key] = self._embed(rendering.waveform)
-        return self._originals[key]
-
-    def _embed(self, waveform: Tensor) -> np.ndarray:
-        return self._encoder.embed(waveform.numpy(), self._sample_rate_hz)

@@ -15,8 +15,8 @@ import torch
 
 from vqbench.audio.io import file_digest
 from vqbench.errors import CheckpointError
+from vqbench.judges.asr.whisper_base import Decoded, WhisperRecognizer, Window
 from vqbench.judges.prerequisites import import_judge
-from vqbench.judges.whisper_base import Decoded, WhisperRecognizer, Window
 from vqbench.threads import one_thread
 
 _FILES = ("model.bin", "config.json", "tokenizer.json")

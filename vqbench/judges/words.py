@@ -7,12 +7,12 @@ from dataclasses import replace
 from importlib import metadata
 
 from vqbench.errors import DataError
-from vqbench.judges.asr import SpeechRecognizer
-from vqbench.judges.text import compare
+from vqbench.judges.asr.recognizer import SpeechRecognizer
+from vqbench.judges.asr.text import compare
+from vqbench.judges.protocol import CLIP_SET, PAUSE_DB, SILENT_DBFS, Heard, no_sound
+from vqbench.judges.transcription import headline_of, transcript_errors
 from vqbench.languages import language_of
-from vqbench.metrics.base import Measured
-from vqbench.metrics.speech import headline_of, transcript_errors
-from vqbench.metrics.spoken.base import CLIP_SET, PAUSE_DB, SILENT_DBFS, Spoken, no_sound
+from vqbench.records.rows import Measured
 from vqbench.records.run import MetricSpec
 
 GRACE_S = 2.0
@@ -111,7 +111,7 @@ class SpokenWords:
         }
         return {"version": _VERSION, "asr": dict(self._recognizer.identity), "counting": counting, **limits}
 
-    def measure(self, spoken: Sequence[Spoken]) -> list[Measured | DataError]:
+    def measure(self, spoken: Sequence[Heard]) -> list[Measured | DataError]:
         """One row an utterance, in order; one that is no sound gives its error instead."""
         faults = [no_sound(one) for one in spoken]
         heard = [one for one, fault in zip(spoken, faults, strict=True) if fault is None and not one.is_silent]
@@ -124,7 +124,7 @@ class SpokenWords:
             for one, fault in zip(spoken, faults, strict=True)
         ]
 
-    def _row(self, spoken: Spoken, heard: str) -> Measured | DataError:
+    def _row(self, spoken: Heard, heard: str) -> Measured | DataError:
         errors = transcript_errors(spoken.text, heard, spoken.language)
         if isinstance(errors, DataError):
             return errors

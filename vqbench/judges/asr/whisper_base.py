@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from vqbench.audio.io import resample
-from vqbench.judges.loops import loop_start
+from vqbench.judges.asr.loops import loop_start
 from vqbench.judges.prerequisites import checked_waveform
 from vqbench.languages import ENGLISH, LANGUAGES, language_of
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from vqbench.errors import ConfigError, did_you_mean
-from vqbench.judges.faster_whisper import FasterWhisper
-from vqbench.judges.openai_whisper import OpenaiWhisper
-from vqbench.judges.packaged import PACKAGED, packaged_model
+from vqbench.judges.asr.faster_whisper import FasterWhisper
+from vqbench.judges.asr.openai_whisper import OpenaiWhisper
+from vqbench.judges.asr.packaged import PACKAGED, packaged_model
+from vqbench.judges.asr.whisper_base import Window
 from vqbench.judges.prerequisites import import_judge, judge_device
-from vqbench.judges.whisper_base import Window
 from vqbench.languages import ENGLISH, language_of, listed
 
 Backend = Literal["faster-whisper", "openai-whisper"]

@@ -21,12 +21,13 @@ from vqbench.audio.io import resample
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
-from vqbench.errors import DataError
-from vqbench.metrics.base import Measured
-from vqbench.metrics.spoken.base import CLIP_SET, Spoken, no_voice
+from vqbench.errors import ConfigError, DataError
+from vqbench.judges.protocol import CLIP_SET, Asked, Heard, no_voice
+from vqbench.records.rows import Measured
 from vqbench.records.run import MetricSpec
 from vqbench.stats.energy import distances
 from vqbench.teachers.tortoise.clvp import speech_latents, text_latents
+from vqbench.teachers.tortoise.official import TOKENIZER_FILE
 from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.teachers.tortoise.tokens import settle
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
@@ -39,7 +40,7 @@ _VERSION = 1
 Embedding = NDArray[np.float64]
 
 
-class SpokenFit:
+class SpeechFit:
     """CLVP's score of each utterance against its text, and the energy distance of its speech embeddings to recordings'.
 
     Why not the Fréchet distance of tts-scores: with tens of utterances it measures how many there are. A quarter of it
@@ -53,40 +54,73 @@ class SpokenFit:
         teacher: whose CLVP listens.
         tokenizer: the teacher's true VQVAE.
         recordings: what speech is to be like; they are heard when there is first something to judge.
+        clip_set: of what is judged.
     """
 
-    name = "downstream.clvp"
-    specs = (
-        MetricSpec(
-            name="downstream.clvp_score",
-            group="downstream.clvp",
-            columns=("score",),
-            reduction="mean",
-            unit="",
-            higher_is_better=True,
-            version=_VERSION,
-            description="cosine of CLVP's embeddings of sentence and speech, mean over utterances",
-            clip_set=CLIP_SET,
-        ),
-        MetricSpec(
-            name="downstream.clvp_distance",
-            group="downstream.clvp",
-            columns=("embedding", "from_recordings"),
-            reduction="energy_distance",
-            unit="",
-            higher_is_better=False,
-            version=_VERSION,
-            description="energy distance of CLVP's speech embeddings to those of the enrolment recordings",
-            clip_set=CLIP_SET,
-        ),
-    )
-
-    def __init__(self, teacher: Teacher, tokenizer: DVAETokenizer, recordings: Sequence[Clip]) -> None:
+    def __init__(
+        self, teacher: Teacher, tokenizer: DVAETokenizer, recordings: Sequence[Clip], clip_set: str = CLIP_SET
+    ) -> None:
         self._teacher = teacher
         self._tokenizer = tokenizer
         self._front_end = MelFrontEnd(tokenizer.mel_spec)
         self._recordings = recordings
         self._reference: _Reference | None = None
+        self.name = f"{clip_set}.clvp"
+        self.specs = self.specs_for(clip_set)
+
+    @classmethod
+    def specs_for(cls, clip_set: str) -> tuple[MetricSpec, ...]:
+        """Score and distance."""
+        return tuple(
+            MetricSpec(
+                name=f"{clip_set}.clvp_{name}",
+                group=f"{clip_set}.clvp",
+                columns=columns,
+                reduction=reduction,
+                unit="",
+                higher_is_better=name == "score",
+                version=_VERSION,
+                description=description,
+                clip_set=clip_set,
+            )
+            for name, columns, reduction, description in (
+                (
+                    "score",
+                    ("score",),
+                    "mean",
+                    "cosine of CLVP's embeddings of sentence and speech, mean over utterances",
+                ),
+                (
+                    "distance",
+                    ("embedding", "from_recordings"),
+                    "energy_distance",
+                    "energy distance of CLVP's speech embeddings to those of the enrolment recordings",
+                ),
+            )
+        )
+
+    @classmethod
+    def check(cls, asked: Asked) -> None:
+        """Sees to it that there is a teacher whose VQVAE is known, by which CLVP reads what is heard."""
+        if not isinstance(asked.teacher, Teacher):
+            raise ConfigError(
+                "CLVP is a TorToiSe's, and there is none",
+                where=asked.where,
+                fix="leave out clvp, or add `teacher: pocket`",
+            )
+        if asked.teacher.tokenizer is None:
+            raise ConfigError(
+                f"CLVP reads the tokens of the teacher's VQVAE, which {asked.teacher.name} does not have",
+                where=asked.where,
+                fix=f"leave out clvp, or put {TOKENIZER_FILE} into the teacher's folder",
+            )
+
+    @classmethod
+    def make(cls, asked: Asked) -> SpeechFit:
+        """Nothing is loaded before it listens."""
+        cls.check(asked)
+        assert isinstance(asked.teacher, Teacher) and asked.teacher.tokenizer is not None
+        return cls(asked.teacher, asked.teacher.tokenizer, asked.recordings, asked.clip_set)
 
     @property
     def identity(self) -> Mapping[str, object]:
@@ -100,30 +134,30 @@ class SpokenFit:
         }
 
     @torch.no_grad()
-    def measure(self, spoken: Sequence[Spoken]) -> list[Measured | DataError]:
+    def measure(self, heard: Sequence[Heard]) -> list[Measured | DataError]:
         """One row an utterance, in order; one without a voice gives its error instead.
 
         Raises:
             DataError: a recording cannot be read.
         """
-        if not spoken:
+        if not heard:
             return []
         with self._teacher.clvp.loaded() as clvp:
             if self._reference is None:
                 rate = self._tokenizer.mel_spec.sample_rate_hz
                 latents = [self._speech(clvp, load_clip(clip, rate), rate) for clip in self._recordings]
                 self._reference = _Reference.of(np.stack([_kept(latent) for latent in latents]))
-            return [no_voice(one) or self._row(clvp, one, self._reference) for one in spoken]
+            return [no_voice(one) or self._row(clvp, one, self._reference) for one in heard]
 
-    def _row(self, clvp: Any, spoken: Spoken, reference: _Reference) -> Measured | DataError:
+    def _row(self, clvp: Any, heard: Heard, reference: _Reference) -> Measured | DataError:
         try:
-            ids = self._teacher.encode(spoken.text)
+            ids = self._teacher.encode(heard.text)
         except DataError as error:
             return error
         text = text_latents(clvp, [ids.to(self._teacher.device)])[0]
-        speech = self._speech(clvp, spoken.waveform, spoken.sample_rate_hz)
+        speech = self._speech(clvp, heard.waveform, heard.sample_rate_hz)
         embedding = _kept(speech)
-        others = np.array([clip.sha256 != spoken.recording for clip in self._recordings])
+        others = np.array([clip.sha256 != heard.recording for clip in self._recordings])
         return Measured(
             {
                 "score": float(speech @ text),

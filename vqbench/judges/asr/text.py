@@ -1,7 +1,7 @@
 """Word and character errors, counted by jiwer after what Whisper's normalisers do, language by language.
 
 What is counted is said here once, for everybody who has an ASR listen: what becomes of spelling (`normalize`), of words
-in brackets (`spoken_words`), and of what is heard again and again (`vqbench.judges.loops`).
+in brackets (`spoken_words`), and of what is heard again and again (`vqbench.judges.asr.loops`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vqbench.errors import DataError
-from vqbench.judges.loops import without_surplus
+from vqbench.judges.asr.loops import without_surplus
 from vqbench.judges.prerequisites import import_judge
 from vqbench.languages import ENGLISH, language_of
 

@@ -15,9 +15,9 @@ import torch
 
 from vqbench.audio.io import file_digest
 from vqbench.errors import CheckpointError
-from vqbench.judges.ctranslate2_weights import load_converted_whisper
+from vqbench.judges.asr.ctranslate2_weights import load_converted_whisper
+from vqbench.judges.asr.whisper_base import Decoded, WhisperRecognizer, Window
 from vqbench.judges.prerequisites import import_judge
-from vqbench.judges.whisper_base import Decoded, WhisperRecognizer, Window
 
 
 class OpenaiWhisper(WhisperRecognizer):

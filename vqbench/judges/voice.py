@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vqbench.errors import DataError
-from vqbench.judges.speaker import SpeakerEncoder, similarity
-from vqbench.metrics.base import Measured
-from vqbench.metrics.spoken.base import CLIP_SET, Spoken, no_voice
+from vqbench.judges.protocol import CLIP_SET, Heard, no_voice
+from vqbench.judges.speaker.encoder import SpeakerEncoder, similarity
+from vqbench.records.rows import Measured
 from vqbench.records.run import MetricSpec
 
 _VERSION = 2
+_COPY_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,11 @@ class SpokenVoice:
         recordings = [[one.speaker, one.sha256] for one in self._enrolled]
         return {"version": _VERSION, "speaker_encoder": dict(self._encoder.identity), "enrolment": recordings}
 
-    def measure(self, spoken: Sequence[Spoken]) -> list[Measured | DataError]:
+    def measure(self, spoken: Sequence[Heard]) -> list[Measured | DataError]:
         """One row an utterance, in order; one without a voice gives its error instead."""
         return [self._row(one) for one in spoken]
 
-    def _row(self, spoken: Spoken) -> Measured | DataError:
+    def _row(self, spoken: Heard) -> Measured | DataError:
         if fault := no_voice(spoken):
             return fault
         try:
@@ -110,3 +112,55 @@ class SpokenVoice:
             return DataError("its speaker has no other recording to be compared with")
         own = means.pop(spoken.speaker)
         return Measured({"similarity": own, "own": (own,), "impostors": tuple(means.values())})
+
+
+class CopiedVoice:
+    """Cosine similarity of Resemblyzer's speaker embeddings of the reconstruction and of the original."""
+
+    name = "speech.voice"
+    specs = (
+        MetricSpec(
+            name="speech.speaker_similarity",
+            group="speech.voice",
+            columns=("similarity",),
+            reduction="mean",
+            unit="",
+            higher_is_better=True,
+            version=_COPY_VERSION,
+            description="cosine of speaker embeddings, reconstruction against original",
+            headline=True,
+        ),
+    )
+
+    def __init__(self, encoder: SpeakerEncoder) -> None:
+        self._encoder = encoder
+        self._originals: dict[str, NDArray[np.float32]] = {}
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """The speaker encoder."""
+        return {"version": _COPY_VERSION, "speaker_encoder": dict(self._encoder.identity)}
+
+    def measure(self, heard: Sequence[Heard]) -> list[Measured | DataError]:
+        """One cosine a copy, in order."""
+        return [self._row(one) for one in heard]
+
+    def _row(self, heard: Heard) -> Measured | DataError:
+        if heard.original is None:
+            return DataError("there is no recording that it is a copy of")
+        try:
+            original = self._embed_original(heard, heard.original)
+            copy = self._encoder.embed(heard.waveform.numpy(), heard.sample_rate_hz)
+        except DataError as error:
+            return error
+        return Measured({"similarity": float(similarity(original, copy))})
+
+    def _embed_original(self, heard: Heard, original: Tensor) -> NDArray[np.float32]:
+        # Every system is compared with the same original, which is embedded once.
+        key = heard.recording
+        if key is None or key not in self._originals:
+            embedding = self._encoder.embed(original.numpy(), heard.sample_rate_hz)
+            if key is None:
+                return embedding
+            self._originals[key] = embedding
+        return self._originals[key]

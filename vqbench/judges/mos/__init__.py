@@ -1,0 +1,1 @@
+"""Predictors of what listeners would rate."""

@@ -1,0 +1,1 @@
+"""Speaker encoders: whose voice it is."""

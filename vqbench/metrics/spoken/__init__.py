@@ -1,1 +1,0 @@
-"""What judges make of a TorToiSe that was tuned to a candidate: the metric group `downstream`."""
