@@ -33,6 +33,10 @@ class VqbenchError(Exception):
         self.fix = fix
         super().__init__(problem)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors come from other processes, too, and some are made of other arguments than they hold.
+        return _restored, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.problem}" if self.where else self.problem]
         if self.expected:
@@ -82,6 +86,13 @@ class ManyErrors(VqbenchError):  # noqa: N818 - it is many
     def __init__(self, errors: Sequence[VqbenchError]) -> None:
         self.errors = tuple(errors)
         super().__init__("\n".join(str(error) for error in errors))
+
+
+def _restored(kind: type[VqbenchError], args: tuple[object, ...], content: dict[str, object]) -> VqbenchError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(content)
+    return error
 
 
 def raise_all(errors: Sequence[VqbenchError]) -> None:

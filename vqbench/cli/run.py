@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,14 @@ from vqbench.cli.gate import EXIT_CODES
 
 if TYPE_CHECKING:
     from vqbench.engine.runner import Outcome
+
+
+class Where(str, Enum):
+    """Where missing items are done."""
+
+    local = "local"
+    processes = "processes"
+    ray = "ray"
 
 
 def run(
@@ -38,6 +47,13 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the suite, estimate time, memory and disk; run and keep nothing.")
     ] = False,
+    executor: Annotated[
+        Where, typer.Option("--executor", help="Where clips are measured: here, in several processes, or on Ray.")
+    ] = Where.local,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Of processes or Ray, how many; one a core or GPU where it is left out."),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Print every metric, not the headline ones.")] = False,
     as_json: console.AsJson = False,
     quiet: console.Quiet = False,
@@ -46,6 +62,7 @@ def run(
 
     The run's folder has the figures, what was heard, and a page with the sound: page.html.
     Rows are cached by content: an interrupted run resumes by the same command, an unchanged one takes seconds.
+    Several runs may share a cache at once. The figures are the same with any --executor and any number of --workers.
 
     Example: vqbench run suites/quick.yaml
     """
@@ -83,7 +100,8 @@ def run(
 
     with sole_writer(folder):
         with console.notes(quiet):
-            outcome = run_suite(wanted, cache, console.progress(quiet), ["vqbench", *sys.argv[1:]])
+            typed = ["vqbench", *sys.argv[1:]]
+            outcome = run_suite(wanted, cache, console.progress(quiet), typed, executor.value, workers)
         write_outcome(outcome, folder)
         verdict = gate_if_possible(outcome.run, against)
         evidence = Evidence(folder.resolve().name, outcome.run, outcome.exhibits, outcome.transcripts, folder)

@@ -19,7 +19,7 @@ from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
 from vqbench.engine.assignment import Assignment, make_assignment
 from vqbench.engine.cache import Cache
-from vqbench.engine.candidates import Bring, check_recipes, prepare_candidate
+from vqbench.engine.candidates import Bring, check_recipes, load_trained, prepare_candidate
 from vqbench.engine.downstream import find_obstacle
 from vqbench.engine.exhibits import check_named
 from vqbench.engine.further_judges import further_specs
@@ -129,6 +129,7 @@ class Bench:
         self._speakers: Shelf[Teacher] = Shelf(1)
         self._brings: dict[str, Bring] = {}
         self._stand_ins: Mapping[str, CandidateConfig] = {}
+        self.trained: dict[str, Path] = {}
         self.__dict__.update(known or {})
 
     @property
@@ -290,7 +291,9 @@ class Bench:
 
     def train(self, config: CandidateConfig) -> None:
         """Trains a candidate that has a recipe; one that is trained already is only found."""
-        self._bring(config)()
+        if (make := self._bring(config).train) is not None:
+            self.trained[config.name] = make()
+            self._brings[config.name] = load_trained(self.trained[config.name], self.device)
 
     def training_of(self, config: CandidateConfig) -> str | None:
         """What names a candidate's training in the cache; None where it has no recipe."""
@@ -364,7 +367,7 @@ class Bench:
         return tokenizer
 
     def _brought(self, name: str) -> DVAETokenizer | Tokenizer:
-        tokenizer = self._tokenizers.get(name, self._bring(self._config(name)))
+        tokenizer = self._tokenizers.get(name, self._bring(self._config(name)).load)
         known = next((one for one in self.__dict__.get("systems", ()) if one.record.name == name), None)
         if known is not None and known.record.digest != tokenizer.digest:
             raise CheckpointError("the checkpoint was changed during the run", where=f"candidate {name}")
@@ -372,8 +375,11 @@ class Bench:
 
     def tokenizer_called(self, name: str) -> MelTokenizer:
         """The same, or the teacher's own, which is called so in every suite."""
-        teacher = self.question.teacher if self.question else None
-        return teacher.tokenizer if name == TRUE and teacher and teacher.tokenizer else self.tokenizer(name)
+        if name != TRUE or name in {config.name for config in self.asked}:
+            return self.tokenizer(name)
+        teacher = self.the_question.teacher
+        assert teacher is not None and teacher.tokenizer is not None
+        return teacher.tokenizer
 
     @cached_property
     def max_tokens(self) -> int:
@@ -426,7 +432,11 @@ class Bench:
     def _bring(self, config: CandidateConfig) -> Bring:
         if config.name not in self._brings:
             asked = self._stand_ins.get(config.name, config)
-            self._brings[config.name] = prepare_candidate(asked, self._find, self.cache, self.device, self.progress)
+            self._brings[config.name] = (
+                load_trained(self.trained[config.name], self.device)
+                if config.name in self.trained
+                else prepare_candidate(asked, self._find, self.cache, self.device, self.progress)
+            )
         return self._brings[config.name]
 
     def _sketch(self, config: CandidateConfig) -> Sketch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -48,16 +49,19 @@ class Bring:
     """Brings a candidate's tokenizer to the device, each time anew.
 
     Attributes:
-        load: does it; only a training may take minutes.
-        training: what names the training in the cache; None where there is none.
+        load: does it.
+        training: what names its training in the cache; None where there is none.
+        train: trains it, where that was not done yet, which may take long, and gives what `load_trained` reads.
     """
 
     load: Callable[[], DVAETokenizer | Tokenizer]
     training: str | None = None
+    train: Callable[[], Path] | None = None
 
-    def __call__(self) -> DVAETokenizer | Tokenizer:
-        """Loads it, and trains it before where that was not done yet."""
-        return self.load()
+
+def load_trained(weights: Path, device: torch.device) -> Bring:
+    """What brings a candidate that is trained."""
+    return Bring(partial(load_tokenizer, weights, device=device))
 
 
 def prepare_candidate(
@@ -86,4 +90,5 @@ def prepare_candidate(
     sources = find(recipe)
     # A GPU sums in another order, so what it trains is another candidate.
     folder = cache.training_folder(f"{training_digest(recipe, sources)}-{device.type}")
-    return Bring(lambda: load_tokenizer(train(recipe, sources, folder, device, progress), device=device), folder.name)
+    make = partial(train, recipe, sources, folder, device, progress)
+    return Bring(lambda: load_tokenizer(make(), device=device), folder.name, make)

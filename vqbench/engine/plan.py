@@ -114,6 +114,11 @@ class Stage(ABC):
     def collect(self, bench: Bench, found: Findings, values: Mapping[tuple[str, str], Values]) -> None:
         """Adds what all items came to, by owner and id, to the findings."""
 
+    def apply(self, bench: Bench, found: Findings, plan: Plan) -> None:
+        """`run`, where the suite asks for it."""
+        if self.applies(bench):
+            self.run(bench, found, plan)
+
     def run(self, bench: Bench, found: Findings, plan: Plan) -> None:
         """All of it: what is to be done is done, where it is not known, and collected."""
         self.collect(bench, found, plan.carry_out(self, self.prepare(bench, found)))

@@ -16,7 +16,7 @@ import torch
 
 from vqbench.errors import ConfigError, did_you_mean
 
-_PACKAGES = (
+PACKAGES = (
     "torch",
     "numpy",
     "scipy",
@@ -30,6 +30,7 @@ _PACKAGES = (
     "resemblyzer",
     "tortoise-tts",
 )
+"""Those that decide figures."""
 
 
 def choose_device(written: str, where: str) -> torch.device:
@@ -71,7 +72,7 @@ def collect_provenance(device: torch.device, folder: Path, command: list[str]) -
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({cpu_name()})",
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
-        "packages": {name: package_version(name) for name in _PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "commit": git_commit(folder),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,

@@ -12,6 +12,7 @@ from pathlib import Path
 from vqbench.config.suite import Suite
 from vqbench.engine.bench import Bench
 from vqbench.engine.cache import Cache
+from vqbench.engine.executors import open_executor
 from vqbench.engine.executors.local import Local
 from vqbench.engine.exhibits import Material, keep_exhibits
 from vqbench.engine.findings import Findings
@@ -47,7 +48,14 @@ class Outcome:
     sounds: Mapping[str, bytes]
 
 
-def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[str] = ()) -> Outcome:
+def run_suite(
+    suite: Suite,
+    cache: Cache,
+    progress: Progress,
+    command: Sequence[str] = (),
+    executor: str = "local",
+    workers: int | None = None,
+) -> Outcome:
     """Measures everything a suite asks for.
 
     Args:
@@ -55,6 +63,8 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
         cache: where rows and trainings are kept.
         progress: shows how far it is.
         command: what the user typed, for the provenance.
+        executor: where missing items are done: `local`, `processes` or `ray`.
+        workers: how many there may be; None is one a core, or one a GPU.
 
     Raises:
         VqbenchError: for rules about figures that are not measured, for clips, candidates and judges that cannot be
@@ -66,7 +76,12 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
     provenance = collect_provenance(bench.device, suite.path.parent if suite.path else Path.cwd(), list(command))
     found = Findings()
     plan = Plan(cache, Local(bench, progress), progress)
-    carry_out(bench, found, plan)
+    first, *others = measuring()
+    first.apply(bench, found, plan)
+    _train(bench, plan)
+    with open_executor(executor, workers, bench, progress) as elsewhere:
+        for stage in others:
+            stage.apply(bench, found, replace(plan, executor=elsewhere))
     run = _run(bench, found, {**provenance, "notes": notes})
     if run.slices:
         with progress.task("slices", len(run.slices)) as advance:
@@ -76,18 +91,12 @@ def run_suite(suite: Suite, cache: Cache, progress: Progress, command: Sequence[
     return Outcome(run, found.all_transcripts, exhibits, sounds)
 
 
-def carry_out(bench: Bench, found: Findings, plan: Plan) -> None:
-    """Does all that is measured, stage by stage; recipes are trained before anybody is measured."""
-    first, *others = measuring()
-    if first.applies(bench):
-        first.run(bench, found, plan)
+def _train(bench: Bench, plan: Plan) -> None:
+    """Trains those who have a recipe; one that another run is at is waited for."""
     for config in bench.asked:
         if (training := bench.training_of(config)) is not None:
             with plan.alone(Place("trainings", training)):
                 bench.train(config)
-    for stage in others:
-        if stage.applies(bench):
-            stage.run(bench, found, plan)
 
 
 def _run(bench: Bench, found: Findings, provenance: Mapping[str, object]) -> Run:
