@@ -11,13 +11,14 @@ import torch
 from vqbench.config.downstream import ZERO_SHOT
 from vqbench.engine.agreement import AgreementData
 from vqbench.engine.assignment import Assignment
-from vqbench.engine.bench import Bench, Sketch
+from vqbench.engine.bench import Bench
 from vqbench.engine.cache import Cache
 from vqbench.engine.downstream import find_obstacle
 from vqbench.engine.executors.local import Local
 from vqbench.engine.findings import Findings
 from vqbench.engine.plan import Plan, Stage
 from vqbench.engine.question import Question
+from vqbench.engine.sketch import Sketch
 from vqbench.engine.stages.answering import Answering
 from vqbench.engine.stages.enrolling import Enrolling
 from vqbench.engine.stages.hearing import Hearing

@@ -30,7 +30,7 @@ from vqbench.engine.stages.timing import readable_waveforms
 from vqbench.engine.timed import Timed, load_timed
 from vqbench.errors import DataError
 from vqbench.metrics.stages import STAGES
-from vqbench.metrics.throughput import Workload
+from vqbench.metrics.workloads import Workload
 from vqbench.progress import Silent
 from vqbench.records.run import GateRule, Run
 from vqbench.records.slices import make_slices

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pytest
 
-from vqbench.config.suite import GateEntry, Suite, load_suite
+from vqbench.config.gate import GateEntry
+from vqbench.config.suite import Suite, load_suite
 from vqbench.errors import ConfigError, ResultError, VqbenchError
 from vqbench.extras import missing_extra
 from vqbench.files import require_writable

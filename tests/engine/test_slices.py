@@ -18,8 +18,7 @@ from vqbench.audio.mel import MelSpec
 from vqbench.config.suite import load_suite, select
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip
-from vqbench.engine.assignment import Assignment
-from vqbench.engine.bench import find_slices
+from vqbench.engine.assignment import Assignment, find_slices
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import run_suite
 from vqbench.engine.speaking import Line

@@ -14,7 +14,8 @@ from vqbench.judges.words import SpokenWords
 from vqbench.metrics.agreement import AGREEMENT_SPECS
 from vqbench.metrics.codebook import CodebookUsage
 from vqbench.metrics.reconstruction import ReconstructionDistance
-from vqbench.metrics.throughput import Load, throughput_specs
+from vqbench.metrics.throughput import throughput_specs
+from vqbench.metrics.workloads import Load
 from vqbench.teachers.tortoise.fit import SpeechFit
 
 GROUPS = (ReconstructionDistance, CodebookUsage, CopiedVoice, SpokenWords, SpokenVoice)

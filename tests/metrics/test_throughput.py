@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from vqbench.audio.mel import MelSpec
-from vqbench.metrics.throughput import STAGES, Entrant, Load, Timings, measure_throughput, n_timings, throughput_specs
+from vqbench.metrics.stages import STAGES
+from vqbench.metrics.throughput import Timings, measure_throughput, n_timings, throughput_specs
+from vqbench.metrics.workloads import Entrant, Load
 from vqbench.progress import Progress, Silent
 from vqbench.records.check import check_table
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions

@@ -13,17 +13,13 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    GetJsonSchemaHandler,
     PlainSerializer,
     ValidationInfo,
-    model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from vqbench.config.candidate import Candidate, ReferenceVQVAE, expand, members, names_of
 from vqbench.config.downstream import ZERO_SHOT, DownstreamConfig, needs
-from vqbench.config.marked_yaml import Place
+from vqbench.config.gate import GateEntry, for_members, is_about, unmeasured, unsliced
 from vqbench.config.measuring import (
     AsrConfig,
     ExhibitsConfig,
@@ -31,7 +27,6 @@ from vqbench.config.measuring import (
     SpeechConfig,
     ThroughputConfig,
     VocoderConfig,
-    slice_fault,
 )
 from vqbench.config.models import (
     ConfigFile,
@@ -43,7 +38,6 @@ from vqbench.config.models import (
     load_config,
     path_as_written,
     path_in_file,
-    reject,
     repeated,
     section,
     shown,
@@ -52,9 +46,9 @@ from vqbench.config.registered import MetricName
 from vqbench.config.source import POCKET, DataSource, Sentences, TeacherName
 from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.records.checks import CHECKS, PlausibilityLevel
-from vqbench.records.reference import NATURAL, judged_by_default
+from vqbench.records.reference import NATURAL
 from vqbench.records.rules import parse_rule
-from vqbench.records.run import INTERVAL_METHODS, Inconclusive, IntervalSpec, rule_text
+from vqbench.records.run import INTERVAL_METHODS, Inconclusive, IntervalSpec
 from vqbench.registries import METRICS
 from vqbench.stats.estimate import Bootstrap
 
@@ -76,14 +70,6 @@ _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 def _baseline(value: Any, info: ValidationInfo) -> Any:
     # It need not be there yet: the first run of a suite is what its first baseline is made of.
     return path_in_file(value, info) if isinstance(value, str) else value
-
-
-def _rule(text: str) -> str:
-    try:
-        parse_rule(text)
-    except ConfigError as error:
-        raise reject(Fault((), error.problem, error.expected, error.fix)) from None
-    return text
 
 
 class PairsConfig(ConfigModel):
@@ -144,51 +130,6 @@ class IntervalConfig(ConfigModel):
         )
 
 
-class GateEntry(ConfigModel):
-    """A rule that a release must hold. A rule alone, without `candidates`, may be written as plain text."""
-
-    rule: Annotated[str, AfterValidator(_rule)]
-    """`metric comparison limit`, e.g. `speech.wer <= baseline + 0.05`."""
-
-    candidates: Several[str] = Field(default=(), min_length=1)
-    """Names of the candidates that it is for; all of them where it is left out. One with seeds means each of these."""
-
-    slice: str | None = Field(default=None, min_length=1)
-    """The slice of the clips that it is judged on, e.g. `short` or `speaker=p225`; all clips where it is left out."""
-
-    @property
-    def text(self) -> str:
-        """The rule as people read it, with its slice."""
-        return rule_text(self.rule, self.slice)
-
-    @classmethod
-    def cross_faults(cls, data: Mapping[str, Any]) -> Iterator[Fault]:
-        """Each candidate once."""
-        yield from repeated(data, "candidates")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_text(cls, data: Any) -> Any:
-        return {"rule": data} if isinstance(data, str) else data
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        mapping = handler.resolve_ref_schema(handler(schema))
-        return {"title": "GateEntry", "anyOf": [{"type": "string"}, mapping]}
-
-
-def _for_members(entries: tuple[GateEntry, ...], info: ValidationInfo) -> tuple[GateEntry, ...]:
-    """Rules about candidates with seeds become rules about each of their seeds, but for one that is the reference."""
-    # pydantic validates fields in their order, so the candidates are expanded by now.
-    candidates, reference = info.data.get("candidates", ()), info.data.get("reference")
-    expanded = []
-    for entry in entries:
-        names = tuple(dict.fromkeys(member for name in entry.candidates for member in members(candidates, name)))
-        judged = judged_by_default(entry.rule, names or [one.name for one in candidates], reference and reference.name)
-        expanded.append(entry.model_copy(update={"candidates": judged or names}))
-    return tuple(expanded)
-
-
 class Suite(ConfigFile):
     """A suite, every default filled in, every path resolved, and a candidate in place of each seed."""
 
@@ -243,7 +184,7 @@ class Suite(ConfigFile):
     exhibits: ExhibitsConfig = Field(default_factory=ExhibitsConfig, exclude=True)
     """Which clips a run keeps to be heard and seen."""
 
-    gate: Annotated[Several[GateEntry], AfterValidator(_for_members)] = ()
+    gate: Annotated[Several[GateEntry], AfterValidator(for_members)] = ()
     """What a release must hold; nothing where it is left out."""
 
     baseline: Annotated[Path, BeforeValidator(_baseline), PlainSerializer(path_as_written, return_type=str)] | None = (
@@ -302,14 +243,14 @@ class Suite(ConfigFile):
         for index, entry in enumerate(items(data, "gate")):
             written: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"rule": entry}
             if measured and all(group in METRICS for group in measured):
-                yield from _unmeasured(("gate", index, "rule"), written.get("rule"), measured)
-            yield from _unsliced(("gate", index), written, section(data, "slices"))
+                yield from unmeasured(("gate", index, "rule"), written.get("rule"), measured)
+            yield from unsliced(("gate", index), written, section(data, "slices"))
             for place, name in enumerate(items(written, "candidates")):
                 if isinstance(name, str) and known and name not in known:
                     problem = f"there is no candidate {shown(name)}{did_you_mean(name, known)}"
                     expected = f"one of {', '.join(known)}"
                     yield Fault(("gate", index, "candidates", place), problem, expected)
-                elif name == data.get("reference") and _is_about(written.get("rule"), f"{NATURAL}."):
+                elif name == data.get("reference") and is_about(written.get("rule"), f"{NATURAL}."):
                     problem = f"{shown(name)} is the reference: that it writes its own tokens shows nothing"
                     yield Fault(("gate", index, "candidates", place), problem, fix="leave it out")
 
@@ -363,18 +304,6 @@ def select(suite: Suite, candidates: Sequence[str] = (), metrics: Sequence[str] 
     return suite.model_copy(update=changes)
 
 
-def _unsliced(at: Place, entry: Mapping[str, Any], slices: Mapping[str, Any]) -> Iterator[Fault]:
-    """Faults where a rule is about a slice that there is not."""
-    name, rule = entry.get("slice"), entry.get("rule")
-    if name is None:
-        return
-    if (fault := slice_fault(slices, name)) is not None:
-        yield fault._replace(at=(*at, "slice"))
-    if isinstance(rule, str) and rule.lstrip().startswith("throughput."):
-        problem = "speed is measured by repetitions, not by clips, so that it has no slices"
-        yield Fault((*at, "slice"), problem, fix="take `slice` out")
-
-
 def _agreement_faults(data: Mapping[str, Any], measured: Sequence[Any], candidates: Sequence[str]) -> Iterator[Fault]:
     """What token agreement lacks, and a reference that nobody would be held against."""
     reference, pairs = data.get("reference"), section(data, "data").get("pairs")
@@ -392,29 +321,3 @@ def _agreement_faults(data: Mapping[str, Any], measured: Sequence[Any], candidat
         yield Fault(at, "token agreement needs sequences of a GPT, or a reference", fix=fix)
     if isinstance(reference, str) and list(candidates) == [reference]:
         yield Fault(("reference",), f"{shown(reference)} is the only candidate: nobody is held against it")
-
-
-def _is_about(rule: Any, start: str) -> bool:
-    """Whether a rule's metric starts so."""
-    return (_metric_of(rule) or "").startswith(start)
-
-
-def _metric_of(rule: Any) -> str | None:
-    """What a rule is about; None where it does not parse, which is the field's fault."""
-    try:
-        return parse_rule(rule).metric if isinstance(rule, str) else None
-    except ConfigError:
-        return None
-
-
-def _unmeasured(at: Place, rule: Any, measured: list[Any]) -> Iterator[Fault]:
-    """A fault where the suite does not measure what a rule is about."""
-    metric = _metric_of(rule)
-    if metric is None:
-        return
-    group = metric.split(".")[0]
-    if group not in METRICS:
-        problem = f"{shown(metric)} belongs to no metric group{did_you_mean(group, METRICS)}"
-        yield Fault(at, problem, expected=f"a metric of {', '.join(METRICS)}")
-    elif group not in measured:
-        yield Fault(at, f"{shown(metric)} is not measured: metrics lacks {group!r}", fix=f"add {group} to metrics")

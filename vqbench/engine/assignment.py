@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import torch
@@ -28,7 +28,8 @@ from vqbench.judging.learning import CLIP_SET as HELD_OUT
 from vqbench.judging.learning import GROUP as LEARNING
 from vqbench.languages import ENGLISH
 from vqbench.metrics.learning import TokenLearning
-from vqbench.records.run import CandidateRecord, ClipRecord
+from vqbench.records.run import CandidateRecord, ClipRecord, Slice
+from vqbench.records.slices import make_slices
 from vqbench.teachers.tortoise.pair_generation import plain_words
 from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.training.finetune import is_held_out
@@ -290,3 +291,11 @@ def content_of(clips: Sequence[Clip]) -> list[list[str | None]]:
 
 def _sha256(content: Mapping[str, object]) -> str:
     return hashlib.sha256(content_key(content).encode()).hexdigest()
+
+
+def find_slices(suite: Suite, assignment: Assignment | None, clips: Iterable[ClipRecord]) -> tuple[Slice, ...]:
+    """`Bench.slices` of a suite that is not opened."""
+    recordings = assignment.recordings if assignment else {}
+    lengths = {line: recording.duration_s for line, recording in recordings.items()}
+    told = [replace(clip, duration_s=lengths[clip.id]) if clip.id in lengths else clip for clip in clips]
+    return make_slices(suite.slices.named, suite.slices.by, told, str(suite.path or suite.name))

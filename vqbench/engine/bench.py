@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 
@@ -17,7 +16,7 @@ from vqbench.config.candidate import Candidate as CandidateConfig
 from vqbench.config.suite import Suite
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
-from vqbench.engine.assignment import Assignment, make_assignment
+from vqbench.engine.assignment import Assignment, find_slices, make_assignment
 from vqbench.engine.cache import Cache
 from vqbench.engine.candidates import Bring, check_recipes, load_trained, prepare_candidate
 from vqbench.engine.downstream import find_obstacle
@@ -28,6 +27,7 @@ from vqbench.engine.provenance import choose_device
 from vqbench.engine.question import TRUE, Question, pose_question
 from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.rows import clip_record
+from vqbench.engine.sketch import Shelf, Sketch, sketched
 from vqbench.engine.systems import Candidate, Coded, Original, Recording, System, Vocoded, read_recording
 from vqbench.errors import CheckpointError, ConfigError, DataError, VqbenchError, raise_all
 from vqbench.judges.asr.recognizer import require_languages
@@ -36,13 +36,13 @@ from vqbench.judges.voice import SpokenVoice
 from vqbench.judges.words import SpokenWords
 from vqbench.judging.asked import check_rules
 from vqbench.languages import ENGLISH
-from vqbench.metrics.base import MetricGroup, Part
+from vqbench.metrics.base import MetricGroup
 from vqbench.metrics.learning import TokenLearning
 from vqbench.metrics.streams import Reference, StreamAgreement
-from vqbench.metrics.throughput import Load, throughput_specs
+from vqbench.metrics.throughput import throughput_specs
+from vqbench.metrics.workloads import Load
 from vqbench.progress import Progress
-from vqbench.records.run import CandidateRecord, ClipRecord, GateRule, MetricSpec, Slice
-from vqbench.records.slices import make_slices
+from vqbench.records.run import ClipRecord, GateRule, MetricSpec, Slice
 from vqbench.teachers.tortoise.teacher import Teacher
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer
@@ -52,63 +52,6 @@ SYSTEMS_KEPT = 4
 
 CLIPS_AT_ONCE = 16
 """So many recordings are rendered and judged together; they are kept, so that those who take turns read each once."""
-
-T = TypeVar("T")
-
-
-class Shelf(Generic[T]):
-    """Keeps the few things that were used last, and makes the others again when they are asked for."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._kept: OrderedDict[Hashable, T] = OrderedDict()
-
-    def get(self, name: Hashable, make: Callable[[], T]) -> T:
-        """What is called so: kept, or made now."""
-        if name not in self._kept:
-            while len(self._kept) >= self._size:
-                # Before, not after: at no time is there one more.
-                self._kept.popitem(last=False)
-            self._kept[name] = make()
-        self._kept.move_to_end(name)
-        return self._kept[name]
-
-
-@dataclass(frozen=True)
-class Sketch:
-    """What is to be known of a system while it is not loaded.
-
-    Attributes:
-        record: how results name it.
-        mel_spec: the front end that it reads.
-        identity: all that decides its renderings.
-        gives: what its renderings hold.
-        obstacle: why the teacher's GPT cannot be tuned to it; None where it can, or where none is to be.
-        loaded: how its checkpoint was read, where it does not say all of itself.
-    """
-
-    record: CandidateRecord
-    mel_spec: MelSpec
-    identity: Mapping[str, object]
-    gives: frozenset[Part]
-    obstacle: str | None = None
-    loaded: str | None = None
-
-    @property
-    def is_coded(self) -> bool:
-        """Whether it is a tokenizer of waveforms, and no VQVAE on mels."""
-        return "copy" in self.gives
-
-    @property
-    def is_candidate(self) -> bool:
-        """Whether it is judged."""
-        return self.record.role == "candidate"
-
-    def as_another(self, config: CandidateConfig) -> Sketch:
-        """The same as if it were another candidate, of which nothing is known but its name."""
-        digest = f"to be: {config.name}"
-        record = replace(self.record, name=config.name, source=config.source, family=config.family, digest=digest)
-        return replace(self, record=record, identity={**self.identity, "digest": digest})
 
 
 class Bench:
@@ -311,7 +254,7 @@ class Bench:
     @cached_property
     def systems(self) -> tuple[Sketch, ...]:
         """References and candidates, in the order of the run; recipes are trained by now."""
-        references = tuple(_sketched(self.system(name)) for name in self.suite.references)
+        references = tuple(sketched(self.system(name)) for name in self.suite.references)
         made: dict[str, Sketch] = {}
         candidates = []
         for config in self.suite.candidates:
@@ -443,22 +386,10 @@ class Bench:
         teacher = self.assignment.teacher if self.assignment else None
         system = self.system(config.name)
         if isinstance(system, Coded):
-            return replace(_sketched(system), obstacle=None if teacher is None else "is no VQVAE on TorToiSe's mel")
+            return replace(sketched(system), obstacle=None if teacher is None else "is no VQVAE on TorToiSe's mel")
         tokenizer = self.tokenizer(config.name)
         return replace(
-            _sketched(system),
+            sketched(system),
             obstacle=None if teacher is None else find_obstacle(tokenizer, teacher),
             loaded=tokenizer.loaded,
         )
-
-
-def _sketched(system: System) -> Sketch:
-    return Sketch(system.record, system.mel_spec, system.identity, system.gives)
-
-
-def find_slices(suite: Suite, assignment: Assignment | None, clips: Iterable[ClipRecord]) -> tuple[Slice, ...]:
-    """`Bench.slices` of a suite that is not opened."""
-    recordings = assignment.recordings if assignment else {}
-    lengths = {line: recording.duration_s for line, recording in recordings.items()}
-    told = [replace(clip, duration_s=lengths[clip.id]) if clip.id in lengths else clip for clip in clips]
-    return make_slices(suite.slices.named, suite.slices.by, told, str(suite.path or suite.name))

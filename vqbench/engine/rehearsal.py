@@ -25,13 +25,14 @@ from vqbench.config.source import DataSource
 from vqbench.config.suite import Suite
 from vqbench.data.manifest import Clip, write_manifest
 from vqbench.engine.assignment import Assignment
-from vqbench.engine.bench import CLIPS_AT_ONCE, Bench, Sketch
+from vqbench.engine.bench import CLIPS_AT_ONCE, Bench
 from vqbench.engine.cache import Cache, default_cache_folder
 from vqbench.engine.findings import Findings
 from vqbench.engine.provenance import collect_provenance
 from vqbench.engine.question import TRUE
 from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.runner import run_suite
+from vqbench.engine.sketch import Sketch
 from vqbench.engine.speaking import PER_SHARD
 from vqbench.engine.stages import measuring
 from vqbench.engine.stages.tuning import FINETUNE

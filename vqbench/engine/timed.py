@@ -10,7 +10,7 @@ from vqbench.engine.bench import Bench
 from vqbench.engine.cache import Cache
 from vqbench.engine.stages.timing import readable_waveforms
 from vqbench.errors import DataError
-from vqbench.metrics.throughput import Load, Workload, workloads
+from vqbench.metrics.workloads import Load, Workload, workloads
 from vqbench.progress import Progress
 from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer
 

@@ -13,56 +13,24 @@ import ctypes
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from vqbench.audio.mel import MelFrontEnd
-from vqbench.errors import DataError
 from vqbench.metrics.stages import STAGES, WAVEFORM_STAGES, timed_group
+from vqbench.metrics.workloads import Entrant, Load, Workload, end_to_end, finish, wait, workloads
 from vqbench.progress import Progress
 from vqbench.records.run import BLOCK, MetricSpec, Table
 from vqbench.stats.columns import columns_of
-from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer
+from vqbench.tokenizers.protocol import Tokenizer
 
 _VERSION = 1
 _LATENCY = "throughput.latency"
 _MEMORY = "throughput.memory"
-
-
-@dataclass(frozen=True)
-class Load:
-    """What is timed: batches of `segment_s` of real speech, in `repetitions` blocks after `warmup` uncounted ones."""
-
-    batch_sizes: tuple[int, ...]
-    segment_s: float
-    repetitions: int
-    warmup: int
-
-    @property
-    def audio_s(self) -> float:
-        """Speech that the largest batch takes, in seconds."""
-        return max(self.batch_sizes) * self.segment_s
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """Who is timed.
-
-    Attributes:
-        name: in the tables.
-        tokenizer: what is timed.
-        waveforms: (N,) float32 each, real speech at the front end's rate; segments are cut from them end to end.
-    """
-
-    name: str
-    tokenizer: MelTokenizer | Tokenizer
-    waveforms: Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -143,80 +111,6 @@ def _quantile(name: str, reduction: str) -> MetricSpec:
     )
 
 
-@dataclass(frozen=True)
-class Workload:
-    """One stage at one batch size, ready to be timed.
-
-    Attributes:
-        group: of its rows.
-        audio_s: seconds of speech that one run works through.
-        n_tokens: tokens that this speech is.
-        run: does the work, and comes back when the device has done it; to be called in inference mode.
-    """
-
-    group: str
-    audio_s: float
-    n_tokens: int
-    run: Callable[[], object]
-
-
-@torch.inference_mode()
-def workloads(
-    tokenizer: MelTokenizer | Tokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device
-) -> Iterator[Workload]:
-    """Gives what is timed of one candidate, batch size by batch size, each with its stages.
-
-    Args:
-        tokenizer: what is timed.
-        waveforms: as an `Entrant` has them.
-        load: how much of it.
-        device: where the tokenizer runs.
-    """
-    if isinstance(tokenizer, Tokenizer):
-        yield from _of_waveforms(tokenizer, waveforms, load, device)
-        return
-    speech = _Speech(tokenizer, waveforms, load, device)
-    front_end = speech.front_end
-    for size in load.batch_sizes:
-        batch = speech.segments(size)
-        mels = list(front_end(batch))
-        latents = tokenizer.latents(mels)
-        codes = tokenizer.quantize(latents)
-        work: dict[str, Callable[[], object]] = {
-            "mel": partial(front_end, batch),
-            "encode": partial(tokenizer.latents, mels),
-            "quantize": partial(tokenizer.quantize, latents),
-            "decode": partial(tokenizer.decode, codes),
-            "end_to_end": partial(speech.end_to_end, batch),
-        }
-        audio_s, n_tokens = size * load.segment_s, sum(len(c) for c in codes)
-        _wait(device)
-        for stage in STAGES:
-            yield Workload(timed_group(stage, size), audio_s, n_tokens, partial(_finish, work[stage], device))
-
-
-def _of_waveforms(
-    tokenizer: Tokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device
-) -> Iterator[Workload]:
-    """The stages of a tokenizer without a mel: encode, decode, and both."""
-    speech = _WaveformSpeech(tokenizer, waveforms, load)
-    for size in load.batch_sizes:
-        batch = speech.segments(size)
-        codes = [one for one in tokenizer.encode(batch) if not isinstance(one, DataError)]
-        if len(codes) < size:
-            raise DataError("the speech that is timed cannot be encoded")
-        lengths = [len(one) for one in batch]
-        work: dict[str, Callable[[], object]] = {
-            "encode": partial(tokenizer.encode, batch),
-            "decode": partial(tokenizer.decode, codes, lengths),
-            "end_to_end": partial(speech.end_to_end, batch),
-        }
-        audio_s = size * load.segment_s
-        n_tokens = sum(len(row) for one in codes for row in one) if tokenizer.streams else 0
-        for stage, run in work.items():
-            yield Workload(timed_group(stage, size), audio_s, n_tokens, partial(_finish, run, device))
-
-
 @torch.inference_mode()
 def measure_throughput(
     entrants: Sequence[Entrant], load: Load, device: torch.device, seed: int, progress: Progress
@@ -237,9 +131,9 @@ def measure_throughput(
     for one in entrants:
         for load_of_one in workloads(one.tokenizer, one.waveforms, load, device):
             work.setdefault(load_of_one.group, {})[one.name] = load_of_one
-        single = partial(_finish, _end_to_end(one, load, device, 1), device)
+        single = partial(finish, end_to_end(one, load, device, 1), device)
         work.setdefault(_LATENCY, {})[one.name] = Workload(_LATENCY, load.segment_s, 0, single)
-        largest[one.name] = _end_to_end(one, load, device, max(load.batch_sizes))
+        largest[one.name] = end_to_end(one, load, device, max(load.batch_sizes))
     seconds: dict[tuple[str, str], list[float]] = {}
     loads, clocks = [], []
     peaks: dict[str, list[float | None]] = {one.name: [] for one in entrants}
@@ -298,64 +192,6 @@ def clock_mhz() -> float | None:
     return round(sum(told) / len(told)) if told else None
 
 
-class _Speech:
-    """Real speech on the device, end to end, from which batches are cut."""
-
-    def __init__(self, tokenizer: MelTokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device) -> None:
-        self.front_end = MelFrontEnd(tokenizer.mel_spec).to(device)
-        self._tokenizer = tokenizer
-        self._n_samples = round(load.segment_s * tokenizer.mel_spec.sample_rate_hz)
-        self._samples = torch.cat(list(waveforms)).to(device)
-
-    def segments(self, size: int) -> Tensor:
-        """(size, n_samples) of speech, from its beginning again where it ends."""
-        index = torch.arange(size * self._n_samples, device=self._samples.device) % len(self._samples)
-        return self._samples[index].view(size, self._n_samples)
-
-    def end_to_end(self, batch: Tensor) -> None:
-        """Waveforms to decoded mels."""
-        tokenizer = self._tokenizer
-        tokenizer.decode(tokenizer.quantize(tokenizer.latents(list(self.front_end(batch)))))
-
-
-class _WaveformSpeech:
-    """Real speech, end to end, for a tokenizer of waveforms; it brings it to its device itself."""
-
-    def __init__(self, tokenizer: Tokenizer, waveforms: Sequence[Tensor], load: Load) -> None:
-        self._tokenizer = tokenizer
-        self._n_samples = round(load.segment_s * tokenizer.sample_rate_hz)
-        self._samples = torch.cat(list(waveforms))
-
-    def segments(self, size: int) -> list[Tensor]:
-        """(n_samples,) of speech each, from its beginning again where it ends."""
-        index = torch.arange(size * self._n_samples) % len(self._samples)
-        return list(self._samples[index].view(size, self._n_samples))
-
-    def end_to_end(self, batch: Sequence[Tensor]) -> None:
-        """Waveforms to waveforms."""
-        codes = [one for one in self._tokenizer.encode(batch) if not isinstance(one, DataError)]
-        self._tokenizer.decode(codes, [len(one) for one in batch[: len(codes)]])
-
-
-def _end_to_end(entrant: Entrant, load: Load, device: torch.device, size: int) -> Callable[[], object]:
-    """All of what a candidate does with a batch of this size."""
-    if isinstance(entrant.tokenizer, Tokenizer):
-        of_waveforms = _WaveformSpeech(entrant.tokenizer, entrant.waveforms, load)
-        return partial(of_waveforms.end_to_end, of_waveforms.segments(size))
-    speech = _Speech(entrant.tokenizer, entrant.waveforms, load, device)
-    return partial(speech.end_to_end, speech.segments(size))
-
-
-def _finish(work: Callable[[], object], device: torch.device) -> None:
-    work()
-    _wait(device)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _timed(candidate: str, work: Workload, seconds: Sequence[float]) -> Table:
     if work.group == _LATENCY:
         return _table(candidate, work.group, {"milliseconds": tuple(1000 * took for took in seconds)})
@@ -391,7 +227,7 @@ def peak_memory_mb(work: Callable[[], object], device: torch.device) -> float | 
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()
-        _wait(device)
+        wait(device)
         return (torch.cuda.max_memory_allocated(device) - before) / 1e6
     try:
         ctypes.CDLL(None).malloc_trim(0)

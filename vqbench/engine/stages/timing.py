@@ -12,7 +12,8 @@ from vqbench.engine.bench import Bench
 from vqbench.engine.findings import Findings
 from vqbench.engine.plan import Done, Item, Plan, Stage, Values
 from vqbench.errors import DataError
-from vqbench.metrics.throughput import Entrant, measure_throughput, n_timings
+from vqbench.metrics.throughput import measure_throughput, n_timings
+from vqbench.metrics.workloads import Entrant
 from vqbench.progress import Progress
 from vqbench.records.forecast import Work
 from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer

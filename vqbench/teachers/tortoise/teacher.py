@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vqbench.errors import CheckpointError, DataError
 from vqbench.files import file_digest
 from vqbench.progress import Progress, Silent
+from vqbench.teachers.tortoise.batches import RenderedBatch, chunks, derived, rendered_tokens, voice_digest
 from vqbench.teachers.tortoise.clvp import score
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.diffusion import DiffusionDecoder
@@ -26,7 +27,7 @@ from vqbench.teachers.tortoise.gpt import UnifiedVoice
 from vqbench.teachers.tortoise.likelihood import token_nats
 from vqbench.teachers.tortoise.part import Part
 from vqbench.teachers.tortoise.sampling import Sampling, sample
-from vqbench.teachers.tortoise.tokens import CALM_TOKENS_HEARD, MelVocabulary, settle, speech_tokens, waveform_samples
+from vqbench.teachers.tortoise.tokens import MelVocabulary, settle, speech_tokens, waveform_samples
 from vqbench.teachers.tortoise.utterance import Utterance, Voice, Written
 from vqbench.teachers.tortoise.vocoder import Vocoder
 from vqbench.tokenizers.dvae.state_dict import misfits, read_torch
@@ -34,9 +35,6 @@ from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
 TEACHER_VERSION = 1
 """Raised whenever the same parts would say something else; it is in every teacher's digest."""
-
-RENDERED_IN_STEPS_OF = 16
-"""Utterances are rendered at lengths that are multiples of this, so that many have the same one and share a batch."""
 
 _TYPICAL_TOKENS = 128
 """Up to this length a batch is rendered at its full size; longer ones in smaller batches, as attention grows."""
@@ -129,7 +127,7 @@ class Teacher:
         heard_by_gpt = self.heard_by_gpt(recordings)
         heard_by_diffusion = self._hear_by_diffusion(recordings)
         return [
-            Voice(speaker, heard_by_gpt[speaker].cpu(), heard_by_diffusion[speaker].cpu(), _digest(waveforms))
+            Voice(speaker, heard_by_gpt[speaker].cpu(), heard_by_diffusion[speaker].cpu(), voice_digest(waveforms))
             for speaker, waveforms in recordings.items()
         ]
 
@@ -165,7 +163,7 @@ class Teacher:
         tries = self.write(
             [texts[i] for i in repeated],
             [voices[i] for i in repeated],
-            [_derived(seed, attempt) for seed in seeds for attempt in range(k)],
+            [derived(seed, attempt) for seed in seeds for attempt in range(k)],
             sampling,
             progress,
         )
@@ -232,7 +230,7 @@ class Teacher:
                 if len(row) > most:
                     raise DataError(f"there are {len(row)} codes", expected=f"at most the GPT's {most} positions")
             # Similar lengths together: less padding.
-            for rows in _chunks(sorted(range(len(codes)), key=lambda i: len(codes[i])), self.batch_size):
+            for rows in chunks(sorted(range(len(codes)), key=lambda i: len(codes[i])), self.batch_size):
                 heard = [voices[i].gpt.to(self.device) for i in rows]
                 nats = token_nats(gpt, heard, [encoded[i] for i in rows], [codes[i] for i in rows])
                 for i, row in zip(rows, nats, strict=True):
@@ -295,7 +293,7 @@ class Teacher:
         # Similar lengths together: less padding.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         with progress.task("writing tokens", len(texts)) as advance, self.gpt.loaded() as gpt:
-            for rows in _chunks(order, self.batch_size):
+            for rows in chunks(order, self.batch_size):
                 sampled = sample(
                     gpt,
                     self._stack([voices[i].gpt for i in rows]),
@@ -319,22 +317,22 @@ class Teacher:
         scores = torch.full((len(codes),), -math.inf)
         order = sorted((i for i in range(len(codes)) if len(codes[i])), key=lambda i: len(read[i]))
         with self.clvp.loaded() as clvp:
-            for rows in _chunks(order, self.batch_size):
+            for rows in chunks(order, self.batch_size):
                 on_device = [texts[i].to(self.device) for i in rows], [read[i].to(self.device) for i in rows]
                 scores[rows] = score(clvp, *on_device).float().cpu()
         if scores.isnan().any():
             raise CheckpointError("CLVP's scores are not numbers", where=self.name, expected="finite weights")
         return scores
 
-    def _latents(self, written: Sequence[Written]) -> list[_Batch]:
+    def _latents(self, written: Sequence[Written]) -> list[RenderedBatch]:
         """Batches of utterances that are rendered at the same length, those without codes left out."""
         batches = []
         with self.gpt.loaded() as gpt:
-            lengths = [_rendered_tokens(len(row.codes), gpt.dimensions.max_mel_tokens) for row in written]
+            lengths = [rendered_tokens(len(row.codes), gpt.dimensions.max_mel_tokens) for row in written]
             for length in sorted(set(lengths)):
                 of_this_length = [i for i, row in enumerate(written) if len(row.codes) and lengths[i] == length]
                 size = max(1, min(self.batch_size, self.batch_size * _TYPICAL_TOKENS**2 // length**2))
-                for rows in _chunks(of_this_length, size):
+                for rows in chunks(of_this_length, size):
                     texts = [self.text.encode(written[i].text) for i in rows]
                     codes = torch.full((len(rows), length), self.vocabulary.calm)
                     for row, i in zip(codes, rows, strict=True):
@@ -345,10 +343,12 @@ class Teacher:
                         codes.to(self.device),
                         torch.tensor([len(text) for text in texts], device=self.device),
                     )
-                    batches.append(_Batch(rows, latents))
+                    batches.append(RenderedBatch(rows, latents))
         return batches
 
-    def _mels(self, written: Sequence[Written], batches: Sequence[_Batch], progress: Progress) -> dict[int, Tensor]:
+    def _mels(
+        self, written: Sequence[Written], batches: Sequence[RenderedBatch], progress: Progress
+    ) -> dict[int, Tensor]:
         mels: dict[int, Tensor] = {}
         n_rows = sum(len(batch.rows) for batch in batches)
         with progress.task("rendering mels", n_rows) as advance, self.diffusion.loaded() as diffusion:
@@ -378,39 +378,3 @@ class Teacher:
                     raise DataError(f"the waveform of {written[i].text!r} holds NaN", where=self.name)
                 advance()
             return waveforms, vocoder.sample_rate_hz
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Which utterances, and their latents (B, L, D)."""
-
-    rows: list[int]
-    latents: Tensor
-
-
-def _rendered_tokens(n_tokens: int, most: int) -> int:
-    """How long an utterance is while it is rendered: its own tokens, some calm ones, and on to a round length.
-
-    >>> [_rendered_tokens(n, 604) for n in (1, 8, 9, 500, 600)]
-    [16, 16, 32, 512, 604]
-    """
-    step = RENDERED_IN_STEPS_OF
-    return max(n_tokens, min(-(-(n_tokens + CALM_TOKENS_HEARD) // step) * step, most))
-
-
-def _derived(seed: int, attempt: int) -> int:
-    """The seed of a further attempt; the first one's is the seed itself."""
-    if attempt == 0:
-        return seed
-    return int.from_bytes(hashlib.sha256(f"try:{seed}:{attempt}".encode()).digest()[:6], "big")
-
-
-def _chunks(rows: Sequence[int], size: int) -> Iterator[list[int]]:
-    return (list(rows[i : i + size]) for i in range(0, len(rows), size))
-
-
-def _digest(waveforms: Sequence[Tensor]) -> str:
-    digest = hashlib.sha256()
-    for waveform in waveforms:
-        digest.update(len(waveform).to_bytes(8, "big") + waveform.float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
