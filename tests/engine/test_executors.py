@@ -85,7 +85,8 @@ def local(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     found = run_suite(suite, Cache(tmp_path_factory.mktemp("local")), Silent())
     groups = {table.group for table in found.run.tables}
     assert {"token_agreement", "reconstruction", "downstream", "downstream.learning"} <= groups
-    assert all(table.row_ids for table in found.run.tables)
+    # A chirp has no voice.
+    assert all(table.row_ids for table in found.run.tables if table.group != "downstream.voice")
     return found
 
 
