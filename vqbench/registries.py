@@ -89,11 +89,10 @@ class Registry(Mapping[str, str]):
         """Whether it comes with vqbench."""
         return name in self._own
 
-    def unknown(self, name: str, where: str | None = None) -> ConfigError:
+    def unknown(self, name: str) -> ConfigError:
         """That nothing is called so, with near names."""
         return ConfigError(
             f"there is nothing called {name!r} among the {self.kind}{did_you_mean(name, self)}",
-            where=where,
             expected=f"one of {', '.join(self)}",
         )
 

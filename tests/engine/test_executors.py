@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,8 @@ def nodes() -> Iterator[Any]:
     """A Ray cluster of two nodes on this machine."""
     ray = pytest.importorskip("ray")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
+    # Workers are given what this process finds its modules by; those of the tests are not installed.
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")

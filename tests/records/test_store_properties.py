@@ -147,7 +147,7 @@ def test_any_one_bit_that_is_another_is_noticed(tmp_path: Path) -> None:
         damaged[place] ^= 1 << draw.randrange(8)
         file.write_bytes(damaged)
         n_refused += same_or_refused(file)
-    # One that changes nothing of what is read may be read: anything else is refused.
+    # The last digits of some numbers are beyond a double: it reads as the same number, which is all that is asked.
     assert n_refused >= len(places) - 4
 
 

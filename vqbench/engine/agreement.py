@@ -24,7 +24,7 @@ from vqbench.audio.io import resample
 from vqbench.audio.mel import MelSpec
 from vqbench.data.recordings import load_clip
 from vqbench.engine.cache import content_key
-from vqbench.engine.hearing import Heard, Target, with_distances
+from vqbench.engine.hearing import HeardTokens, Target, with_distances
 from vqbench.engine.plan import Place, Plan
 from vqbench.engine.question import TRUE, Question, Writing, pair_id
 from vqbench.engine.teachers import listen, new_sentences
@@ -125,7 +125,7 @@ class Hear(Protocol):
 
     def __call__(
         self, name: str, tokenizer: MelTokenizer, targets: Sequence[Target], progress: Progress
-    ) -> Sequence[Heard | str]:
+    ) -> Sequence[HeardTokens | str]:
         """What it makes of each, or why nothing; `name` is what people call it."""
 
 
@@ -203,7 +203,7 @@ def asked_of(name: str, data: AgreementData) -> Iterator[Asked]:
 
 
 def agreement_table(
-    name: str, tokenizer: MelTokenizer | None, asked: Asked, heard: Sequence[Heard | str] | None
+    name: str, tokenizer: MelTokenizer | None, asked: Asked, heard: Sequence[HeardTokens | str] | None
 ) -> Table:
     """How near a candidate came.
 
@@ -225,9 +225,9 @@ def agreement_table(
     if heard is None:
         own = f"writes {tokenizer.token_rate_hz:.2f} tokens a second"
         heard = [f"{own}, where {asked.whose} writes {asked.rate_hz:.2f}"] * len(targets)
-    places = [place for place, row in enumerate(heard) if isinstance(row, Heard)]
+    places = [place for place, row in enumerate(heard) if isinstance(row, HeardTokens)]
     scored = [targets[place] for place in places]
-    encoded = with_distances([row for row in heard if isinstance(row, Heard)], scored, tokenizer, asked.n_codes)
+    encoded = with_distances([row for row in heard if isinstance(row, HeardTokens)], scored, tokenizer, asked.n_codes)
     oracle = None if asked.ceiling is None else [asked.ceiling[place] for place in places]
     reasons = {target.clip.id: row for target, row in zip(targets, heard, strict=True) if isinstance(row, str)}
     return Table(

@@ -66,6 +66,7 @@ class Bench:
 
     def __init__(self, suite: Suite, cache: Cache, progress: Progress, known: Mapping[str, Any] | None = None) -> None:
         self.suite, self.cache, self.progress = suite, cache, progress
+        self._programs: Shelf[DVAETokenizer | Tokenizer] = Shelf(len(suite.candidates) + 1)
         self._tokenizers: Shelf[DVAETokenizer | Tokenizer] = Shelf(SYSTEMS_KEPT)
         # Candidates with a front end of their own have recordings of their own.
         self._recordings: Shelf[Recording | DataError] = Shelf(2 * CLIPS_AT_ONCE)
@@ -310,7 +311,10 @@ class Bench:
         return tokenizer
 
     def _brought(self, name: str) -> DVAETokenizer | Tokenizer:
-        tokenizer = self._tokenizers.get(name, self._bring(self._config(name)).load)
+        config = self._config(name)
+        # A program is started once: it holds its model in a process of its own, and may take minutes to load it.
+        shelf = self._programs if config.command else self._tokenizers
+        tokenizer = shelf.get(name, self._bring(config).load)
         known = next((one for one in self.__dict__.get("systems", ()) if one.record.name == name), None)
         if known is not None and known.record.digest != tokenizer.digest:
             raise CheckpointError("the checkpoint was changed during the run", where=f"candidate {name}")

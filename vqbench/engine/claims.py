@@ -147,6 +147,7 @@ class _Owner:
     def __init__(self, folder: Path) -> None:
         self.name = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._path = folder / self.name
+        self._made = [path for path in (folder, *list(folder.parents)[:2]) if not path.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Leftovers of processes of this machine that were killed.
@@ -155,7 +156,7 @@ class _Owner:
                     other.unlink(missing_ok=True)
             # Nobody sees it before it is locked.
             hidden = folder / f".{self.name}"
-            self._handle = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            self._handle = _create(hidden)
             _lock(self._handle)
             hidden.rename(self._path)
         except OSError as error:
@@ -175,10 +176,23 @@ class _Owner:
         self._beating.join()
         with suppress(OSError):
             self._path.unlink()
-            # Where nothing was kept, nothing is left: folders go as long as they are empty.
-            for folder in list(self._path.parents)[:3]:
+            # Where nothing was kept, nothing is left of what was made for it: folders go as long as they are empty.
+            for folder in self._made:
                 folder.rmdir()
         os.close(self._handle)
+
+
+def _create(path: Path) -> int:
+    """Makes a file in a folder that another process may remove as long as it is empty."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+
+
+_ATTEMPTS = 100
 
 
 def _host() -> str:

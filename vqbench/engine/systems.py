@@ -186,6 +186,7 @@ class Coded:
         )
         self.identity = _identity("waveform tokenizer", self.mel_spec, digest=tokenizer.digest)
 
+    @one_thread()
     def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
         """Encodes and decodes all clips together."""
         rate_hz = self.tokenizer.sample_rate_hz

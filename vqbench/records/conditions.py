@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vqbench.errors import ConfigError, DataError
+from vqbench.records.grammar import Parser
 from vqbench.records.run import ClipRecord
 
 NUMBERS = ("duration_s", "n_words")
@@ -102,21 +103,16 @@ _COMPARE: Mapping[str, Callable[[Value, Value], bool]] = {
 _EQUAL = ("==", "!=")
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    """number, name, text, end, unknown, or the sign or word itself."""
-    text: str
-    at: int
+class _Parser(Parser):
+    """One method a line of the grammar."""
 
-
-class _Parser:
-    """Recursive descent: one method a line of the grammar."""
+    pattern = _TOKEN
+    words = _WORDS
+    noun = "condition"
+    expected = 'FIELD < NUMBER, FIELD == "TEXT", FIELD in ["TEXT", …], joined by and, or, not'
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.tokens = self._tokens()
-        self.position = 0
+        super().__init__(text)
         self.nested = 0
         self.fields: dict[str, None] = {}
 
@@ -191,49 +187,6 @@ class _Parser:
         if not math.isfinite(number):
             raise self._error(token.at, "a finite number")
         return number
-
-    @property
-    def _next(self) -> _Token:
-        return self.tokens[self.position]
-
-    def _accept(self, kind: str) -> bool:
-        found = self._next.kind == kind
-        self.position += found
-        return found
-
-    def _take(self, expected: str, *kinds: str) -> _Token:
-        token = self._next
-        if token.kind not in kinds:
-            raise self._error(token.at, expected)
-        self.position += 1
-        return token
-
-    def _tokens(self) -> list[_Token]:
-        tokens: list[_Token] = []
-        at = 0
-        end = len(self.text.rstrip())
-        while at < end:
-            match = _TOKEN.match(self.text, at)
-            if match is None:
-                start = at + len(self.text[at:]) - len(self.text[at:].lstrip())
-                # The parser decides whether something else is already wrong before this place.
-                return [*tokens, _Token("unknown", self.text[start], start)]
-            kind = str(match.lastgroup)
-            word = match.group(kind)
-            tokens.append(_Token(word if kind == "sign" or word in _WORDS else kind, word, match.start(kind)))
-            at = match.end()
-        return [*tokens, _Token("end", "", end)]
-
-    def _error(self, at: int, expected: str) -> ConfigError:
-        found = (
-            "the condition ends too early"
-            if at >= len(self.text.rstrip())
-            else f"cannot read the condition at {self.text[at]!r}"
-        )
-        return ConfigError(
-            f"{found}\n    {self.text}\n    {' ' * at}^ expected {expected}",
-            expected='FIELD < NUMBER, FIELD == "TEXT", FIELD in ["TEXT", …], joined by and, or, not',
-        )
 
 
 def _first_of(parts: list[Holds], decisive: bool) -> Holds:

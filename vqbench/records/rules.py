@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from vqbench.errors import ConfigError
+from vqbench.records.grammar import Parser
 
 Operator = Literal["<=", ">="]
 
@@ -54,14 +54,6 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    """number, name, end, or the sign itself."""
-    text: str
-    at: int
-
-
 def parse_rule(text: str) -> Rule:
     """Reads a rule.
 
@@ -76,13 +68,12 @@ def parse_rule(text: str) -> Rule:
     return _Parser(text).rule()
 
 
-class _Parser:
-    """Recursive descent: one method a line of the grammar."""
+class _Parser(Parser):
+    """One method a line of the grammar."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.tokens = self._tokens()
-        self.position = 0
+    pattern = _TOKEN
+    noun = "rule"
+    expected = "METRIC <= LIMIT or METRIC >= LIMIT; LIMIT is a number, or baseline, + or - a number, * a factor"
 
     def rule(self) -> Rule:
         metric = self._take("a metric, e.g. speech.wer", "name")
@@ -146,44 +137,3 @@ class _Parser:
         token = self._take(expected, "name")
         if token.text != "baseline":
             raise self._error(token.at, expected)
-
-    @property
-    def _next(self) -> _Token:
-        return self.tokens[self.position]
-
-    def _accept(self, kind: str) -> bool:
-        found = self._next.kind == kind
-        self.position += found
-        return found
-
-    def _take(self, expected: str, *kinds: str) -> _Token:
-        token = self._next
-        if token.kind not in kinds:
-            raise self._error(token.at, expected)
-        self.position += 1
-        return token
-
-    def _tokens(self) -> list[_Token]:
-        tokens: list[_Token] = []
-        at = 0
-        end = len(self.text.rstrip())
-        while at < end:
-            match = _TOKEN.match(self.text, at)
-            if match is None:
-                start = at + len(self.text[at:]) - len(self.text[at:].lstrip())
-                # The parser decides whether something else is already wrong before this place.
-                return [*tokens, _Token("unknown", self.text[start], start)]
-            kind = str(match.lastgroup)
-            word = match.group(kind)
-            tokens.append(_Token(word if kind == "sign" else kind, word, match.start(kind)))
-            at = match.end()
-        return [*tokens, _Token("end", "", end)]
-
-    def _error(self, at: int, expected: str) -> ConfigError:
-        found = (
-            "the rule ends too early" if at >= len(self.text.rstrip()) else f"cannot read the rule at {self.text[at]!r}"
-        )
-        return ConfigError(
-            f"{found}\n    {self.text}\n    {' ' * at}^ expected {expected}",
-            expected="METRIC <= LIMIT or METRIC >= LIMIT; LIMIT is a number, or baseline, + or - a number, * a factor",
-        )

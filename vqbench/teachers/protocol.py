@@ -1,14 +1,13 @@
 """What a suite asks of a teacher: a text-to-speech model that speaks in codes.
 
-Names of `TEACHERS` give a callable of the path as written and a device that opens one. What only some have are further
-protocols; who needs one of them asks for it, and says so where it is missing.
+Names of `TEACHERS` give a callable of the path as written and a device that opens one. TorToiSe's teachers can do more:
+`tuned` (another GPT's weights), `tokenizer` (the true one, where it is known) and CLVP's scores, which stages ask for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -45,24 +44,3 @@ class Teacher(Protocol):
 
     def likelihood(self, texts: Sequence[str], voices: Sequence[Any], codes: Sequence[Tensor]) -> list[Tensor]:
         """Cross-entropy of codes (L,) int64 each in a text and a voice → (L + 1,) float64 each, nats, the stop last."""
-
-
-@runtime_checkable
-class Tunable(Protocol):
-    """A teacher whose GPT can be trained on: `vqbench.training.finetune` makes the weights."""
-
-    def tuned(self, weights: Path) -> Teacher:
-        """The same teacher with the GPT whose weights lie in a file.
-
-        Raises:
-            CheckpointError: the file is damaged, or of another GPT.
-        """
-
-
-@runtime_checkable
-class KnownTokenizer(Protocol):
-    """A teacher whose true tokenizer may be known: None where it was withheld."""
-
-    @property
-    def tokenizer(self) -> Any | None:
-        """The tokenizer that defines its codes."""

@@ -10,7 +10,7 @@ from typing import Any
 from vqbench.engine.executors.crew import Crew, Died, End, Failed, Hand, Message, Part
 from vqbench.engine.executors.worker import Opening, Worker
 from vqbench.engine.plan import Item, Stage, Values
-from vqbench.errors import MissingExtraError
+from vqbench.errors import DataError, MissingExtraError
 
 
 class RayCrew(Crew):
@@ -67,8 +67,12 @@ class RayCrew(Crew):
             hand = of_answer[answer]
             try:
                 found = self._ray.get(answer)
-            except self._ray.exceptions.RayError:
+            except (self._ray.exceptions.RayActorError, self._ray.exceptions.WorkerCrashedError):
                 yield hand, Died()
+                continue
+            except self._ray.exceptions.RayError as error:
+                # The batch never came to the worker, a module missing there say: it would be so for everybody.
+                yield hand, Failed(DataError(f"a worker of the Ray cluster cannot work: {error}"))
                 continue
             if isinstance(found, BaseException):
                 yield hand, Failed(found)
