@@ -220,15 +220,21 @@ class Teacher:
             (L + 1,) float64 each, nats a token; the last one is that of the stop.
 
         Raises:
-            DataError: a text cannot be encoded or is too long, or there are more codes than the GPT has positions.
+            DataError: a text cannot be encoded or is too long, or there are more codes than the GPT has positions, or
+                some that it does not know.
         """
+        if not len(texts) == len(voices) == len(codes):
+            raise ValueError(f"{len(texts)} texts, {len(voices)} voices and {len(codes)} codes are no rows")
         encoded = [self.encode(text) for text in texts]
         found: list[Tensor] = [torch.empty(0)] * len(codes)
         with self.gpt.loaded() as gpt:
-            most = gpt.dimensions.max_mel_tokens
+            most, n_codes = gpt.dimensions.max_mel_tokens, gpt.dimensions.n_codes
             for row in codes:
                 if len(row) > most:
                     raise DataError(f"there are {len(row)} codes", expected=f"at most the GPT's {most} positions")
+                # Above them are the GPT's start and stop: it would answer, with figures of something else.
+                if len(row) and (int(row.min()) < 0 or int(row.max()) >= n_codes):
+                    raise DataError(f"there are codes {int(row.min())} to {int(row.max())}", expected=f"[0, {n_codes})")
             # Similar lengths together: less padding.
             for rows in chunks(sorted(range(len(codes)), key=lambda i: len(codes[i])), self.batch_size):
                 heard = [voices[i].gpt.to(self.device) for i in rows]
