@@ -32,10 +32,6 @@ from vqbench.progress import Silent
 from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("VQBENCH_EXECUTORS"), reason="processes and Ray are tested where VQBENCH_EXECUTORS is set"
-)
-
 N = 12
 EXPECTED = {number: number**2 for number in range(N)}
 
@@ -101,14 +97,16 @@ def nodes() -> Iterator[Any]:
     """A Ray cluster of two nodes on this machine."""
     ray = pytest.importorskip("ray")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
-    # Workers are given what this process finds its modules by; those of the tests are not installed.
-    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers are given what this process finds its modules by; those of the tests are not installed.
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        head = {"num_cpus": 1, "include_dashboard": False}
+        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
+        cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def same(one: Outcome, other: Outcome) -> None:
