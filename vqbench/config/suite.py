@@ -17,7 +17,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from vqbench.config.candidate import Candidate, ReferenceVQVAE, expand, members, names_of
+from vqbench.config.candidate import CandidateConfig, ReferenceVQVAE, expand, members, names_of
 from vqbench.config.downstream import ZERO_SHOT, DownstreamConfig, needs
 from vqbench.config.gate import GateEntry, for_members, is_about, unmeasured, unsliced
 from vqbench.config.measuring import (
@@ -142,7 +142,7 @@ class Suite(ConfigFile):
     data: SuiteData
     """The clips."""
 
-    candidates: Annotated[Several[Candidate], Field(min_length=1), AfterValidator(expand)]
+    candidates: Annotated[Several[CandidateConfig], Field(min_length=1), AfterValidator(expand)]
     """What is judged, one row of the table each."""
 
     reference: ReferenceVQVAE = None

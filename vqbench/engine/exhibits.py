@@ -99,7 +99,7 @@ def check_named(
     )
 
 
-class Copies(Protocol):
+class Copier(Protocol):
     """A system as exhibits see it: what its copies are known by, and who makes them."""
 
     @property
@@ -129,7 +129,7 @@ class Material:
         once: reads an entry of the cache, which is made where it is not known.
     """
 
-    systems: Sequence[Copies]
+    systems: Sequence[Copier]
     load: Callable[[str], System]
     clips: Sequence[Clip]
     answer: AgreementData | None
@@ -214,8 +214,8 @@ class _Gallery:
         self._said: dict[str, dict[str, Recorded]] = {}
         for name, said in material.said.items():
             if not isinstance(said, DataError):
-                parts = dict.fromkeys(one.part for one in said if one.line.id in wanted)
-                heard = chain.from_iterable(map(hear_said, parts))
+                shards = dict.fromkeys(one.shard for one in said if one.line.id in wanted)
+                heard = chain.from_iterable(map(hear_said, shards))
                 self._said[name] = {one.line.id: one for one in heard if one.line.id in wanted}
 
     def show(self, clip_id: str) -> Shown:
@@ -248,7 +248,7 @@ class _Gallery:
             if line_id in said:
                 yield self._recorded(name, said[line_id])
 
-    def _copy(self, name: str, system: Copies, source: Clip | Target) -> Take | None:
+    def _copy(self, name: str, system: Copier, source: Clip | Target) -> Take | None:
         def make() -> _Sound:
             front_end = MelFrontEnd(system.mel_spec)
             whole = system if isinstance(system, Original) else self._material.load(system.record.name)
