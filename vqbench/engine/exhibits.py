@@ -34,6 +34,7 @@ from vqbench.engine.systems import Original, Recording, System, read_recording
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
 from vqbench.judging.choice import choose_clips
 from vqbench.progress import Progress
+from vqbench.records.clip_sets import CLIP_SETS
 from vqbench.records.exhibits import (
     MEL_FLOOR_DB,
     Exhibit,
@@ -58,9 +59,6 @@ EXHIBITS_VERSION = 1
 """Raised whenever the same clip of the same system would be kept otherwise."""
 
 _CACHED = "exhibits"
-
-_SETS = ("speech", "downstream", "pairs", "natural")
-"""The sets of clips, in the order in which they are shown."""
 
 _GPT, _TRUE, _ORIGINAL = "the GPT", f"the {TRUE}", "original"
 
@@ -167,8 +165,8 @@ def keep_exhibits(
     beside = {line_id: (clip.id, line_id) for line_id, clip in recordings.items()}
     beside |= {clips[0]: clips for clips in beside.values()}
     chosen: dict[tuple[str, ...], list[str]] = {}
-    for clip_set in _SETS:
-        for one in choose_clips(run, clip_set, config.clips, config.drawn, config.worst, run.suite.seed):
+    for clip_set in (one for one in CLIP_SETS.values() if one.exhibited):
+        for one in choose_clips(run, clip_set.name, config.clips, config.drawn, config.worst, run.suite.seed):
             chosen.setdefault(beside.get(one.clip, (one.clip,)), []).extend(one.why)
     gallery = _Gallery(material, set(chain.from_iterable(chosen)), config.sound)
     exhibits = []
