@@ -14,7 +14,7 @@ from torch import Tensor
 from vqbench.audio.io import encode_waveform, resample
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.teachers.tortoise.pairs import shard_path
-from vqbench.teachers.tortoise.shards import Header, Pair, write_shard
+from vqbench.teachers.tortoise.shards import Pair, ShardHeader, write_shard
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.tokenizers.dvae.quantizer import kmeans
 
@@ -73,5 +73,5 @@ def pairs() -> tuple[Pair, ...]:
 def write_pairs(folder: Path, content: Sequence[Pair], per_shard: int = 32) -> Path:
     """A folder of shards that holds them."""
     for index, start in enumerate(range(0, len(content), per_shard)):
-        write_shard(shard_path(folder, index), content[start : start + per_shard], Header({}))
+        write_shard(shard_path(folder, index), content[start : start + per_shard], ShardHeader({}))
     return folder

@@ -12,7 +12,7 @@ import torch
 from vqbench.config.recipe import Recipe
 from vqbench.engine.recipes import SourceFinder
 from vqbench.progress import Progress, Silent
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
 from vqbench.training.trainer import Sources, train, training_digest
 
@@ -35,7 +35,7 @@ def write_chirps(folder: Path, n: int = 12) -> Path:
     return folder / "manifest.jsonl"
 
 
-def sources_of(recipe: Recipe, teacher: Teacher | None = None) -> Sources:
+def sources_of(recipe: Recipe, teacher: TortoiseTeacher | None = None) -> Sources:
     """What a recipe reads; a teacher that is given is the recipe's."""
     finder = SourceFinder(torch.device("cpu"), Silent())
     if teacher is not None:
@@ -43,12 +43,12 @@ def sources_of(recipe: Recipe, teacher: Teacher | None = None) -> Sources:
     return finder(recipe)
 
 
-def run(recipe: Recipe, folder: Path, progress: Progress | None = None, teacher: Teacher | None = None) -> Path:
+def run(recipe: Recipe, folder: Path, progress: Progress | None = None, teacher: TortoiseTeacher | None = None) -> Path:
     """Carries out a recipe on the CPU."""
     return train(recipe, sources_of(recipe, teacher), folder, "cpu", progress or Silent())
 
 
-def digest(recipe: Recipe, teacher: Teacher | None = None) -> str:
+def digest(recipe: Recipe, teacher: TortoiseTeacher | None = None) -> str:
     """Of all that decides a recipe's weights."""
     return training_digest(recipe, sources_of(recipe, teacher))
 

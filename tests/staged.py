@@ -26,7 +26,7 @@ from vqbench.engine.stages.judging import Judging
 from vqbench.engine.stages.learning import Learning
 from vqbench.engine.stages.speaking import Speaking, Voicing
 from vqbench.engine.stages.tuning import Tuning
-from vqbench.engine.systems import Candidate, System
+from vqbench.engine.systems import MelCandidate, System
 from vqbench.errors import DataError
 from vqbench.judges.asr.recognizer import SpeechRecognizer
 from vqbench.judges.protocol import Judge
@@ -56,7 +56,7 @@ class SmallBench(Bench):
 
 def sketched(record: CandidateRecord, made: DVAETokenizer, assignment: Assignment | None = None) -> Sketch:
     obstacle = find_obstacle(made, assignment.teacher) if assignment else None
-    return Sketch(record, made.mel_spec, {"digest": made.digest}, Candidate.gives, obstacle)
+    return Sketch(record, made.mel_spec, {"digest": made.digest}, MelCandidate.gives, obstacle)
 
 
 def answered(question: Question, cache: Cache) -> AgreementData:
@@ -67,7 +67,7 @@ def answered(question: Question, cache: Cache) -> AgreementData:
     return found.answer
 
 
-def agreement_of(system: Candidate, answer: AgreementData, cache: Cache) -> list[Table]:
+def agreement_of(system: MelCandidate, answer: AgreementData, cache: Cache) -> list[Table]:
     """The tables of a candidate."""
     name = system.record.name
     sketch = sketched(system.record, system.tokenizer)  # type: ignore[arg-type]

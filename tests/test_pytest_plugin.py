@@ -27,7 +27,7 @@ from vqbench.data.corpora import corpus_clips, load_clips
 from vqbench.engine.cache import CACHE_VARIABLE, Cache
 from vqbench.engine.runner import Outcome, run_suite
 from vqbench.engine.stages.timing import readable_waveforms
-from vqbench.engine.timed import Timed, load_timed
+from vqbench.engine.timed import TimedCandidate, load_timed
 from vqbench.errors import DataError
 from vqbench.metrics.stages import STAGES
 from vqbench.metrics.workloads import Workload
@@ -476,7 +476,7 @@ def test_each_stage_is_a_benchmark(there: Path, pytester: pytest.Pytester) -> No
 def test_candidates_are_loaded_one_after_another_and_timed_as_the_suite_says(
     there: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[weakref.ref[Timed]] = []
+    seen: list[weakref.ref[TimedCandidate]] = []
     runs: Counter[str] = Counter()
 
     def watched(work: Workload) -> Workload:
@@ -487,7 +487,7 @@ def test_candidates_are_loaded_one_after_another_and_timed_as_the_suite_says(
 
         return replace(work, run=run)
 
-    def load(*arguments: object) -> Timed:
+    def load(*arguments: object) -> TimedCandidate:
         gc.collect()
         assert not any(earlier() for earlier in seen)
         made = load_timed(*arguments)  # type: ignore[arg-type]

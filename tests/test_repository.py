@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,17 @@ def test_vendored_files_are_those_that_were_published() -> None:
     found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in VENDOR.iterdir()}
     del found["README.md"]
     assert written == found
+
+
+MODULES = sorted((ROOT / "vqbench").rglob("*.py"))
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    assert [str(file) for file in MODULES if len(file.read_text(encoding="utf-8").splitlines()) > 400] == []
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    names = [
+        name for file in MODULES for name in re.findall(r"^class ([A-Z]\w*)", file.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert sorted(name for name, n in Counter(names).items() if n > 1) == []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vqbench.training.speech import Ragged, Speech
+from vqbench.training.speech import RaggedTensor, Speech
 
 PHASES = 4
 
@@ -17,6 +17,8 @@ Row = tuple[list[int], list[int]]
 def speech_of(rows: Sequence[Row], n_validation: int = 0) -> Speech:
     """Utterances of one speaker, who sounds the same throughout."""
     mels = [torch.ones(5, 4 * len(codes)).half() for _, codes in rows]
-    codes = Ragged.of([torch.tensor(codes, dtype=torch.int16) for _, codes in rows])
-    texts = Ragged.of([torch.tensor(text, dtype=torch.int16) for text, _ in rows])
-    return Speech(Ragged.of(mels), (codes,) * PHASES, texts, torch.zeros(len(rows), dtype=torch.long), n_validation)
+    codes = RaggedTensor.of([torch.tensor(codes, dtype=torch.int16) for _, codes in rows])
+    texts = RaggedTensor.of([torch.tensor(text, dtype=torch.int16) for text, _ in rows])
+    return Speech(
+        RaggedTensor.of(mels), (codes,) * PHASES, texts, torch.zeros(len(rows), dtype=torch.long), n_validation
+    )

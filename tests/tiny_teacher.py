@@ -15,9 +15,9 @@ from vqbench.teachers.tortoise.clvp import CLVPDimensions, build_clvp
 from vqbench.teachers.tortoise.conditioning import gpt_conditioning, mel_conditioning
 from vqbench.teachers.tortoise.diffusion import DiffusionDecoder, DiffusionDimensions, MelRange, build_diffusion
 from vqbench.teachers.tortoise.gpt import GPTDimensions, UnifiedVoice
-from vqbench.teachers.tortoise.part import Part
+from vqbench.teachers.tortoise.lazy_model import LazyModel
 from vqbench.teachers.tortoise.sampling import Sampling
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.text import TextEncoder
 from vqbench.teachers.tortoise.tokens import MelVocabulary
 from vqbench.teachers.tortoise.utterance import Voice
@@ -28,7 +28,7 @@ SAMPLING = Sampling(max_tokens=20)
 SECOND = 22_050
 
 
-def make_teacher(seed: int = 0, *, keep: bool = True, stop_bias: float = 3.2) -> Teacher:
+def make_teacher(seed: int = 0, *, keep: bool = True, stop_bias: float = 3.2) -> TortoiseTeacher:
     """The teacher of a seed; the higher the bias, the sooner its GPT stops."""
 
     def gpt() -> UnifiedVoice:
@@ -57,13 +57,13 @@ def make_teacher(seed: int = 0, *, keep: bool = True, stop_bias: float = 3.2) ->
     def vocoder() -> Vocoder:
         return GriffinLimVocoder(GriffinLim(MelSpec(), iterations=2))
 
-    return Teacher(
+    return TortoiseTeacher(
         name=f"tiny-{seed}",
         digest=hashlib.sha256(f"{seed} {stop_bias}".encode()).hexdigest()[:16],
-        gpt=Part(gpt, keep),
-        clvp=Part(clvp, keep),
-        diffusion=Part(diffusion, keep),
-        vocoder=Part(vocoder, keep),
+        gpt=LazyModel(gpt, keep),
+        clvp=LazyModel(clvp, keep),
+        diffusion=LazyModel(diffusion, keep),
+        vocoder=LazyModel(vocoder, keep),
         text=TextEncoder(),
         vocabulary=VOCABULARY,
         mel_frames=lambda n_tokens: 4 * n_tokens,
@@ -76,7 +76,7 @@ def make_teacher(seed: int = 0, *, keep: bool = True, stop_bias: float = 3.2) ->
 
 
 @functools.cache
-def teacher() -> Teacher:
+def teacher() -> TortoiseTeacher:
     """The one that most tests share; its models are loaded once."""
     return make_teacher()
 

@@ -13,7 +13,7 @@ from tiny_teacher import make_teacher
 from vqbench.engine.bench import Bench
 from vqbench.engine.executors.worker import Opening
 from vqbench.engine.groups import Groups
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 
 
 class Deaf:
@@ -44,7 +44,7 @@ def employ(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(f"vqbench.engine.{module}.open_teacher", lambda *_: make_teacher())
     patch.setattr("vqbench.engine.bench.Groups", DeafGroups)
     # In another process it is made again.
-    patch.setitem(copyreg.dispatch_table, Teacher, lambda teacher: (make_teacher, ()))
+    patch.setitem(copyreg.dispatch_table, TortoiseTeacher, lambda teacher: (make_teacher, ()))
     of = Opening.of
 
     def with_tiny(bench: Bench) -> Opening:

@@ -63,7 +63,7 @@ class Silent:
 
 
 @dataclass
-class Timed:
+class TaskTimes:
     """When a task was at work.
 
     Attributes:
@@ -96,7 +96,7 @@ class Timekeeper:
         gauge: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.tasks: list[Timed] = []
+        self.tasks: list[TaskTimes] = []
         self.most = 0
         self._progress, self._gauge, self._clock = progress, gauge, clock
         self._depth = 0
@@ -104,7 +104,7 @@ class Timekeeper:
     @contextmanager
     def task(self, description: str, total: int, done: int = 0) -> Iterator[Advance]:
         """Shows one task, and keeps its time."""
-        timed = Timed(description, total, self._clock())
+        timed = TaskTimes(description, total, self._clock())
         if not self._depth:
             self.tasks.append(timed)
         since_s = timed.began_s
@@ -126,13 +126,13 @@ class Timekeeper:
     def shared(self, description: str, total: int) -> Iterator[Counting]:
         """Shows one task, and keeps the time of each for whom it is done as that of a task of their own."""
         since_s = self._clock()
-        own: dict[str, Timed] = {}
+        own: dict[str, TaskTimes] = {}
 
         def count(owner: str, steps: int) -> None:
             nonlocal since_s
             now_s = self._clock()
             named = f"{owner}: {description}" if owner else description
-            timed = own.setdefault(owner, Timed(named, 0, since_s))
+            timed = own.setdefault(owner, TaskTimes(named, 0, since_s))
             timed.total += steps
             timed.marks.append((now_s - since_s, steps))
             timed.ended_s = since_s = now_s

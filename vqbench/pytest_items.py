@@ -37,7 +37,7 @@ from vqbench.report.format import clean, one_line
 
 if TYPE_CHECKING:
     from vqbench.engine.cache import Cache
-    from vqbench.engine.timed import Timed
+    from vqbench.engine.timed import TimedCandidate
     from vqbench.progress import Progress
 
 T = TypeVar("T")
@@ -147,7 +147,7 @@ class ResultFile(GateFile):
         yield GateTest.from_parent(self, name=_PLAUSIBILITY, judge=partial(judged.plausibility, ""))
         for name in candidates_of(run):
             tests = _tests(name, run.suite.gate, lambda: judged)
-            yield Candidate.from_parent(self, name=one_line(name), tests=tests)
+            yield CandidateCollector.from_parent(self, name=one_line(name), tests=tests)
 
 
 class SuiteFile(GateFile):
@@ -170,7 +170,9 @@ class SuiteFile(GateFile):
         for name in (candidate.name for candidate in suite.candidates):
             tests = _tests(name, suite.gate, judged)
             loaded = Once(partial(self._load, suite, name), "the loading")
-            yield TimedCandidate.from_parent(self, name=name, tests=tests, suite=suite.name, timed=timed, loaded=loaded)
+            yield TimedCandidateCollector.from_parent(
+                self, name=name, tests=tests, suite=suite.name, timed=timed, loaded=loaded
+            )
 
     def _run(self, suite: Suite, baseline: Selection | None) -> Judged:
         """Runs the suite as `vqbench run` does, writes the run and judges it."""
@@ -191,7 +193,7 @@ class SuiteFile(GateFile):
             advice = f"there is none yet at {suite.baseline}; vqbench baseline save {folder} NAME makes one"
         return Judged(outcome.run, baseline, advice)
 
-    def _load(self, suite: Suite, candidate: str) -> Timed:
+    def _load(self, suite: Suite, candidate: str) -> TimedCandidate:
         with _at_work(self.config) as (cache, progress, _):
             from vqbench.engine.timed import load_timed
 
@@ -201,7 +203,7 @@ class SuiteFile(GateFile):
 # ---- candidates and tests
 
 
-class Candidate(pytest.Collector):
+class CandidateCollector(pytest.Collector):
     """A candidate, and its tests."""
 
     def __init__(self, *, tests: Tests, **of_node: Any) -> None:
@@ -214,7 +216,7 @@ class Candidate(pytest.Collector):
             yield GateTest.from_parent(self, name=name, judge=judge)
 
 
-class TimedCandidate(Candidate):
+class TimedCandidateCollector(CandidateCollector):
     """A candidate of a suite, which may measure throughput.
 
     Args:
@@ -223,7 +225,7 @@ class TimedCandidate(Candidate):
         loaded: makes them ready.
     """
 
-    def __init__(self, *, suite: str, timed: Sequence[str], loaded: Once[Timed], **of_node: Any) -> None:
+    def __init__(self, *, suite: str, timed: Sequence[str], loaded: Once[TimedCandidate], **of_node: Any) -> None:
         super().__init__(**of_node)
         self.suite, self.loaded = suite, loaded
         self._timed = timed
@@ -232,7 +234,7 @@ class TimedCandidate(Candidate):
         """Gives the tests of its rules, and what is timed."""
         yield from super().collect()
         for group in self._timed:
-            yield Timing.from_parent(self, name=group, callobj=_time)
+            yield TimingTest.from_parent(self, name=group, callobj=_time)
 
     def teardown(self) -> None:
         """Lets the candidate go, before the next one is loaded."""
@@ -266,10 +268,10 @@ class GateTest(pytest.Item):
         return self.path, 0, f"{self._about}: {self.name}"
 
 
-class Timing(pytest.Function):
+class TimingTest(pytest.Function):
     """One stage of a candidate at one batch size: a function, since only these can have pytest-benchmark's fixture."""
 
-    def __init__(self, *, parent: TimedCandidate, **of_node: Any) -> None:
+    def __init__(self, *, parent: TimedCandidateCollector, **of_node: Any) -> None:
         super().__init__(parent=parent, **of_node)
         self.candidate = parent
         if not self.config.pluginmanager.hasplugin("benchmark"):
@@ -287,10 +289,10 @@ class Timing(pytest.Function):
 
 
 def _time(request: pytest.FixtureRequest, benchmark: Any) -> None:
-    """The function of every `Timing`: times as a run does, by pytest-benchmark's clock."""
+    """The function of every `TimingTest`: times as a run does, by pytest-benchmark's clock."""
     import torch
 
-    item: Timing = request.node
+    item: TimingTest = request.node
     candidate, timed = item.candidate, item.candidate.loaded()
     work = timed.workloads[item.name]
     # The tables of pytest-benchmark show a group's names and no more: these must tell its candidates apart.

@@ -40,7 +40,7 @@ from vqbench.training.crops import Corpus
 from vqbench.training.distil import Distillation
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.loop import optimize
-from vqbench.training.reconstruct import Reconstruction
+from vqbench.training.reconstruct import ReconstructionObjective
 from vqbench.training.stream import MelTokens, PairStream
 
 SEED = 3
@@ -148,14 +148,14 @@ def untrained(dimensions: Dimensions, device: torch.device) -> DVAE:
     return dvae.to(device)
 
 
-def reconstruction(dvae: DVAE, config: ReconstructConfig, n_clips: int) -> Reconstruction:
+def reconstruction(dvae: DVAE, config: ReconstructConfig, n_clips: int) -> ReconstructionObjective:
     """Of clips of some 3 s, which overlap to take less memory; nothing is held out."""
     recording = torch.rand(80, 1300, generator=torch.Generator().manual_seed(1))
     clips = tuple(recording[:, i % 1000 :][:, : 200 + i % 100] for i in range(n_clips))
-    return Reconstruction(config, dvae, Corpus(clips, (1.0,) * n_clips, (), MelSpec()), SEED)
+    return ReconstructionObjective(config, dvae, Corpus(clips, (1.0,) * n_clips, (), MelSpec()), SEED)
 
 
-def first_crops(objective: Reconstruction, n: int) -> list[Tensor]:
+def first_crops(objective: ReconstructionObjective, n: int) -> list[Tensor]:
     """What `optimize` draws for the first `n` steps."""
     draws = (torch.Generator().manual_seed((SEED << 32) + step) for step in range(n))
     return [objective.batches(step, draw, 0, 1)[0] for step, draw in enumerate(draws)]
@@ -178,7 +178,7 @@ class Training:
         fused: whether the plain loop has the fused optimiser, too.
     """
 
-    objective: Reconstruction | Distillation
+    objective: ReconstructionObjective | Distillation
     batches: Sequence[Any]
     one_pass: Pass
     fused: bool

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from vqbench.audio.mel import MelSpec
 from vqbench.cli import app
 from vqbench.engine.cache import CACHE_VARIABLE
-from vqbench.engine.systems import Candidate, Vocoded
+from vqbench.engine.systems import MelCandidate, Vocoded
 from vqbench.records.packing import pack
 from vqbench.records.run import Result, Run
 from vqbench.records.store import load_run, save_run
@@ -175,7 +175,7 @@ def test_the_best_of_every_column_is_marked_and_the_table_fits(workplace: Path) 
 
 
 def test_the_second_run_is_read_and_gives_the_same_figures(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Candidate, "render", refuse)
+    monkeypatch.setattr(MelCandidate, "render", refuse)
     monkeypatch.setattr(Vocoded, "render", refuse)
     done = vqbench(f"{RUN} -o runs/again")
     assert done.exit_code == 0, done.output
@@ -351,16 +351,16 @@ def test_an_interrupted_run_leaves_whole_rows_and_the_same_command_goes_on(
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr("vqbench.engine.stages.listening.CLIPS_AT_ONCE", 2)
-    render, rendered = Candidate.render, []
+    render, rendered = MelCandidate.render, []
     bear = [4]  # clips until the user presses Ctrl-C
 
-    def render_until_interrupted(self: Candidate, recordings: Any) -> Any:
+    def render_until_interrupted(self: MelCandidate, recordings: Any) -> Any:
         if len(rendered) + len(recordings) > bear[0]:
             raise KeyboardInterrupt
         rendered.extend(recording.clip.id for recording in recordings)
         return render(self, recordings)
 
-    monkeypatch.setattr(Candidate, "render", render_until_interrupted)
+    monkeypatch.setattr(MelCandidate, "render", render_until_interrupted)
     line = f"{RUN} -o {tmp_path}/out -c good"
     done = vqbench(line)
     assert (done.exit_code, done.stdout) == (130, "")
@@ -385,17 +385,17 @@ def test_an_interrupted_run_leaves_whole_rows_and_the_same_command_goes_on(
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vqbench.training.reconstruct import Reconstruction
+    from vqbench.training.reconstruct import ReconstructionObjective
 
-    batches, steps, interrupted_at = Reconstruction.batches, [], [100]
+    batches, steps, interrupted_at = ReconstructionObjective.batches, [], [100]
 
-    def batches_until_interrupted(self: Reconstruction, step: int, *rest: Any) -> Any:
+    def batches_until_interrupted(self: ReconstructionObjective, step: int, *rest: Any) -> Any:
         if step in interrupted_at:
             raise KeyboardInterrupt
         steps.append(step)
         return batches(self, step, *rest)
 
-    monkeypatch.setattr(Reconstruction, "batches", batches_until_interrupted)
+    monkeypatch.setattr(ReconstructionObjective, "batches", batches_until_interrupted)
     line = f"train recipes/good.yaml -o {tmp_path}/good"
     assert vqbench(line).exit_code == 130
     assert sorted(path.name for path in (tmp_path / "good").iterdir()) == ["reconstruct", "training.json"]

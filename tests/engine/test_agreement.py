@@ -26,7 +26,7 @@ from vqbench.engine.agreement import AgreementData
 from vqbench.engine.cache import Cache
 from vqbench.engine.question import Question, Writing, pose_question
 from vqbench.engine.runner import run_suite
-from vqbench.engine.systems import Candidate
+from vqbench.engine.systems import MelCandidate
 from vqbench.errors import DataError, ManyErrors, VqbenchError
 from vqbench.judging.compare import compare_runs
 from vqbench.judging.selection import Selection
@@ -53,8 +53,8 @@ def tokenizer(seed: int, size: int = VOCABULARY.n_codes) -> DVAETokenizer:
     return DVAETokenizer(dvae, MelSpec())
 
 
-def candidate(name: str, made: DVAETokenizer) -> Candidate:
-    return Candidate(name, name, made, GriffinLim(MelSpec(), iterations=2), torch.device("cpu"))
+def candidate(name: str, made: DVAETokenizer) -> MelCandidate:
+    return MelCandidate(name, name, made, GriffinLim(MelSpec(), iterations=2), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

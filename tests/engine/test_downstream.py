@@ -49,7 +49,7 @@ from vqbench.report.tables import terminal
 from vqbench.stats.columns import Ragged
 from vqbench.teachers.tortoise.pair_generation import split_of
 from vqbench.teachers.tortoise.pairs import read_pairs
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
@@ -120,7 +120,7 @@ def suite_of(project: Path, section: dict[str, Any] | None = None, **changes: An
     return load_suite(path)
 
 
-def assign(project: Path, teacher: Teacher | None = None, **section: Any) -> Assignment:
+def assign(project: Path, teacher: TortoiseTeacher | None = None, **section: Any) -> Assignment:
     return make_assignment(suite_of(project, section), torch.device("cpu"), teacher or make_teacher())
 
 
@@ -242,7 +242,7 @@ def test_the_second_time_nothing_is_learnt_said_or_heard(
     first: Found, assignment: Assignment, judges: Judges, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downstream, "finetune_gpt", refuse)
-    monkeypatch.setattr(Teacher, "speak", refuse)
+    monkeypatch.setattr(TortoiseTeacher, "speak", refuse)
     monkeypatch.setattr(type(judges[0]._recognizer), "transcribe", refuse)
     monkeypatch.setattr(SpeakerEncoder, "embed", refuse)
     assert measure(tokenizer(1), assignment, judges, cache) == first
@@ -254,7 +254,7 @@ def test_another_judge_hears_the_same_recordings(
     first: Found, assignment: Assignment, deaf: Judges, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downstream, "finetune_gpt", refuse)
-    monkeypatch.setattr(Teacher, "speak", refuse)
+    monkeypatch.setattr(TortoiseTeacher, "speak", refuse)
     words = measure(tokenizer(1), assignment, deaf, cache)[0]["downstream"]
     assert np.array_equal(words.columns["deletions"], words.columns["words"])
     assert deaf[0]._recognizer.n_heard == N  # type: ignore[attr-defined]
@@ -271,13 +271,13 @@ def test_without_the_cache_it_is_said_and_heard_again_but_not_learnt_again(
 
 def count_speaking(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     said: list[int] = []
-    speak = Teacher.speak
+    speak = TortoiseTeacher.speak
 
-    def counting(self: Teacher, texts: Sequence[str], *arguments: Any, **more: Any) -> Any:
+    def counting(self: TortoiseTeacher, texts: Sequence[str], *arguments: Any, **more: Any) -> Any:
         said.append(len(texts))
         return speak(self, texts, *arguments, **more)
 
-    monkeypatch.setattr(Teacher, "speak", counting)
+    monkeypatch.setattr(TortoiseTeacher, "speak", counting)
     return said
 
 
@@ -415,14 +415,14 @@ def test_one_utterance_that_is_no_sound_is_named_and_its_neighbours_are_heard(
     assignment: Assignment, deaf: Judges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = measure(None, assignment, deaf, Cache(tmp_path / "whole"))[0]
-    broken, render = assignment.lines[2], Teacher.render
+    broken, render = assignment.lines[2], TortoiseTeacher.render
 
-    def render_but_one(self: Teacher, written: Any, progress: Progress | None = None) -> Any:
+    def render_but_one(self: TortoiseTeacher, written: Any, progress: Progress | None = None) -> Any:
         if any(row.text == broken.text for row in written):
             raise DataError(f"the waveform of {broken.text!r} holds NaN", where=self.name)
         return render(self, written, progress)
 
-    monkeypatch.setattr(Teacher, "render", render_but_one)
+    monkeypatch.setattr(TortoiseTeacher, "render", render_but_one)
     cache = Cache(tmp_path / "broken")
     for _ in range(2):  # made, and read
         tables, transcripts = measure(None, assignment, deaf, cache)

@@ -25,7 +25,7 @@ from vqbench.progress import Silent
 from vqbench.records.check import check_run
 from vqbench.records.run import Run
 from vqbench.records.store import load_run, save_run
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
@@ -86,7 +86,7 @@ def suite_of(project: Path, judges: Any, gate: tuple[str, ...] = ()) -> Suite:
     return load_suite(project / "suite.yaml")
 
 
-def with_ears() -> Teacher:
+def with_ears() -> TortoiseTeacher:
     return replace(make_teacher(), tokenizer=tokenizer())
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqbench.audio.mel import MelSpec
-from vqbench.engine.hearing import HeardTokens, Target, with_distances
+from vqbench.engine.hearing import Encoding, Target, with_distances
 from vqbench.metrics.agreement import GptSequence
 from vqbench.records.run import ClipRecord
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
@@ -21,7 +21,7 @@ def distances(codebook: Tensor, wanted: list[int], written: list[int], n_codes: 
     dvae = DVAE(Dimensions(codebook_size=len(codebook), codebook_dim=2, hidden_dim=8, num_resnet_blocks=1))
     dvae.codebook.embed.copy_(codebook.t())
     sequence = GptSequence("x", np.array(wanted), np.ones(len(wanted), dtype=bool), "x")
-    heard = HeardTokens(np.array(written), np.zeros(len(wanted), dtype=np.int64))
+    heard = Encoding(np.array(written), np.zeros(len(wanted), dtype=np.int64))
     target = Target(CLIP, torch.zeros(1024 * len(wanted)), sequence)
     (row,) = with_distances([heard], [target], DVAETokenizer(dvae, MelSpec()), n_codes)
     return [float(distance) for distance in row.distances]

@@ -24,7 +24,7 @@ from vqbench.engine.rehearsal import rehearse
 from vqbench.engine.runner import run_suite
 from vqbench.errors import DataError, ManyErrors
 from vqbench.progress import Silent, Timekeeper
-from vqbench.records.forecast import Estimate
+from vqbench.records.forecast import Forecast
 from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
@@ -175,7 +175,7 @@ def reported(suite: Suite, folder: Path) -> tuple[Counts, dict[str, int]]:
     return {stage: (n, units[stage]) for stage, n in tasks.items()}, left
 
 
-def counted(estimate: Estimate) -> Counts:
+def counted(estimate: Forecast) -> Counts:
     return {stage.name: (stage.tasks, stage.units) for stage in estimate.stages}
 
 

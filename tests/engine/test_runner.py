@@ -20,7 +20,7 @@ from vqbench.data.corpora import corpus_clips
 from vqbench.engine.cache import Cache
 from vqbench.engine.provenance import git_commit
 from vqbench.engine.runner import Outcome, run_suite
-from vqbench.engine.systems import Candidate, Recording
+from vqbench.engine.systems import MelCandidate, Recording
 from vqbench.errors import CheckpointError, ManyErrors
 from vqbench.metrics.base import Rendering
 from vqbench.progress import Silent
@@ -146,7 +146,7 @@ def test_the_second_run_reads_and_gives_the_same_figures(
     # Speech, voice, reconstruction, codebook; and three systems' takes of three recordings: `untold` is one again.
     assert len(cached) == 3 * 4 + 3 * 4 + 2 * 4 + 4 + cached.count("exhibits")
     assert cached.count("exhibits") == 3 * 3
-    monkeypatch.setattr("vqbench.engine.systems.Candidate.render", lambda self, clips: fail() if clips else [])
+    monkeypatch.setattr("vqbench.engine.systems.MelCandidate.render", lambda self, clips: fail() if clips else [])
     again = run_suite(load_suite(write_suite(project)), Cache(project / "cache"), Silent()).run
     timeless = [r for r in again.results if not r.metric.startswith("throughput")]
     assert timeless == [r for r in outcome.run.results if not r.metric.startswith("throughput")]
@@ -181,13 +181,13 @@ def test_all_broken_candidates_are_named_before_anything_is_measured(project: Pa
 
 
 def test_a_figure_that_is_not_finite_is_named_not_averaged(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def loud(self: Candidate, recordings: list[Recording]) -> list[Rendering]:
+    def loud(self: MelCandidate, recordings: list[Recording]) -> list[Rendering]:
         return [
             Rendering(r.clip, r.waveform, r.mel, torch.full_like(r.waveform, 1e30), r.mel + 1, torch.tensor([1]))
             for r in recordings
         ]
 
-    monkeypatch.setattr(Candidate, "render", loud)
+    monkeypatch.setattr(MelCandidate, "render", loud)
     suite = select(load_suite(write_suite(project)), metrics=["reconstruction"])
     run = run_suite(suite, Cache(project / "loud"), Silent()).run
     (table,) = (table for table in run.tables if table.candidate == "small")

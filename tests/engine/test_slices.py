@@ -21,7 +21,7 @@ from vqbench.data.manifest import Clip
 from vqbench.engine.assignment import Assignment, find_slices
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import run_suite
-from vqbench.engine.speaking import Line
+from vqbench.engine.speaking import SpokenLine
 from vqbench.errors import ConfigError
 from vqbench.judging.gate import gate
 from vqbench.progress import Silent
@@ -143,7 +143,7 @@ def test_what_no_clip_has_is_an_error_before_anything_is_measured(
 def test_what_is_spoken_counts_by_the_recording_whose_sentence_it_is(project: Path) -> None:
     recording = Clip("a", Path("a.wav"), "0", 1.5, "hi", "ann", language="vi", columns=(("snr_db", "9"),))
     assignment: Any = SimpleNamespace(recordings={"downstream/a": recording}, language="en")
-    known, other = (Line(f"downstream/{name}", "hi there", "ann", 0) for name in "ab")
+    known, other = (SpokenLine(f"downstream/{name}", "hi there", "ann", 0) for name in "ab")
     records = [Assignment._record(assignment, line, "digest") for line in (known, other)]
     assert records[0] == ClipRecord(
         "downstream/a", "digest", 0.0, "hi there", "ann", "downstream", "vi", {"snr_db": "9"}

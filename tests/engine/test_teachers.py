@@ -16,7 +16,7 @@ from vqbench.teachers.tortoise.folder import official_teacher
 from vqbench.teachers.tortoise.gpt import GPTDimensions, UnifiedVoice
 from vqbench.teachers.tortoise.official import OfficialCheckpoints, OfficialSizes
 from vqbench.teachers.tortoise.sampling import Sampling
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.vocoder import build_univnet
 
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teachers, "OFFICIAL_STEPS", 2)
 
 
-def say(teacher: Teacher) -> torch.Tensor:
+def say(teacher: TortoiseTeacher) -> torch.Tensor:
     voice = teacher.voice([hum(110), hum(130)], "ann")
     texts = ["Hello there.", "The old farmer found the key."]
     spoken = teacher.speak(texts, [voice] * 2, [0, 1], Sampling(max_tokens=12))

@@ -25,7 +25,7 @@ from vqbench.records.summary import prepare
 from vqbench.stats.columns import columns_of
 from vqbench.teachers.pocket.assets import load_pocket
 from vqbench.teachers.tortoise.fit import SpeechFit
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 
 RATE_HZ = 22_050
 HUMAN = {clip.id: clip for clip in corpus_clips("tortoise-voices")}
@@ -48,17 +48,17 @@ def sound(waveform: Tensor) -> Heard:
 
 
 @pytest.fixture(scope="module")
-def teacher() -> Teacher:
+def teacher() -> TortoiseTeacher:
     return load_pocket()
 
 
-def judge_of(teacher: Teacher, recordings: list[Clip]) -> SpeechFit:
+def judge_of(teacher: TortoiseTeacher, recordings: list[Clip]) -> SpeechFit:
     assert teacher.tokenizer is not None
     return SpeechFit(teacher, teacher.tokenizer, recordings)
 
 
 @pytest.fixture(scope="module")
-def fit(teacher: Teacher) -> SpeechFit:
+def fit(teacher: TortoiseTeacher) -> SpeechFit:
     return judge_of(teacher, RECORDINGS)
 
 
@@ -79,7 +79,7 @@ def figure(judge: Judge, spoken: list[Heard], name: str) -> float:
     return prepare(spec, Table("x", spec.group, tuple(map(str, range(len(cells)))), columns_of(columns))).value
 
 
-def tokens(teacher: Teacher, waveform: Tensor) -> Tensor:
+def tokens(teacher: TortoiseTeacher, waveform: Tensor) -> Tensor:
     assert teacher.tokenizer is not None
     (codes,) = teacher.tokenizer.quantize(
         teacher.tokenizer.latents([MelFrontEnd(teacher.tokenizer.mel_spec)(waveform)])
@@ -88,13 +88,15 @@ def tokens(teacher: Teacher, waveform: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def upstream_score(teacher: Teacher, text: str, codes: Tensor) -> float:
+def upstream_score(teacher: TortoiseTeacher, text: str, codes: Tensor) -> float:
     with teacher.clvp.loaded() as clvp:
         scaled = clvp(teacher.encode(text)[None], codes[None])  # tortoise-tts's own forward
         return float(scaled / clvp.temperature.exp())
 
 
-def test_scores_are_those_of_upstreams_clvp_for_what_the_true_vqvae_hears(fit: SpeechFit, teacher: Teacher) -> None:
+def test_scores_are_those_of_upstreams_clvp_for_what_the_true_vqvae_hears(
+    fit: SpeechFit, teacher: TortoiseTeacher
+) -> None:
     said = [of_clip(RECORDINGS[0]), of_clip(RECORDINGS[5]), of_clip(HUMAN["train_mouse/1"], SENTENCE)]
     expected = [upstream_score(teacher, one.text, tokens(teacher, one.waveform)) for one in said]
     rows = fit.measure(said)
@@ -108,7 +110,7 @@ def test_other_rates_are_brought_to_the_vqvaes(fit: SpeechFit) -> None:
     assert figure(fit, faster, "clvp_score") == pytest.approx(figure(fit, said, "clvp_score"), abs=0.02)
 
 
-def test_where_clvp_was_trained_on_padding_it_gets_its_padding(teacher: Teacher) -> None:
+def test_where_clvp_was_trained_on_padding_it_gets_its_padding(teacher: TortoiseTeacher) -> None:
     from vqbench.teachers.tortoise.tokens import settle
 
     padding = replace(teacher, scores_padding=True)
@@ -132,7 +134,7 @@ def test_clvp_tells_the_right_sentence_from_a_wrong_one(fit: SpeechFit) -> None:
     assert -1 <= wrong < 0.3 < 0.8 < right <= 1
 
 
-def test_the_distance_is_counted_over_embeddings(fit: SpeechFit, teacher: Teacher) -> None:
+def test_the_distance_is_counted_over_embeddings(fit: SpeechFit, teacher: TortoiseTeacher) -> None:
     said = [of_clip(clip, SENTENCE) for clip in list(HUMAN.values())[:3]]
     with teacher.clvp.loaded() as clvp, torch.no_grad():
 
@@ -156,7 +158,7 @@ def test_recordings_are_no_distance_from_themselves_and_noise_is_far_off(fit: Sp
     assert figure(fit, noises, "clvp_distance") > 0.5
 
 
-def test_without_a_second_recording_there_is_a_score_and_no_distance(teacher: Teacher) -> None:
+def test_without_a_second_recording_there_is_a_score_and_no_distance(teacher: TortoiseTeacher) -> None:
     for recordings, own in ((RECORDINGS[:1], False), (RECORDINGS[:1], True)):
         alone = judge_of(teacher, recordings)
         said = [of_clip(RECORDINGS[0], own=own), of_clip(RECORDINGS[1])]
@@ -173,7 +175,7 @@ def test_no_row_depends_on_its_neighbours(fit: SpeechFit) -> None:
     assert isinstance(together[1], DataError)
 
 
-def test_whoever_is_compared_with_is_part_of_the_identity(fit: SpeechFit, teacher: Teacher) -> None:
+def test_whoever_is_compared_with_is_part_of_the_identity(fit: SpeechFit, teacher: TortoiseTeacher) -> None:
     assert judge_of(teacher, RECORDINGS[:3]).identity != fit.identity == judge_of(teacher, RECORDINGS).identity
     assert judge_of(replace(teacher, digest="another"), RECORDINGS).identity != fit.identity
 

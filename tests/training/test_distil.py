@@ -26,7 +26,7 @@ from vqbench.errors import CheckpointError, ConfigError, DataError, TrainingErro
 from vqbench.progress import Silent
 from vqbench.teachers.tortoise.pairs import shard_path
 from vqbench.teachers.tortoise.shards import Pair
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.tokenizers.dvae.checkpoint import load_tokenizer, save_checkpoint
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
@@ -203,7 +203,7 @@ def test_a_code_stays_where_it_was_while_its_token_is_not_heard(tmp_path: Path) 
     assert all(term.mean.isfinite() for term in terms)
 
 
-def taught() -> Teacher:
+def taught() -> TortoiseTeacher:
     """A tiny TorToiSe whose true VQVAE is known."""
     return replace(teacher(), tokenizer=DVAETokenizer(true_vqvae(), MelSpec(), CPU))
 

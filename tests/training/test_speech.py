@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqbench.training.speech import Batches, Ragged, Speech, load_speech, save_speech, tokenizer_of
+from vqbench.training.speech import Batches, RaggedTensor, Speech, load_speech, save_speech, tokenizer_of
 
 PHASES = 4
 CPU = torch.device("cpu")
@@ -23,16 +23,18 @@ def speech(n_frames: tuple[int, ...] = (9, 40, 12, 33, 21, 16, 28, 11), n_valida
         for i, n in enumerate(n_frames)
     ]
     codes = tuple(
-        Ragged.of([torch.arange(-(-(n - phase) // 4), dtype=torch.int16) + 10 * i for i, n in enumerate(n_frames)])
+        RaggedTensor.of(
+            [torch.arange(-(-(n - phase) // 4), dtype=torch.int16) + 10 * i for i, n in enumerate(n_frames)]
+        )
         for phase in range(PHASES)
     )
-    texts = Ragged.of([torch.arange(1, 3 + i, dtype=torch.int16) for i in range(len(n_frames))])
-    return Speech(Ragged.of(mels), codes, texts, torch.arange(len(n_frames)) % 2, n_validation)
+    texts = RaggedTensor.of([torch.arange(1, 3 + i, dtype=torch.int16) for i in range(len(n_frames))])
+    return Speech(RaggedTensor.of(mels), codes, texts, torch.arange(len(n_frames)) % 2, n_validation)
 
 
 def test_ragged_gives_back_its_rows() -> None:
     rows = [torch.randn(2, n) for n in (3, 1, 5)]
-    ragged = Ragged.of(rows)
+    ragged = RaggedTensor.of(rows)
     assert len(ragged) == 3
     assert [ragged[i].shape[-1] for i in range(3)] == [3, 1, 5]
     assert all(torch.equal(ragged[i], rows[i]) for i in range(3))

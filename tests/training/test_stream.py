@@ -25,7 +25,7 @@ from vqbench.errors import ConfigError, DataError, TrainingError
 from vqbench.progress import Silent
 from vqbench.teachers.tortoise import shards
 from vqbench.teachers.tortoise.pairs import read_pairs, shard_path
-from vqbench.teachers.tortoise.shards import Header, Pair, Shard, write_shard
+from vqbench.teachers.tortoise.shards import Pair, Shard, ShardHeader, write_shard
 from vqbench.training import stream
 from vqbench.training.stream import MelTokens, PairStream, pairs_digest
 
@@ -62,7 +62,7 @@ def pair(number: int, **changes: Any) -> Pair:
 def write(folder: Path, content: Sequence[Pair], per_shard: int = 6) -> Path:
     """Each shard is one row group."""
     for index, start in enumerate(range(0, len(content), per_shard)):
-        write_shard(shard_path(folder, index), content[start : start + per_shard], Header({}))
+        write_shard(shard_path(folder, index), content[start : start + per_shard], ShardHeader({}))
     return folder
 
 

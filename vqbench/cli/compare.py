@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vqbench.judging.power import PowerTable
 
 
-class Format(str, Enum):
+class ComparisonFormat(str, Enum):
     """What a comparison can be written as."""
 
     table = "table"
@@ -28,7 +28,9 @@ def compare(
         list[str],
         typer.Argument(metavar="RUN|RUN:CANDIDATE|BASELINE ...", help="What to compare; the first is the reference."),
     ],
-    written_as: Annotated[Format, typer.Option("--format", "-f", help="How to write it.")] = Format.table,
+    written_as: Annotated[
+        ComparisonFormat, typer.Option("--format", "-f", help="How to write it.")
+    ] = ComparisonFormat.table,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", "-m", metavar="NAME", help="Only this metric; may be repeated.")
     ] = None,
@@ -81,26 +83,26 @@ def compare(
     if power:
         _answer_power(sample_sizes(table, sought), written_as)
         return
-    if written_as is Format.table:
+    if written_as is ComparisonFormat.table:
         console.answer(*terminal.comparison_tables(table, width=console.width()))
-    elif written_as is Format.markdown:
+    elif written_as is ComparisonFormat.markdown:
         console.answer(markdown.comparison_markdown(table))
-    elif written_as is Format.csv:
+    elif written_as is ComparisonFormat.csv:
         console.answer(documents.comparison_csv(table))
     else:
         console.answer(documents.comparison_json(table))
 
 
-def _answer_power(table: PowerTable, written_as: Format) -> None:
+def _answer_power(table: PowerTable, written_as: ComparisonFormat) -> None:
     from vqbench.report.tables.markdown import grid_markdown
     from vqbench.report.tables.power import power_csv, power_grid, power_json
     from vqbench.report.tables.terminal import grid_table
 
-    if written_as is Format.table:
+    if written_as is ComparisonFormat.table:
         console.answer(grid_table(power_grid(table)))
-    elif written_as is Format.markdown:
+    elif written_as is ComparisonFormat.markdown:
         console.answer(grid_markdown(power_grid(table)))
-    elif written_as is Format.csv:
+    elif written_as is ComparisonFormat.csv:
         console.answer(power_csv(table))
     else:
         console.answer(power_json(table))

@@ -30,7 +30,7 @@ def synthesize(
     console.answer(str(speak(folder, n, seed, console.progress(quiet))))
 
 
-Format = Annotated[
+FormatOption = Annotated[
     str | None, typer.Option("--format", "-f", help="How it is read, by name; where left out, its content tells.")
 ]
 
@@ -39,7 +39,7 @@ Format = Annotated[
 def convert(
     source: Annotated[Path, typer.Argument(help="A list of clips, or a folder of them.", metavar="IN")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The manifest to write, .jsonl or .jsonl.gz.")],
-    format_name: Format = None,
+    format_name: FormatOption = None,
     quiet: console.Quiet = False,
 ) -> None:
     """Write vqbench's own manifest from what other tools write: LJSpeech, coqui, NeMo, Kaldi, Lhotse and others.
@@ -58,7 +58,7 @@ def convert(
 @app.command("describe")
 def describe(
     source: Annotated[Path, typer.Argument(help="A list of clips, or a folder of them.", metavar="IN")],
-    format_name: Format = None,
+    format_name: FormatOption = None,
     as_json: console.AsJson = False,
     quiet: console.Quiet = False,
 ) -> None:

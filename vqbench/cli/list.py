@@ -10,7 +10,7 @@ import typer
 from vqbench.cli import console
 
 
-class Kind(str, Enum):
+class Catalogue(str, Enum):
     """What there is names of."""
 
     tokenizers = "tokenizers"
@@ -22,7 +22,7 @@ class Kind(str, Enum):
 
 
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
+    kind: Annotated[Catalogue, typer.Argument(help="What to list.", show_default=False)],
     as_json: console.AsJson = False,
 ) -> None:
     """List what suites can name, a line each: vqbench's own, and what other packages bring as entry points.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vqbench.records.verdict import GateReport
 
 
-class Format(str, Enum):
+class ReportFormat(str, Enum):
     """What a report can be written as."""
 
     table = "table"
@@ -30,11 +30,11 @@ class Format(str, Enum):
 
 
 _SUFFIXES = {
-    ".html": Format.html,
-    ".htm": Format.html,
-    ".md": Format.markdown,
-    ".csv": Format.csv,
-    ".json": Format.json,
+    ".html": ReportFormat.html,
+    ".htm": ReportFormat.html,
+    ".md": ReportFormat.markdown,
+    ".csv": ReportFormat.csv,
+    ".json": ReportFormat.json,
 }
 
 
@@ -47,7 +47,8 @@ def report(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; else to stdout.")
     ] = None,
     written_as: Annotated[
-        Format | None, typer.Option("--format", "-f", help="How to write it; else by the file's suffix, else a table.")
+        ReportFormat | None,
+        typer.Option("--format", "-f", help="How to write it; else by the file's suffix, else a table."),
     ] = None,
     baseline: Annotated[
         str | None, typer.Option(metavar="NAME|PATH", help="Show the verdict of the gate against this baseline.")
@@ -83,25 +84,25 @@ def report(
 
     if output is not None:
         require_writable(output)
-    chosen = written_as or _SUFFIXES.get(output.suffix.lower() if output else "", Format.table)
-    if assets is not None and (chosen is not Format.html or output is None):
+    chosen = written_as or _SUFFIXES.get(output.suffix.lower() if output else "", ReportFormat.table)
+    if assets is not None and (chosen is not ReportFormat.html or output is None):
         raise ConfigError("--assets belongs to a page that is written to a file", fix="add -o page.html")
     if assets is not None and output is not None:
         if assets.resolve() == output.resolve():
             raise ConfigError("--assets names the page itself", where=str(assets), expected="a folder")
         require_writable(assets / "sound")
-    if len(runs) > 1 and (chosen is not Format.html or baseline is not None):
+    if len(runs) > 1 and (chosen is not ReportFormat.html or baseline is not None):
         raise ConfigError(
             "several runs make a page of what differs, which is not gated",
             fix="-o page.html; vqbench compare prints tables, and vqbench gate judges a run",
         )
-    if slice_name is not None and (chosen is Format.html or baseline is not None):
+    if slice_name is not None and (chosen is ReportFormat.html or baseline is not None):
         raise ConfigError(
             "--slice is of tables and their files", fix="a page shows all slices, vqbench gate judges them"
         )
-    if metric and (chosen is not Format.table or baseline is not None):
+    if metric and (chosen is not ReportFormat.table or baseline is not None):
         raise ConfigError("--metric is of tables", fix="leave it out: other files hold every metric")
-    if chosen is Format.html:
+    if chosen is ReportFormat.html:
         evidence = [load_evidence(run) for run in runs]
         gate = None if len(runs) > 1 else _gate(evidence[0].run, baseline, quiet)
         _write_page(evidence, gate, output, assets, quiet)
@@ -153,19 +154,21 @@ def _write_page(
     console.note(f"wrote {output}", quiet=quiet)
 
 
-def _render(run: Run, gate: GateReport | None, written_as: Format, *, part: bool = False) -> list[str | RenderableType]:
+def _render(
+    run: Run, gate: GateReport | None, written_as: ReportFormat, *, part: bool = False
+) -> list[str | RenderableType]:
     from vqbench.report.tables.slices import slice_line
 
     about = slice_line(run) if part else ""
-    if written_as is Format.markdown:
+    if written_as is ReportFormat.markdown:
         from vqbench.report.tables.markdown import run_markdown
 
         return [run_markdown(run, gate, about)]
-    if written_as is Format.csv:
+    if written_as is ReportFormat.csv:
         from vqbench.report.tables.documents import run_csv
 
         return [run_csv(run)]
-    if written_as is Format.json:
+    if written_as is ReportFormat.json:
         from vqbench.report.tables.documents import run_json
 
         return [run_json(run, gate)]

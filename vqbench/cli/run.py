@@ -85,11 +85,11 @@ def run(
     if dry_run:
         console.note(f"suite {wanted.name}, candidates: {len(wanted.candidates)}; loading torch …", quiet=quiet)
         from vqbench.engine.rehearsal import rehearse
-        from vqbench.report.tables.estimate import estimate_json, estimate_tables
+        from vqbench.report.tables.forecast import forecast_json, forecast_tables
 
         with console.notes(quiet):
             estimate = rehearse(wanted, console.progress(quiet))
-        console.answer(estimate_json(estimate)) if as_json else console.answer(*estimate_tables(estimate))
+        console.answer(forecast_json(estimate)) if as_json else console.answer(*forecast_tables(estimate))
         return
     folder = output or new_folder(wanted.name)
     require_writable(folder / RESULT_FILE)

@@ -10,14 +10,14 @@ import typer
 from vqbench.cli import console
 
 
-class Kind(str, Enum):
+class YamlFile(str, Enum):
     """The YAML files that people write."""
 
     suite = "suite"
     recipe = "recipe"
 
 
-def schema(kind: Annotated[Kind, typer.Argument(help="Which file's schema.")]) -> None:
+def schema(kind: Annotated[YamlFile, typer.Argument(help="Which file's schema.")]) -> None:
     """Print the JSON schema of a YAML file.
 
     An editor completes and checks a suite or a recipe by it.
@@ -26,7 +26,7 @@ def schema(kind: Annotated[Kind, typer.Argument(help="Which file's schema.")]) -
     """
     from vqbench.report.tables.documents import to_json
 
-    if kind is Kind.suite:
+    if kind is YamlFile.suite:
         from vqbench.config.suite import Suite
 
         console.answer(to_json(Suite.model_json_schema()))

@@ -61,7 +61,7 @@ def _command_as_written(value: tuple[str, ...], info: SerializationInfo) -> list
     return [path_as_written(Path(part), info) if Path(part).is_absolute() else part for part in value]
 
 
-class Candidate(ConfigModel):
+class CandidateConfig(ConfigModel):
     """One tokenizer to judge: the checkpoint of a VQVAE, a recipe that is trained as part of the run and kept in the
     cache, a tokenizer that vqbench knows by name, or a program."""
 
@@ -144,7 +144,7 @@ class Candidate(ConfigModel):
             yield Fault(("change", "seed"), "the seeds stand in `seeds`", fix="leave one of them out")
 
 
-def expand(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def expand(candidates: Sequence[CandidateConfig]) -> tuple[CandidateConfig, ...]:
     """Puts in the place of a candidate with seeds one for each: a seed is one more change of the recipe."""
     expanded = []
     for candidate in candidates:
@@ -168,18 +168,18 @@ def names_of(written: Any) -> list[str]:
     return [name, *(_seeded(name, seed) for seed in seeds)]
 
 
-def members(candidates: Sequence[Candidate], name: str) -> tuple[str, ...]:
+def members(candidates: Sequence[CandidateConfig], name: str) -> tuple[str, ...]:
     """The names of the expanded candidates that a name means: one, all the seeds of a family, or none."""
     return tuple(candidate.name for candidate in candidates if name in (candidate.name, candidate.family))
 
 
-def _of_name_or_path(value: Any, info: ValidationInfo) -> Candidate | None:
+def _of_name_or_path(value: Any, info: ValidationInfo) -> CandidateConfig | None:
     """The candidate of that name; else a checkpoint, as a candidate whose name no candidate of a file can have."""
-    if value is None or isinstance(value, Candidate):
+    if value is None or isinstance(value, CandidateConfig):
         return value
     if not isinstance(value, str):
         raise reject(Fault((), f"expected a candidate's name or a path, got {shown(value)}"))
-    candidates: Sequence[Candidate] = info.data.get("candidates", ())
+    candidates: Sequence[CandidateConfig] = info.data.get("candidates", ())
     if not candidates:
         return None  # they are at fault, and that is told
     known = {candidate.name: candidate for candidate in candidates}
@@ -196,7 +196,7 @@ def _of_name_or_path(value: Any, info: ValidationInfo) -> Candidate | None:
             raise reject(Fault((), f"{problem}{near_files(path)}", expected="a candidate's name, or a checkpoint"))
         name = f"the file {path.name}"
     try:
-        alone = Candidate.model_validate({"name": "file", "checkpoint": value}, context=info.context)
+        alone = CandidateConfig.model_validate({"name": "file", "checkpoint": value}, context=info.context)
     except ValidationError as error:
         found = [fault for detail in error.errors() for fault in detail.get("ctx", {}).get("faults", ())]
         raise reject(*(fault._replace(at=()) for fault in found)) from None
@@ -204,7 +204,7 @@ def _of_name_or_path(value: Any, info: ValidationInfo) -> Candidate | None:
 
 
 ReferenceVQVAE = Annotated[
-    Candidate | None, BeforeValidator(_of_name_or_path), WithJsonSchema({"type": "string", "minLength": 1})
+    CandidateConfig | None, BeforeValidator(_of_name_or_path), WithJsonSchema({"type": "string", "minLength": 1})
 ]
 """The name of a candidate of the same file, or a checkpoint, relative to the file."""
 

@@ -17,7 +17,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from vqbench.config.candidate import Candidate, ReferenceVQVAE, expand, members, names_of
+from vqbench.config.candidate import CandidateConfig, ReferenceVQVAE, expand, members, names_of
 from vqbench.config.downstream import ZERO_SHOT, DownstreamConfig, needs
 from vqbench.config.gate import GateEntry, for_members, is_about, unmeasured, unsliced
 from vqbench.config.measuring import (
@@ -46,6 +46,7 @@ from vqbench.config.registered import MetricName
 from vqbench.config.source import POCKET, DataSource, Sentences, TeacherName
 from vqbench.errors import ConfigError, did_you_mean, raise_all
 from vqbench.records.checks import CHECKS, PlausibilityLevel
+from vqbench.records.clip_sets import CLIP_SETS
 from vqbench.records.reference import NATURAL
 from vqbench.records.rules import parse_rule
 from vqbench.records.run import INTERVAL_METHODS, Inconclusive, IntervalSpec
@@ -58,9 +59,6 @@ Reference = Literal["original", "vocoded"]
 WITHOUT_TEACHER = ("reconstruction", "codebook", "speech", "throughput")
 """What a suite measures where it does not say: a group that is new to vqbench, or to somebody's machine, is never among
 them."""
-
-_CLIPS_OF = {"token_agreement": ("pairs/", "natural/"), "downstream": ("downstream/",)}
-"""How the ids of clips begin that only this group is measured on."""
 
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
 
@@ -142,7 +140,7 @@ class Suite(ConfigFile):
     data: SuiteData
     """The clips."""
 
-    candidates: Annotated[Several[Candidate], Field(min_length=1), AfterValidator(expand)]
+    candidates: Annotated[Several[CandidateConfig], Field(min_length=1), AfterValidator(expand)]
     """What is judged, one row of the table each."""
 
     reference: ReferenceVQVAE = None
@@ -297,7 +295,7 @@ def select(suite: Suite, candidates: Sequence[str] = (), metrics: Sequence[str] 
     timed = suite.throughput
     if timed.yardstick not in {candidate.name for candidate in kept}:
         timed = timed.model_copy(update={"yardstick": None})
-    lost = tuple(start for group in {*suite.metrics} - {*groups} for start in _CLIPS_OF.get(group, ()))
+    lost = tuple(f"{one.name}/" for one in CLIP_SETS.values() if one.group in {*suite.metrics} - {*groups})
     named = tuple(clip for clip in suite.exhibits.clips if not clip.startswith(lost))
     exhibits = suite.exhibits.model_copy(update={"clips": named})
     changes = {"candidates": kept, "metrics": groups, "gate": tuple(gate), "throughput": timed, "exhibits": exhibits}

@@ -28,7 +28,7 @@ _LISTS = (
 
 
 @dataclass(frozen=True)
-class Part:
+class FormattedSource:
     """A file or folder, the format that it is read by, and the split of its clips."""
 
     source: Source
@@ -129,7 +129,7 @@ def list_clips(
         DataError: no format knows it, or several files of a folder may be meant.
     """
     source = Source(path, folder)
-    parts = [Part(source, format_name, open_format(format_name))] if format_name else recognise(source)
+    parts = [FormattedSource(source, format_name, open_format(format_name))] if format_name else recognise(source)
     whole = any(part.name == "vqbench" for part in parts)
     places, faults = check_lines(_lines(parts), str(path), source.folder, None if whole else limit, max_faults)
     notes = [note for part in parts for note in part.source.notes]
@@ -140,7 +140,7 @@ def list_clips(
     return Listing(path, parts[0].name, parts[0].format.title, places, faults, list(dict.fromkeys(notes)))
 
 
-def _lines(parts: list[Part]) -> Iterator[Line]:
+def _lines(parts: list[FormattedSource]) -> Iterator[Line]:
     for part in parts:
         for line in part.format.lines(part.source):
             if part.split and not line.error and line.values.get("split") is None:
@@ -161,7 +161,7 @@ def open_format(name: str) -> Format:
     return made
 
 
-def recognise(source: Source) -> list[Part]:
+def recognise(source: Source) -> list[FormattedSource]:
     """Tells the format of a file or folder by its content; a folder may be read by several files in it.
 
     Raises:
@@ -172,7 +172,7 @@ def recognise(source: Source) -> list[Part]:
     for name in FORMATS:
         format_ = open_format(name)
         if format_.knows(source):
-            return [Part(source, name, format_)]
+            return [FormattedSource(source, name, format_)]
     where = str(source.path)
     if not source.is_folder and not source.magic.strip(b"\xef\xbb\xbf \t\r\n"):
         raise DataError("the manifest has no clips", where=where, expected="one clip a line")
@@ -186,12 +186,12 @@ def recognise(source: Source) -> list[Part]:
     )
 
 
-def _listed(source: Source) -> list[Part]:
+def _listed(source: Source) -> list[FormattedSource]:
     """The files by which a folder is read; none where there are none."""
-    found: list[list[Part]] = []
+    found: list[list[FormattedSource]] = []
     for group in _LISTS:
         parts = [
-            Part(inner, name, format_, split)
+            FormattedSource(inner, name, format_, split)
             for file, split in group.items()
             if (source.folder / file).is_file()
             for inner in (Source(source.folder / file, source.folder),)
@@ -205,7 +205,7 @@ def _listed(source: Source) -> list[Part]:
     tables = sorted([*source.folder.glob("*.parquet"), *source.folder.glob("data/*.parquet")])
     if tables:
         parquet = open_format("parquet")
-        found.append([Part(Source(p, source.folder), "parquet", parquet, _split(p)) for p in tables])
+        found.append([FormattedSource(Source(p, source.folder), "parquet", parquet, _split(p)) for p in tables])
     if len(found) > 1:
         names = ", ".join(part.source.path.name for parts in found for part in parts)
         raise DataError(f"the folder has several lists of clips: {names}", where=str(source.path), fix="name one")

@@ -24,7 +24,7 @@ from vqbench.audio.io import resample
 from vqbench.audio.mel import MelSpec
 from vqbench.data.recordings import load_clip
 from vqbench.engine.cache import content_key
-from vqbench.engine.hearing import HeardTokens, Target, with_distances
+from vqbench.engine.hearing import Encoding, Target, with_distances
 from vqbench.engine.plan import Place, Plan
 from vqbench.engine.question import TRUE, Question, Writing, pair_id
 from vqbench.engine.teachers import listen, new_sentences
@@ -38,7 +38,7 @@ from vqbench.records.run import ClipRecord, Table
 from vqbench.stats.columns import columns_of
 from vqbench.teachers.tortoise.pair_generation import PAIRS_VERSION, generate_pairs
 from vqbench.teachers.tortoise.pairs import read_pairs
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.tokens import SAMPLES_PER_TOKEN
 from vqbench.threads import computed_on
 from vqbench.tokenizers.protocol import MelTokenizer
@@ -93,7 +93,7 @@ class AgreementData:
     truth: Truth | None
 
     @property
-    def teacher(self) -> Teacher | None:
+    def teacher(self) -> TortoiseTeacher | None:
         """Who wrote; None where no GPT was asked."""
         return self.question.teacher
 
@@ -125,7 +125,7 @@ class Hear(Protocol):
 
     def __call__(
         self, name: str, tokenizer: MelTokenizer, targets: Sequence[Target], progress: Progress
-    ) -> Sequence[HeardTokens | str]:
+    ) -> Sequence[Encoding | str]:
         """What it makes of each, or why nothing; `name` is what people call it."""
 
 
@@ -176,7 +176,7 @@ def expected_answer(question: Question, truth: Truth | None) -> AgreementData:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TargetSet:
     """A group of agreement: the recordings with their tokens, and whose they are."""
 
     group: str
@@ -188,22 +188,22 @@ class Asked:
     n_codes: int
 
 
-def asked_of(name: str, data: AgreementData) -> Iterator[Asked]:
+def asked_of(name: str, data: AgreementData) -> Iterator[TargetSet]:
     """What a candidate is asked: what the GPT wrote, and recordings; nothing where nobody wrote, nor of the reference,
     which would agree with itself, whatever it writes."""
     truth, reference = data.truth, data.question.reference
     if data.teacher is not None and data.written:
         n_codes = data.teacher.vocabulary.n_codes
-        yield Asked(WRITTEN, data.written, data.ceiling, {}, _GPT, TOKEN_RATE_HZ, n_codes)
+        yield TargetSet(WRITTEN, data.written, data.ceiling, {}, _GPT, TOKEN_RATE_HZ, n_codes)
     if truth is not None and (data.natural or data.unscored) and name != reference:
         # The target's own tokens are as near as one can come.
         itself = tuple(target.sequence.codes for target in data.natural)
         rate_hz = truth.tokenizer.token_rate_hz
-        yield Asked(NATURAL, data.natural, itself, data.unscored, reference or _GPT, rate_hz, truth.n_codes)
+        yield TargetSet(NATURAL, data.natural, itself, data.unscored, reference or _GPT, rate_hz, truth.n_codes)
 
 
 def agreement_table(
-    name: str, tokenizer: MelTokenizer | None, asked: Asked, heard: Sequence[HeardTokens | str] | None
+    name: str, tokenizer: MelTokenizer | None, asked: TargetSet, heard: Sequence[Encoding | str] | None
 ) -> Table:
     """How near a candidate came.
 
@@ -225,9 +225,9 @@ def agreement_table(
     if heard is None:
         own = f"writes {tokenizer.token_rate_hz:.2f} tokens a second"
         heard = [f"{own}, where {asked.whose} writes {asked.rate_hz:.2f}"] * len(targets)
-    places = [place for place, row in enumerate(heard) if isinstance(row, HeardTokens)]
+    places = [place for place, row in enumerate(heard) if isinstance(row, Encoding)]
     scored = [targets[place] for place in places]
-    encoded = with_distances([row for row in heard if isinstance(row, HeardTokens)], scored, tokenizer, asked.n_codes)
+    encoded = with_distances([row for row in heard if isinstance(row, Encoding)], scored, tokenizer, asked.n_codes)
     oracle = None if asked.ceiling is None else [asked.ceiling[place] for place in places]
     reasons = {target.clip.id: row for target, row in zip(targets, heard, strict=True) if isinstance(row, str)}
     return Table(

@@ -20,7 +20,7 @@ from vqbench.data.manifest import Clip
 from vqbench.engine.cache import content_key
 from vqbench.engine.further_judges import check_further_judges
 from vqbench.engine.rows import clip_record
-from vqbench.engine.speaking import Line
+from vqbench.engine.speaking import SpokenLine
 from vqbench.engine.teachers import new_sentences, open_teacher, teacher_voices
 from vqbench.errors import DataError, VqbenchError, raise_all
 from vqbench.judges.protocol import CLIP_SET, Asked, Judge
@@ -31,7 +31,7 @@ from vqbench.metrics.learning import TokenLearning
 from vqbench.records.run import CandidateRecord, ClipRecord, Slice
 from vqbench.records.slices import make_slices
 from vqbench.teachers.tortoise.pair_generation import plain_words
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.training.finetune import is_held_out
 from vqbench.training.trainer import TRAINER_VERSION
 
@@ -55,13 +55,13 @@ class Assignment:
         further_judges: who listens besides those who always do.
     """
 
-    teacher: Teacher
+    teacher: TortoiseTeacher
     finetune: FinetuneConfig
     clips: tuple[Clip, ...]
     voices: tuple[Clip, ...]
     enrolment: tuple[Clip, ...]
     named_enrolment: bool
-    lines: tuple[Line, ...]
+    lines: tuple[SpokenLine, ...]
     recordings: Mapping[str, Clip]
     k: int
     seed: int
@@ -103,7 +103,7 @@ class Assignment:
         }
         return tuple(self._record(line, _sha256({**asked, "line": asdict(line)})) for line in self.lines)
 
-    def _record(self, line: Line, sha256: str) -> ClipRecord:
+    def _record(self, line: SpokenLine, sha256: str) -> ClipRecord:
         recording = self.recordings.get(line.id)
         if recording is None:
             return ClipRecord(line.id, sha256, 0.0, line.text, line.speaker, CLIP_SET, self.language)
@@ -165,7 +165,7 @@ class Assignment:
         }
 
 
-def make_assignment(suite: Suite, device: torch.device, opened: Teacher | None) -> Assignment:
+def make_assignment(suite: Suite, device: torch.device, opened: TortoiseTeacher | None) -> Assignment:
     """Finds what a suite asks for.
 
     Args:
@@ -249,9 +249,9 @@ def _own_sentences(speech: Sequence[Clip], speakers: Sequence[str], n: int, know
     return chosen
 
 
-def _line(seed: int, number: int, name: str, text: str, speaker: str) -> Line:
+def _line(seed: int, number: int, name: str, text: str, speaker: str) -> SpokenLine:
     drawn = hashlib.sha256(f"downstream:{seed}:{number}".encode()).digest()[:6]
-    return Line(f"downstream/{name}", text, speaker, int.from_bytes(drawn, "big"))
+    return SpokenLine(f"downstream/{name}", text, speaker, int.from_bytes(drawn, "big"))
 
 
 def _find_enrolment(

@@ -12,7 +12,7 @@ import torch
 
 from vqbench.audio.griffin_lim import GriffinLim
 from vqbench.audio.mel import MelFrontEnd, MelSpec
-from vqbench.config.candidate import Candidate as CandidateConfig
+from vqbench.config.candidate import CandidateConfig
 from vqbench.config.suite import Suite
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
@@ -28,7 +28,7 @@ from vqbench.engine.question import TRUE, Question, pose_question
 from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.rows import clip_record
 from vqbench.engine.sketch import Shelf, Sketch, sketched
-from vqbench.engine.systems import Candidate, Coded, Original, Recording, System, Vocoded, read_recording
+from vqbench.engine.systems import MelCandidate, Original, Recording, System, Vocoded, WaveformCandidate, read_recording
 from vqbench.errors import CheckpointError, ConfigError, DataError, VqbenchError, raise_all
 from vqbench.judges.asr.recognizer import require_languages
 from vqbench.judges.protocol import CLIP_SET
@@ -43,7 +43,7 @@ from vqbench.metrics.throughput import throughput_specs
 from vqbench.metrics.workloads import Load
 from vqbench.progress import Progress
 from vqbench.records.run import ClipRecord, GateRule, MetricSpec, Slice
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer
 
@@ -70,7 +70,7 @@ class Bench:
         self._tokenizers: Shelf[DVAETokenizer | Tokenizer] = Shelf(SYSTEMS_KEPT)
         # Candidates with a front end of their own have recordings of their own.
         self._recordings: Shelf[Recording | DataError] = Shelf(2 * CLIPS_AT_ONCE)
-        self._speakers: Shelf[Teacher] = Shelf(1)
+        self._speakers: Shelf[TortoiseTeacher] = Shelf(1)
         self._brings: dict[str, Bring] = {}
         self._stand_ins: Mapping[str, CandidateConfig] = {}
         self.trained: dict[str, Path] = {}
@@ -292,11 +292,11 @@ class Bench:
             return self._references[name]
         config = self._config(name)
         if config.is_coded:
-            return Coded(name, config.source, self.waveform_tokenizer(name))
+            return WaveformCandidate(name, config.source, self.waveform_tokenizer(name))
         tokenizer = self.tokenizer(name)
         # A candidate with a front end of its own is vocoded from its own mel.
         vocoder = GriffinLim(tokenizer.mel_spec, self.suite.vocoder.iterations)
-        return Candidate(config.name, config.source, tokenizer, vocoder, self.device, config.family)
+        return MelCandidate(config.name, config.source, tokenizer, vocoder, self.device, config.family)
 
     def tokenizer(self, name: str) -> DVAETokenizer:
         """That of a candidate, or of the reference. Errors as for `system`."""
@@ -337,7 +337,7 @@ class Bench:
         part.release()  # it is needed later, if at all
         return most
 
-    def speaker(self, weights: Path | None) -> Teacher:
+    def speaker(self, weights: Path | None) -> TortoiseTeacher:
         """The teacher with these weights of a tuned GPT, or as it is.
 
         Raises:
@@ -389,7 +389,7 @@ class Bench:
     def _sketch(self, config: CandidateConfig) -> Sketch:
         teacher = self.assignment.teacher if self.assignment else None
         system = self.system(config.name)
-        if isinstance(system, Coded):
+        if isinstance(system, WaveformCandidate):
             return replace(sketched(system), obstacle=None if teacher is None else "is no VQVAE on TorToiSe's mel")
         tokenizer = self.tokenizer(config.name)
         return replace(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from vqbench.config.candidate import Candidate
+from vqbench.config.candidate import CandidateConfig
 from vqbench.config.recipe import load_recipe
 from vqbench.config.source import POCKET
 from vqbench.engine.cache import Cache
@@ -24,7 +24,7 @@ from vqbench.tokenizers.protocol import Tokenizer
 from vqbench.training.trainer import train, training_digest
 
 
-def check_recipes(candidates: Iterable[Candidate]) -> None:
+def check_recipes(candidates: Iterable[CandidateConfig]) -> None:
     """Reads the recipes of all candidates, with their changes, before anything that takes time is begun.
 
     Raises:
@@ -65,7 +65,7 @@ def load_trained(weights: Path, device: torch.device) -> Bring:
 
 
 def prepare_candidate(
-    config: Candidate, find: SourceFinder, cache: Cache, device: torch.device, progress: Progress
+    config: CandidateConfig, find: SourceFinder, cache: Cache, device: torch.device, progress: Progress
 ) -> Bring:
     """Finds all that a candidate is made of; a checkpoint is read only when it is brought.
 

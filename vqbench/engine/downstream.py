@@ -29,7 +29,7 @@ from vqbench.judges.voice import Enrolled, SpokenVoice
 from vqbench.judges.words import SpokenWords
 from vqbench.progress import Progress
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.threads import computed_on, one_thread
 from vqbench.tokenizers.protocol import MelTokenizer
 from vqbench.training.finetune import GPT_WEIGHTS, finetune_gpt
@@ -174,7 +174,7 @@ def judge_all(judge: Judge, spoken: Sequence[Heard]) -> list[Row]:
     return [finite(row) for row in judge.measure(spoken)] if spoken else []
 
 
-def find_obstacle(tokenizer: MelTokenizer, teacher: Teacher) -> str | None:
+def find_obstacle(tokenizer: MelTokenizer, teacher: TortoiseTeacher) -> str | None:
     """Why a GPT cannot be tuned to a candidate; None where it can."""
     if tokenizer.codebook_size > teacher.vocabulary.n_codes:
         return f"has {tokenizer.codebook_size} codes, where the teacher's GPT can write {teacher.vocabulary.n_codes}"

@@ -34,6 +34,7 @@ from vqbench.engine.systems import Original, Recording, System, read_recording
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
 from vqbench.judging.choice import choose_clips
 from vqbench.progress import Progress
+from vqbench.records.clip_sets import CLIP_SETS
 from vqbench.records.exhibits import (
     MEL_FLOOR_DB,
     Exhibit,
@@ -58,9 +59,6 @@ EXHIBITS_VERSION = 1
 """Raised whenever the same clip of the same system would be kept otherwise."""
 
 _CACHED = "exhibits"
-
-_SETS = ("speech", "downstream", "pairs", "natural")
-"""The sets of clips, in the order in which they are shown."""
 
 _GPT, _TRUE, _ORIGINAL = "the GPT", f"the {TRUE}", "original"
 
@@ -99,7 +97,7 @@ def check_named(
     )
 
 
-class Copies(Protocol):
+class Copier(Protocol):
     """A system as exhibits see it: what its copies are known by, and who makes them."""
 
     @property
@@ -129,7 +127,7 @@ class Material:
         once: reads an entry of the cache, which is made where it is not known.
     """
 
-    systems: Sequence[Copies]
+    systems: Sequence[Copier]
     load: Callable[[str], System]
     clips: Sequence[Clip]
     answer: AgreementData | None
@@ -167,8 +165,8 @@ def keep_exhibits(
     beside = {line_id: (clip.id, line_id) for line_id, clip in recordings.items()}
     beside |= {clips[0]: clips for clips in beside.values()}
     chosen: dict[tuple[str, ...], list[str]] = {}
-    for clip_set in _SETS:
-        for one in choose_clips(run, clip_set, config.clips, config.drawn, config.worst, run.suite.seed):
+    for clip_set in (one for one in CLIP_SETS.values() if one.exhibited):
+        for one in choose_clips(run, clip_set.name, config.clips, config.drawn, config.worst, run.suite.seed):
             chosen.setdefault(beside.get(one.clip, (one.clip,)), []).extend(one.why)
     gallery = _Gallery(material, set(chain.from_iterable(chosen)), config.sound)
     exhibits = []
@@ -214,8 +212,8 @@ class _Gallery:
         self._said: dict[str, dict[str, Recorded]] = {}
         for name, said in material.said.items():
             if not isinstance(said, DataError):
-                parts = dict.fromkeys(one.part for one in said if one.line.id in wanted)
-                heard = chain.from_iterable(map(hear_said, parts))
+                shards = dict.fromkeys(one.shard for one in said if one.line.id in wanted)
+                heard = chain.from_iterable(map(hear_said, shards))
                 self._said[name] = {one.line.id: one for one in heard if one.line.id in wanted}
 
     def show(self, clip_id: str) -> Shown:
@@ -248,7 +246,7 @@ class _Gallery:
             if line_id in said:
                 yield self._recorded(name, said[line_id])
 
-    def _copy(self, name: str, system: Copies, source: Clip | Target) -> Take | None:
+    def _copy(self, name: str, system: Copier, source: Clip | Target) -> Take | None:
         def make() -> _Sound:
             front_end = MelFrontEnd(system.mel_spec)
             whole = system if isinstance(system, Original) else self._material.load(system.record.name)

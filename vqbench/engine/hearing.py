@@ -35,7 +35,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class HeardTokens:
+class Encoding:
     """What a tokenizer made of a recording.
 
     Attributes:
@@ -63,14 +63,14 @@ def heard_key(digest: str, device: torch.device, clip: ClipRecord) -> str:
     return content_key({**identity, "clip": clip.sha256})
 
 
-def pack_heard(heard: HeardTokens) -> dict[str, object]:
+def pack_heard(heard: Encoding) -> dict[str, object]:
     """As it is kept."""
     return {"codes": heard.codes.tolist(), "ranks": heard.ranks.tolist()}
 
 
-def unpack_heard(known: Mapping[str, Any]) -> HeardTokens:
+def unpack_heard(known: Mapping[str, Any]) -> Encoding:
     """What was kept."""
-    return HeardTokens(np.asarray(known["codes"], np.int64), np.asarray(known["ranks"], np.int64))
+    return Encoding(np.asarray(known["codes"], np.int64), np.asarray(known["ranks"], np.int64))
 
 
 @one_thread()
@@ -85,13 +85,13 @@ def mel_of(target: Target, mel_spec: MelSpec) -> Tensor:
 
 
 @one_thread()
-def hear(tokenizer: MelTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> list[HeardTokens | str]:
+def hear(tokenizer: MelTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> list[Encoding | str]:
     """What a tokenizer makes of each recording, or why it makes nothing of it; `mels` are those of its front end."""
     return list(_encode(tokenizer, targets, mels))
 
 
 @torch.inference_mode()
-def _encode(tokenizer: MelTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> Iterator[HeardTokens | str]:
+def _encode(tokenizer: MelTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> Iterator[Encoding | str]:
     latents = tokenizer.latents(mels)
     codes = tokenizer.quantize(latents)
     codebook = tokenizer.codebook
@@ -108,12 +108,12 @@ def _encode(tokenizer: MelTokenizer, targets: Sequence[Target], mels: Sequence[T
         ranks = torch.where(known, (distances < true).sum(1), len(codebook))
         # The nearest code is the one that was written, whatever rounding says of a tie.
         ranks = torch.where(wanted == written[:n], 0, ranks)
-        yield HeardTokens(written.cpu().numpy(), ranks.cpu().numpy())
+        yield Encoding(written.cpu().numpy(), ranks.cpu().numpy())
 
 
 @one_thread()
 def with_distances(
-    heard: Sequence[HeardTokens], targets: Sequence[Target], tokenizer: MelTokenizer, n_codes: int
+    heard: Sequence[Encoding], targets: Sequence[Target], tokenizer: MelTokenizer, n_codes: int
 ) -> list[Encoded]:
     """Adds the distances between what was written and what should have been, in units of chance.
 

@@ -21,7 +21,7 @@ from vqbench.metrics.learning import TokenLearning, foretold_nats, unigram, unig
 from vqbench.progress import Progress
 from vqbench.records.rows import Measured
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.threads import one_thread
 from vqbench.tokenizers.protocol import MelTokenizer, encode
 from vqbench.training.finetune import count_tokens, late_fall
@@ -51,7 +51,7 @@ def course_of(folder: Path) -> dict[str, float]:
 @one_thread()
 def foretell(
     tokenizer: MelTokenizer,
-    tuned: Teacher,
+    tuned: TortoiseTeacher,
     clips: Mapping[str, Clip],
     assignment: Assignment,
     folder: Path,
@@ -107,7 +107,7 @@ def _codes(clip: Clip, tokenizer: MelTokenizer, front_end: MelFrontEnd, most: in
     return codes.clone()
 
 
-def _voices(teacher: Teacher, assignment: Assignment) -> dict[str, Tensor]:
+def _voices(teacher: TortoiseTeacher, assignment: Assignment) -> dict[str, Tensor]:
     """What its GPT hears of each speaker, (D,) each."""
     recordings: dict[str, list[Tensor]] = {}
     for clip in assignment.voices:

@@ -19,7 +19,7 @@ from vqbench.metrics.agreement import AGREEMENT_SPECS
 from vqbench.records.reference import NATURAL, WRITTEN
 from vqbench.records.run import ClipRecord, MetricSpec
 from vqbench.teachers.tortoise.pair_generation import pair_name
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 
 TRUE = "true tokenizer"
 """What the teacher's own VQVAE is called."""
@@ -46,7 +46,7 @@ class Writing:
         seed: the suite's.
     """
 
-    teacher: Teacher
+    teacher: TortoiseTeacher
     voices: tuple[Clip, ...]
     sentences: str
     n: int
@@ -72,7 +72,7 @@ class Question:
     device: torch.device
 
     @property
-    def teacher(self) -> Teacher | None:
+    def teacher(self) -> TortoiseTeacher | None:
         """Who writes."""
         return self.writing.teacher if self.writing else None
 

@@ -15,7 +15,7 @@ from vqbench.engine.cache import content_key
 from vqbench.engine.teachers import find_sentences, listen, open_teacher, teacher_voices
 from vqbench.progress import Progress
 from vqbench.teachers.tortoise.pair_generation import PAIRS_VERSION
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.training.phases import Teaching
 from vqbench.training.stream import pairs_digest
 from vqbench.training.trainer import Sources, find_sources
@@ -49,7 +49,7 @@ class SourceFinder:
             pairs, teaching = self._to_be_made(recipe.pairs, str(recipe.teacher), teaching.teacher)
         return find_sources(recipe, pairs, teaching, pocket)
 
-    def _to_be_made(self, pairs: PairSourceConfig, name: str, teacher: Teacher) -> tuple[str, Teaching]:
+    def _to_be_made(self, pairs: PairSourceConfig, name: str, teacher: TortoiseTeacher) -> tuple[str, Teaching]:
         """The digest of what pairs are made of, and what the teacher shall say."""
         clips, sentences = teacher_voices(name, pairs.voices), str(pairs.sentences)
         content = {
@@ -60,7 +60,7 @@ class SourceFinder:
         said = find_sentences(sentences, pairs.seed)
         return content_key(content), Teaching(teacher, said, lambda: listen(teacher, clips, self._progress))
 
-    def _open_teacher(self, name: str) -> Teacher:
+    def _open_teacher(self, name: str) -> TortoiseTeacher:
         return open_teacher(name, self._device)
 
     def _read_pairs(self, folder: str, limit: int | None) -> str:

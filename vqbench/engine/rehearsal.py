@@ -18,7 +18,7 @@ from statistics import fmean
 import torch
 
 from vqbench.audio.mel import MelSpec
-from vqbench.config.candidate import Candidate as CandidateConfig
+from vqbench.config.candidate import CandidateConfig
 from vqbench.config.measuring import ExhibitsConfig, SlicesConfig
 from vqbench.config.recipe import VQVAE_PHASES, Recipe, load_recipe
 from vqbench.config.source import DataSource
@@ -37,7 +37,7 @@ from vqbench.engine.speaking import PER_SHARD
 from vqbench.engine.stages import measuring
 from vqbench.engine.stages.tuning import FINETUNE
 from vqbench.progress import Progress, Timekeeper
-from vqbench.records.forecast import Estimate, Memory, Stage, Work, stages_of
+from vqbench.records.forecast import Forecast, Memory, StageForecast, Work, stages_of
 from vqbench.records.run import Run
 from vqbench.teachers.tortoise.folder import memory_bytes
 from vqbench.training.finetune import GPT_WEIGHTS, clips_that_fit, is_held_out
@@ -68,7 +68,7 @@ class _Miniature:
     training: Sequence[Clip]
 
 
-def rehearse(suite: Suite, progress: Progress) -> Estimate:
+def rehearse(suite: Suite, progress: Progress) -> Forecast:
     """Estimates what a run takes.
 
     Args:
@@ -101,7 +101,7 @@ def rehearse(suite: Suite, progress: Progress) -> Estimate:
         memory = [Memory("process", keeper.most, more, memory_bytes(torch.device("cpu")))] if keeper.most else []
         memory += cuda.memory()
     made = collect_provenance(bench.device, Path.cwd(), [])
-    return Estimate(
+    return Forecast(
         suite=suite.name,
         machine=f"{made['device']}, {made['cores']} cores, threads: {made['threads']}",
         candidate=chosen.record.name,
@@ -263,7 +263,7 @@ def _step_share(bench: Bench, chosen: Sketch) -> float:
     return float(torch.stack(longest).mean() / lengths[-1])
 
 
-def _notes(bench: Bench, chosen: str, share: float, stages: Sequence[Stage]) -> Iterator[str]:
+def _notes(bench: Bench, chosen: str, share: float, stages: Sequence[StageForecast]) -> Iterator[str]:
     if len(bench.candidates) > 1:
         yield f"every candidate is taken to be as fast as {chosen}"
     if share < 0.995 and any(stage.name == FINETUNE for stage in stages):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from vqbench.audio.mel import MelSpec
-from vqbench.config.candidate import Candidate as CandidateConfig
+from vqbench.config.candidate import CandidateConfig
 from vqbench.engine.systems import System
-from vqbench.metrics.base import Part
+from vqbench.metrics.base import Output
 from vqbench.records.run import CandidateRecord
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Sketch:
     record: CandidateRecord
     mel_spec: MelSpec
     identity: Mapping[str, object]
-    gives: frozenset[Part]
+    gives: frozenset[Output]
     obstacle: str | None = None
     loaded: str | None = None
 

@@ -17,8 +17,8 @@ from vqbench.judges.protocol import Heard
 from vqbench.progress import Progress
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.pairs import shard_path
-from vqbench.teachers.tortoise.shards import Header, Pair, Shard, write_shard
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.shards import Pair, Shard, ShardHeader, write_shard
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.utterance import Utterance, Voice
 
 SPEAKING_VERSION = 1
@@ -32,7 +32,7 @@ _FAULTS = "faults"
 
 
 @dataclass(frozen=True)
-class Line:
+class SpokenLine:
     """One utterance that is asked for.
 
     Attributes:
@@ -49,11 +49,11 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Part:
+class SpokenShard:
     """Lines that are said and kept together, and the shard where they are kept."""
 
     path: Path
-    lines: tuple[Line, ...]
+    lines: tuple[SpokenLine, ...]
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class Said:
 
     Attributes:
         line: what was to be said.
-        part: where the sound is kept.
+        shard: where the sound is kept.
         sha256: of the sound.
         finished: whether the GPT ended it itself.
         fault: why nothing was said; None where something was.
     """
 
-    line: Line
-    part: Part
+    line: SpokenLine
+    shard: SpokenShard
     sha256: str
     finished: bool = True
     fault: str | None = None
@@ -79,12 +79,12 @@ class Said:
 class Recorded:
     """What was said of a line, or why nothing was; `sha256` is that of the recording."""
 
-    line: Line
+    line: SpokenLine
     spoken: Heard | str
     sha256: str
 
 
-def parts_of(lines: Sequence[Line], k: int, said_by: Mapping[str, object], cache: Cache) -> list[Part]:
+def shards_of(lines: Sequence[SpokenLine], k: int, said_by: Mapping[str, object], cache: Cache) -> list[SpokenShard]:
     """Where everything that somebody is asked to say is kept, or will be.
 
     Args:
@@ -103,7 +103,8 @@ def parts_of(lines: Sequence[Line], k: int, said_by: Mapping[str, object], cache
     folder = cache.spoken_folder(content_key(question))
     starts = range(0, len(lines), PER_SHARD)
     return [
-        Part(shard_path(folder, index), tuple(lines[start : start + PER_SHARD])) for index, start in enumerate(starts)
+        SpokenShard(shard_path(folder, index), tuple(lines[start : start + PER_SHARD]))
+        for index, start in enumerate(starts)
     ]
 
 
@@ -115,7 +116,9 @@ class Shelved:
     faults: Mapping[str, str]
 
 
-def say(teacher: Teacher, voices: Sequence[Voice], lines: Sequence[Line], k: int, progress: Progress) -> Shelved:
+def say(
+    teacher: TortoiseTeacher, voices: Sequence[Voice], lines: Sequence[SpokenLine], k: int, progress: Progress
+) -> Shelved:
     """Has lines said."""
     voice_of = {voice.speaker: voice for voice in voices}
     said = _say(teacher, lines, voice_of, k, progress)
@@ -123,39 +126,39 @@ def say(teacher: Teacher, voices: Sequence[Voice], lines: Sequence[Line], k: int
     return Shelved([_pair(teacher, line, one) for line, one in zip(lines, said, strict=True)], faults)
 
 
-def keep_said(part: Part, said: Shelved) -> None:
+def keep_said(shard: SpokenShard, said: Shelved) -> None:
     """Keeps what was said."""
-    write_shard(part.path, said.pairs, Header({}, {_FAULTS: dict(said.faults)}))
+    write_shard(shard.path, said.pairs, ShardHeader({}, {_FAULTS: dict(said.faults)}))
 
 
-def find_said(part: Part) -> list[Said] | None:
+def find_said(shard: SpokenShard) -> list[Said] | None:
     """What was said and kept; None where it is not there, damaged, or of other lines."""
-    found = _read(part)
+    found = _read(shard)
     if found is None:
         return None
     return [
-        Said(line, part, digest, pair.finished, fault)
-        for line, (pair, digest, fault) in zip(part.lines, found, strict=True)
+        Said(line, shard, digest, pair.finished, fault)
+        for line, (pair, digest, fault) in zip(shard.lines, found, strict=True)
     ]
 
 
-def hear_said(part: Part) -> list[Recorded]:
+def hear_said(shard: SpokenShard) -> list[Recorded]:
     """The sound of what was said and kept, in order.
 
     Raises:
         DataError: it has been damaged since it was written.
     """
-    found = _read(part)
+    found = _read(shard)
     if found is None:
-        raise DataError("the recording was damaged during the run", where=str(part.path), fix="run it again")
+        raise DataError("the recording was damaged during the run", where=str(shard.path), fix="run it again")
     return [
         Recorded(line, fault or _spoken(pair), digest)
-        for line, (pair, digest, fault) in zip(part.lines, found, strict=True)
+        for line, (pair, digest, fault) in zip(shard.lines, found, strict=True)
     ]
 
 
 def _say(
-    teacher: Teacher, lines: Sequence[Line], voice_of: Mapping[str, Voice], k: int, progress: Progress
+    teacher: TortoiseTeacher, lines: Sequence[SpokenLine], voice_of: Mapping[str, Voice], k: int, progress: Progress
 ) -> list[Utterance | str]:
     """An utterance a line, or why there is none: what is no sound must not take its neighbours along."""
     try:
@@ -174,7 +177,7 @@ def _say(
     return [one for line in lines for one in _say(teacher, [line], voice_of, k, progress)]
 
 
-def _pair(teacher: Teacher, line: Line, said: Utterance | str) -> Pair:
+def _pair(teacher: TortoiseTeacher, line: SpokenLine, said: Utterance | str) -> Pair:
     if isinstance(said, str):
         nothing = torch.zeros(0)
         said = Utterance(line.text, line.speaker, nothing.long(), nothing, SAMPLE_RATE_HZ, -math.inf, False, line.seed)
@@ -193,16 +196,16 @@ def _pair(teacher: Teacher, line: Line, said: Utterance | str) -> Pair:
     )
 
 
-def _read(part: Part) -> list[tuple[Pair, str, str | None]] | None:
+def _read(kept_in: SpokenShard) -> list[tuple[Pair, str, str | None]] | None:
     """What a shard holds, the sha256 of each sound, and what is wrong with it; None as for `find_said`."""
-    if not part.path.exists():
+    if not kept_in.path.exists():
         return None
     try:
-        with Shard(part.path) as shard:
+        with Shard(kept_in.path) as shard:
             faults = shard.header.shard[_FAULTS]
             pairs = [pair for group in shard.row_groups() for pair in group]
             digests = shard.waveform_digests()
-        if [pair.id for pair in pairs] != [line.id for line in part.lines]:
+        if [pair.id for pair in pairs] != [line.id for line in kept_in.lines]:
             return None
         return [(pair, digest, faults.get(pair.id)) for pair, digest in zip(pairs, digests, strict=True)]
     except (DataError, KeyError):

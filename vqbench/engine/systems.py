@@ -20,7 +20,7 @@ from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
 from vqbench.errors import DataError
-from vqbench.metrics.base import Part, Rendering
+from vqbench.metrics.base import Output, Rendering
 from vqbench.records.run import CandidateRecord
 from vqbench.threads import one_thread
 from vqbench.tokenizers.protocol import Codes, MelTokenizer, Tokenizer, reconstruct
@@ -54,7 +54,7 @@ class System(Protocol):
         """All that decides its renderings."""
 
     @property
-    def gives(self) -> frozenset[Part]:
+    def gives(self) -> frozenset[Output]:
         """What its renderings hold."""
 
     def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
@@ -76,7 +76,7 @@ def read_recording(clip: Clip, front_end: MelFrontEnd) -> Recording:
 class Original:
     """The recordings themselves: what the judges make of real speech."""
 
-    gives: frozenset[Part] = frozenset({"waveform"})
+    gives: frozenset[Output] = frozenset({"waveform"})
 
     def __init__(self, mel_spec: MelSpec) -> None:
         self.mel_spec = mel_spec
@@ -91,7 +91,7 @@ class Original:
 class Vocoded:
     """Mel and back without any VQVAE: the best that a candidate could sound through this vocoder."""
 
-    gives: frozenset[Part] = frozenset({"waveform", "mel"})
+    gives: frozenset[Output] = frozenset({"waveform", "mel"})
 
     def __init__(self, mel_spec: MelSpec, vocoder: GriffinLim) -> None:
         self.mel_spec = mel_spec
@@ -111,10 +111,10 @@ class Vocoded:
         return [_vocode(self._vocoder, r, r.mel, None) for r in recordings]
 
 
-class Candidate:
+class MelCandidate:
     """A tokenizer: mel → codes → mel → vocoder."""
 
-    gives: frozenset[Part] = frozenset({"waveform", "mel", "codes", "bits"})
+    gives: frozenset[Output] = frozenset({"waveform", "mel", "codes", "bits"})
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class Candidate:
         return rendered
 
 
-class Coded:
+class WaveformCandidate:
     """A tokenizer of waveforms: waveform → codes → waveform, at its own sample rate.
 
     Judges hear what it gives back at `MelSpec`'s rate, as they hear everybody.
@@ -172,8 +172,8 @@ class Coded:
         self.mel_spec = MelSpec()
         streams = tokenizer.streams
         (only,) = streams if len(streams) == 1 else (None,)
-        of_codes: frozenset[Part] = frozenset({"codes"} if only else {"streams"} if streams else ())
-        self.gives: frozenset[Part] = frozenset[Part]({"waveform", "copy", "bits"}) | of_codes
+        of_codes: frozenset[Output] = frozenset({"codes"} if only else {"streams"} if streams else ())
+        self.gives: frozenset[Output] = frozenset[Output]({"waveform", "copy", "bits"}) | of_codes
         self.record = CandidateRecord(
             name=name,
             role="candidate",

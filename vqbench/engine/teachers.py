@@ -19,7 +19,7 @@ from vqbench.registries import TEACHERS
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.folder import open_folder
 from vqbench.teachers.tortoise.pair_generation import held_out_sentences, read_sentences
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.utterance import Voice
 
 POCKET_MAX_WORDS = 12
@@ -29,7 +29,7 @@ _SENTENCE_SEED = 1_000_003
 """Added to a suite's seed: other sentences than the pocket TorToiSe was trained on."""
 
 
-def open_teacher(written: str, device: torch.device) -> Teacher:
+def open_teacher(written: str, device: torch.device) -> TortoiseTeacher:
     """Opens a teacher.
 
     Args:
@@ -42,7 +42,7 @@ def open_teacher(written: str, device: torch.device) -> Teacher:
         MissingExtraError: tortoise-tts is not installed.
     """
     if written in TEACHERS:
-        opened: Teacher = TEACHERS.load(written)(written, device)
+        opened: TortoiseTeacher = TEACHERS.load(written)(written, device)
         return opened
     if not Path(written).is_dir():
         raise ConfigError(
@@ -75,7 +75,7 @@ def teacher_voices(teacher: str, source: DataSource | None) -> list[Clip]:
     return corpus_clips("tortoise-voices")
 
 
-def listen(teacher: Teacher, clips: Sequence[Clip], progress: Progress) -> list[Voice]:
+def listen(teacher: TortoiseTeacher, clips: Sequence[Clip], progress: Progress) -> list[Voice]:
     """One voice a speaker, of all clips of the speaker.
 
     Raises:

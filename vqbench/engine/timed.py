@@ -16,7 +16,7 @@ from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedCandidate:
     """What is timed of one candidate.
 
     Attributes:
@@ -32,7 +32,7 @@ class Timed:
     digest: str
 
 
-def load_timed(suite: Suite, candidate: str, cache: Cache, progress: Progress) -> Timed:
+def load_timed(suite: Suite, candidate: str, cache: Cache, progress: Progress) -> TimedCandidate:
     """Loads a candidate and as much of the suite's speech as it is timed on.
 
     Args:
@@ -59,4 +59,4 @@ def load_timed(suite: Suite, candidate: str, cache: Cache, progress: Progress) -
     if not waveforms:
         raise DataError("no clip can be read, so there is nothing to time", where=str(suite.path or suite.name))
     made = {work.group: work for work in workloads(tokenizer, waveforms, load, bench.device)}
-    return Timed(made, load, str(bench.device), tokenizer.digest)
+    return TimedCandidate(made, load, str(bench.device), tokenizer.digest)

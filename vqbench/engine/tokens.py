@@ -29,7 +29,7 @@ from vqbench.errors import DataError
 from vqbench.files import require_writable, write_whole
 from vqbench.progress import Progress
 from vqbench.teachers.tortoise.decoding import Joining
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.threads import one_thread
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training.labelling import Labeller, Transcribed, tell_voices
@@ -61,7 +61,7 @@ _METADATA = b"vqbench.tokens"
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenTokens:
     """What a pass over recordings came to.
 
     Attributes:
@@ -82,13 +82,13 @@ class Helper:
         joining: how its GPT and the encoder are weighed.
     """
 
-    teacher: Teacher
+    teacher: TortoiseTeacher
     joining: Joining
 
 
 def write_tokens(
     clips: Sequence[Clip], tokenizer: DVAETokenizer, folder: Path, progress: Progress, helper: Helper | None = None
-) -> Written:
+) -> WrittenTokens:
     """Writes the tokens of all recordings; files of the same recordings and settings that are there are kept.
 
     Args:
@@ -130,7 +130,7 @@ def write_tokens(
             else:
                 advance(len(part))
             faults.update((id_, why) for id_, why in found.items() if isinstance(why, str))
-    return Written(len(clips) - len(faults), faults)
+    return WrittenTokens(len(clips) - len(faults), faults)
 
 
 class _Encoder:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from vqbench.errors import ResultError, did_you_mean
 from vqbench.judging.contrast import Contrast, Match, Matches, Pairs, contrast_all, obstacle, other_machine, p_values
+from vqbench.judging.languages import mixed_languages
 from vqbench.judging.learning import concerns, doubts
 from vqbench.judging.selection import Contender, Selection, candidates_of, check_candidate
 from vqbench.judging.yardstick import yardsticks
 from vqbench.records.run import MetricSpec, Result, Run
-from vqbench.records.slices import mixed_languages
 from vqbench.records.verdict import Comparison
 from vqbench.stats.paired import holm
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from vqbench.languages import ENGLISH, LANGUAGES, Language
 from vqbench.records.clip_sets import named_set
 from vqbench.records.run import ClipRecord, MetricSpec, Run
+from vqbench.records.slices import LANGUAGE, some_of
 
 ASSUMED = "english_assumed"
 """In a run's provenance: of each set of clips that an ASR heard, how many name no language."""
@@ -30,7 +31,7 @@ def language_notes(run: Run, metrics: Sequence[MetricSpec]) -> list[str]:
         run: whose figures they are.
         metrics: those that are shown.
     """
-    rates = [metric for metric in metrics if _is_error_rate(metric)]
+    rates = [metric for metric in metrics if is_error_rate(metric)]
     notes = []
     for clip_set in map(named_set, dict.fromkeys(metric.clip_set for metric in rates)):
         counts = Counter(spoken_in(clip) for clip in run.clips if clip.clip_set == clip_set.name)
@@ -58,6 +59,16 @@ def language_notes(run: Run, metrics: Sequence[MetricSpec]) -> list[str]:
     return notes
 
 
+def mixed_languages(runs: Iterable[Run]) -> tuple[str, ...]:
+    """Says of runs with clips in several languages that figures over all of them are over several."""
+    notes: dict[str, None] = {}
+    for run in runs:
+        names = [one.name for one in run.slices if one.by == LANGUAGE]
+        if len(names) > 1:
+            notes[f"figures over clips in several languages; --slice shows one: {some_of(names)}"] = None
+    return tuple(notes)
+
+
 def not_understood(run: Run, metrics: Sequence[MetricSpec]) -> Iterator[str]:
     """What an ASR does not understand: of each language, in each set, an error rate of the recordings above 0.5.
 
@@ -66,7 +77,7 @@ def not_understood(run: Run, metrics: Sequence[MetricSpec]) -> Iterator[str]:
     languages = {clip.id: spoken_in(clip) for clip in run.clips}
     for metric in metrics:
         table = next((t for t in run.tables if (t.candidate, t.group) == ("original", metric.group)), None)
-        if table is None or not _is_error_rate(metric):
+        if table is None or not is_error_rate(metric):
             continue
         codes = np.array([languages[row] for row in table.row_ids])
         errors, total = (np.asarray(table.columns[column], dtype=np.float64) for column in metric.columns)
@@ -90,7 +101,8 @@ def _language(code: str) -> Language:
     return LANGUAGES.get(code) or Language(code, "another language", None, True)
 
 
-def _is_error_rate(metric: MetricSpec) -> bool:
+def is_error_rate(metric: MetricSpec) -> bool:
+    """Whether an ASR stands behind a metric: it is a WER or a CER."""
     return metric.reduction == "ratio" and metric.name.rpartition(".")[2] in ("wer", "cer")
 
 

@@ -18,7 +18,7 @@ from vqbench.judges.speaker.encoder import SpeakerEncoder
 from vqbench.records.rows import Measured, Measures
 from vqbench.records.run import CandidateRecord
 
-Part = Literal["waveform", "mel", "copy", "codes", "streams", "bits"]
+Output = Literal["waveform", "mel", "copy", "codes", "streams", "bits"]
 """What a system gives back of a clip: audio always; a `mel`, or a `copy` of the waveform that did not come through one;
 `codes` of one codebook, or `streams` of several; and how many `bits` it took."""
 
@@ -52,7 +52,7 @@ class MetricGroup(Measures, Protocol):
     """Metrics that are measured together on the same renderings."""
 
     @property
-    def needs(self) -> Part:
+    def needs(self) -> Output:
         """The group says nothing of a system that does not give this (codebook usage of the original audio)."""
 
     def measure(self, renderings: Sequence[Rendering]) -> list[Measured | DataError]:

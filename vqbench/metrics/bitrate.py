@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vqbench.errors import DataError
-from vqbench.metrics.base import Context, MetricGroup, Part, Rendering
+from vqbench.metrics.base import Context, MetricGroup, Output, Rendering
 from vqbench.records.rows import Measured
 from vqbench.records.run import MetricSpec
 
@@ -18,7 +18,7 @@ class Bitrate:
     """
 
     name = "bitrate"
-    needs: Part = "bits"
+    needs: Output = "bits"
     identity: Mapping[str, object] = {"version": 1}
     specs = (
         MetricSpec(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from vqbench.errors import DataError
-from vqbench.metrics.base import Context, MetricGroup, Part, Rendering
+from vqbench.metrics.base import Context, MetricGroup, Output, Rendering
 from vqbench.records.rows import Measured
 from vqbench.records.run import CandidateRecord, MetricSpec
 
@@ -41,7 +41,7 @@ class CodebookUsage:
     """Entropy and use of the codebook over all tokens of the suite; both grow with the number of tokens."""
 
     name = "codebook"
-    needs: Part = "codes"
+    needs: Output = "codes"
     identity: Mapping[str, object] = {"version": 1}
     specs = (
         _spec("entropy_bits", "entropy", "bits", True, "plug-in entropy of the code histogram: -sum p log2 p", 2),
@@ -84,7 +84,7 @@ class StreamUsage:
         stream: counted from 0; names count from 1.
     """
 
-    needs: Part = "streams"
+    needs: Output = "streams"
     identity: Mapping[str, object] = {"version": 1}
 
     def __init__(self, stream: int) -> None:

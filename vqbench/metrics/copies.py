@@ -9,7 +9,7 @@ from vqbench.judges.protocol import Heard, Judge
 from vqbench.judges.transcription import Intelligibility
 from vqbench.judges.voice import CopiedVoice
 from vqbench.languages import ENGLISH
-from vqbench.metrics.base import Context, MetricGroup, Part, Rendering
+from vqbench.metrics.base import Context, MetricGroup, Output, Rendering
 from vqbench.records.rows import Measured
 from vqbench.records.run import MetricSpec
 
@@ -22,7 +22,7 @@ class Copies:
         sample_rate_hz: of what it is shown.
     """
 
-    needs: Part = "waveform"
+    needs: Output = "waveform"
 
     def __init__(self, judge: Judge, sample_rate_hz: int) -> None:
         self._judge, self._sample_rate_hz = judge, sample_rate_hz

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqbench.audio.mel import LOG_FLOOR, MelFrontEnd, MelSpec
 from vqbench.errors import DataError
-from vqbench.metrics.base import Context, MetricGroup, Part, Rendering
+from vqbench.metrics.base import Context, MetricGroup, Output, Rendering
 from vqbench.records.rows import Measured
 from vqbench.records.run import MetricSpec
 
@@ -48,7 +48,7 @@ class ReconstructionDistance:
     """Mel distances before vocoding, spectral distances after it."""
 
     name = "reconstruction"
-    needs: Part = "mel"
+    needs: Output = "mel"
     specs = (
         _spec(
             "mel_l1",
@@ -126,7 +126,7 @@ class CopyDistance:
     """The same on waveforms alone, of systems that give no mel back."""
 
     name = "reconstruction"
-    needs: Part = "copy"
+    needs: Output = "copy"
     specs = tuple(spec for spec in ReconstructionDistance.specs if not spec.needs_same_front_end)
 
     def __init__(self, mel_spec: MelSpec) -> None:

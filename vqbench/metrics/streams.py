@@ -17,7 +17,7 @@ from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
 from vqbench.errors import DataError
 from vqbench.metrics.agreement import AGREEMENT_SPECS
-from vqbench.metrics.base import Part, Rendering
+from vqbench.metrics.base import Output, Rendering
 from vqbench.records.reference import NATURAL, WRITTEN
 from vqbench.records.rows import Measured
 from vqbench.records.run import CandidateRecord
@@ -65,7 +65,7 @@ class StreamAgreement:
         self.reference = reference
         self.stream = stream
         several = len(reference.streams) > 1
-        self.needs: Part = "streams" if several else "codes"
+        self.needs: Output = "streams" if several else "codes"
         self.name = f"{NATURAL}.q{stream + 1}" if several else NATURAL
         self.specs = tuple(
             replace(

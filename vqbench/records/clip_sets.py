@@ -15,13 +15,14 @@ class ClipSet:
     """A set of clips.
 
     Attributes:
-        name: as clips and metrics name it.
+        name: as clips and metrics name it; their ids begin with it, but for the suite's own recordings (`speech`).
         noun: what its clips are called, in the plural.
         exhibited: what is heard of one of them side by side; None where they are not to be heard.
         task: the Hub's task that metrics of it belong to.
         title: how that task is shown; `{}` stands for whose tokens the others are held against.
         single: whether each clip is drawn by itself where intervals are `unit: clip`; else by speaker even then.
         spoken_by_teacher: whether a TorToiSe says its sentences.
+        group: the group of metrics that alone is measured on it; None where there are several.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ClipSet:
     title: str = "Other"
     single: bool = False
     spoken_by_teacher: bool = False
+    group: str | None = None
 
 
 _ALL = (
@@ -43,15 +45,23 @@ _ALL = (
         "Speech of a TorToiSe trained on the tokens",
         single=True,
         spoken_by_teacher=True,
+        group="downstream",
     ),
     ClipSet(
         "pairs",
         "GPT sequences",
         "What the GPT wrote, as it was rendered, and copies of it",
         title="Token agreement with a GPT, on what it spoke",
+        group="token_agreement",
     ),
-    ClipSet("natural", "recordings", "Human speech, and copies of it", title="Token agreement with {}, on recordings"),
-    ClipSet("held-out", "held-out recordings", single=True),
+    ClipSet(
+        "natural",
+        "recordings",
+        "Human speech, and copies of it",
+        title="Token agreement with {}, on recordings",
+        group="token_agreement",
+    ),
+    ClipSet("held-out", "held-out recordings", single=True, group="downstream"),
 )
 
 CLIP_SETS: Mapping[str, ClipSet] = {one.name: one for one in _ALL}

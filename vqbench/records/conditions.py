@@ -84,14 +84,14 @@ def parse_condition(text: str) -> Condition:
     """
     if len(text) > _MOST_CHARACTERS:
         raise ConfigError(f"the condition has {len(text):,} characters", expected=f"at most {_MOST_CHARACTERS:,}")
-    return _Parser(text).condition()
+    return _Conditions(text).condition()
 
 
-_TOKEN = re.compile(
+_WORD = re.compile(
     r"""\s*(?:(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])|(?P<name>[^\W\d][\w.-]*)"""
     r"""|(?P<text>"[^"]*"|'[^']*')|(?P<sign><=|>=|==|!=|[<>()\[\],]))"""
 )
-_WORDS = ("and", "or", "not", "in")
+_KEYWORDS = ("and", "or", "not", "in")
 _COMPARE: Mapping[str, Callable[[Value, Value], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -103,89 +103,85 @@ _COMPARE: Mapping[str, Callable[[Value, Value], bool]] = {
 _EQUAL = ("==", "!=")
 
 
-class _Parser(Parser):
-    """One method a line of the grammar."""
-
-    pattern = _TOKEN
-    words = _WORDS
-    noun = "condition"
-    expected = 'FIELD < NUMBER, FIELD == "TEXT", FIELD in ["TEXT", …], joined by and, or, not'
+class _Conditions(Parser):
+    """Recursive descent: one method a line of the grammar."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text)
+        expected = 'FIELD < NUMBER, FIELD == "TEXT", FIELD in ["TEXT", …], joined by and, or, not'
+        super().__init__(text, _WORD, _KEYWORDS, called="condition", expected=expected)
         self.nested = 0
         self.fields: dict[str, None] = {}
 
     def condition(self) -> Condition:
         holds = self._either()
-        self._take("and, or, or the end of the condition", "end")
+        self.take("and, or, or the end of the condition", "end")
         return Condition(self.text, tuple(self.fields), holds)
 
     def _either(self) -> Holds:
         parts = [self._both()]
-        while self._accept("or"):
+        while self.accept("or"):
             parts.append(self._both())
         return _first_of(parts, True)
 
     def _both(self) -> Holds:
         parts = [self._maybe_not()]
-        while self._accept("and"):
+        while self.accept("and"):
             parts.append(self._maybe_not())
         return _first_of(parts, False)
 
     def _maybe_not(self) -> Holds:
-        at = self._next.at
-        if self._next.kind not in ("not", "("):
+        at = self.next.at
+        if self.next.kind not in ("not", "("):
             return self._comparison()
         self.nested += 1
         if self.nested > _MOST_NESTED:
-            raise self._error(at, f"at most {_MOST_NESTED} levels of parentheses and not")
-        if self._accept("not"):
+            raise self.fault(at, f"at most {_MOST_NESTED} levels of parentheses and not")
+        if self.accept("not"):
             inner = self._maybe_not()
             holds: Holds = lambda clip: None if (found := inner(clip)) is None else not found  # noqa: E731
         else:
-            self._take("(", "(")
+            self.take("(", "(")
             holds = self._either()
-            self._take("and, or, or )", ")")
+            self.take("and, or, or )", ")")
         self.nested -= 1
         return holds
 
     def _comparison(self) -> Holds:
-        field = self._take("a field, e.g. duration_s, speaker, or a column of the manifest", "name").text
+        field = self.take("a field, e.g. duration_s, speaker, or a column of the manifest", "name").text
         self.fields[field] = None
-        sign = self._take("<, <=, >, >=, ==, !=, in or not in", *_COMPARE, "in", "not")
+        sign = self.take("<, <=, >, >=, ==, !=, in or not in", *_COMPARE, "in", "not")
         if sign.kind in _COMPARE:
             value = self._value(field, sign.kind)
             return _compares(field, lambda found: _COMPARE[sign.kind](found, value), isinstance(value, float))
         if sign.kind == "not":
-            self._take("in", "in")
-        self._take("[ and a list of values", "[")
+            self.take("in", "in")
+        self.take("[ and a list of values", "[")
         values = [self._value(field, "==")]
-        while self._accept(","):
+        while self.accept(","):
             values.append(self._value(field, "=="))
-        end = self._take(", or ]", "]")
+        end = self.take(", or ]", "]")
         if len({type(value) for value in values}) > 1:
-            raise self._error(end.at, "a list of numbers alone, or of texts alone")
+            raise self.fault(end.at, "a list of numbers alone, or of texts alone")
         inside = sign.kind == "in"
         return _compares(field, lambda found: (found in values) is inside, isinstance(values[0], float))
 
     def _value(self, field: str, sign: str) -> Value:
-        token = self._next
+        token = self.next
         if field in NUMBERS or sign not in _EQUAL:
             why = "" if field in NUMBERS else "; texts are compared by ==, != and in"
-            number = float(self._take(f"a number{why}", "number").text)
+            number = float(self.take(f"a number{why}", "number").text)
             if not math.isfinite(number):
-                raise self._error(token.at, "a finite number")
+                raise self.fault(token.at, "a finite number")
             if field in TEXTS:
-                raise self._error(token.at, f"a text in quotes, compared by ==, != or in: {field} is no number")
+                raise self.fault(token.at, f"a text in quotes, compared by ==, != or in: {field} is no number")
             return number
         if field in TEXTS or token.kind == "text":
             hint = f', e.g. "{token.text}"' if token.kind in ("name", "number") else ""
-            return self._take(f"a text in quotes{hint}", "text").text[1:-1]
+            return self.take(f"a text in quotes{hint}", "text").text[1:-1]
         hint = f', e.g. "{token.text}"' if token.kind == "name" else ""
-        number = float(self._take(f"a number, or a text in quotes{hint}", "number").text)
+        number = float(self.take(f"a number, or a text in quotes{hint}", "number").text)
         if not math.isfinite(number):
-            raise self._error(token.at, "a finite number")
+            raise self.fault(token.at, "a finite number")
         return number
 
 

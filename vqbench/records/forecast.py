@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from vqbench.progress import Timed
+from vqbench.progress import TaskTimes
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageForecast:
     """A row of the estimate: all tasks of one kind.
 
     Attributes:
@@ -77,7 +77,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Forecast:
     """What a run from an empty cache will take on the machine that this was taken on.
 
     Attributes:
@@ -98,7 +98,7 @@ class Estimate:
     machine: str
     candidate: str
     opening_s: float
-    stages: tuple[Stage, ...]
+    stages: tuple[StageForecast, ...]
     seconds: float
     memory: tuple[Memory, ...]
     disk: Mapping[str, int]
@@ -107,7 +107,7 @@ class Estimate:
     notes: tuple[str, ...]
 
 
-def pace_of(task: Timed, since_s: float, alike: bool = True) -> Pace:
+def pace_of(task: TaskTimes, since_s: float, alike: bool = True) -> Pace:
     """The pace of a task.
 
     Args:
@@ -126,7 +126,7 @@ def pace_of(task: Timed, since_s: float, alike: bool = True) -> Pace:
     return Pace(gap_s + max(0.0, (each_s[0] - unit_s) * task.marks[0][1]), unit_s)
 
 
-def stages_of(work: Sequence[Work], tasks: Sequence[Timed]) -> tuple[Stage, ...]:
+def stages_of(work: Sequence[Work], tasks: Sequence[TaskTimes]) -> tuple[StageForecast, ...]:
     """Joins the work of a run with the times of its rehearsal, a row a stage."""
     since_s = [*(task.began_s for task in tasks[:1]), *(task.ended_s for task in tasks)]
     # Of several with one description the first counts: what the others are told is known then.
@@ -137,11 +137,11 @@ def stages_of(work: Sequence[Work], tasks: Sequence[Timed]) -> tuple[Stage, ...]
         units, like = sum(one.total for one, _ in own), {model for _, model in own}
         basis = sum(found[model][0].total for model in like if model in found)
         if not like <= found.keys():
-            rows.append(Stage(name, len(own), units, None, None, None, basis))
+            rows.append(StageForecast(name, len(own), units, None, None, None, basis))
             continue
         paces = [(one, pace_of(*found[model], one.alike)) for one, model in own]
         units_s = sum(one.total * one.share * pace.unit_s for one, pace in paces)
         begin_s = sum(pace.begin_s for _, pace in paces)
         each_s = units_s / units if units else 0.0
-        rows.append(Stage(name, len(own), units, each_s, begin_s / len(own), units_s + begin_s, basis))
+        rows.append(StageForecast(name, len(own), units, each_s, begin_s / len(own), units_s + begin_s, basis))
     return tuple(rows)

@@ -1,23 +1,22 @@
-"""What the grammars of rules and of conditions share: tokens, taken one after another, and where a text is wrong."""
+"""What the languages of rules and conditions have in common: words with their places, and faults that show them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar
 
 from vqbench.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of a text.
+    """A word of a text.
 
     Attributes:
-        kind: the group of the pattern that it is, `end`, `unknown`, or the sign or word itself.
-        text: as written.
-        at: where it begins.
+        kind: the sign or keyword itself; else the name of its group in the language's pattern, `unknown`, or `end`.
+        text: as it is written.
+        at: where it begins, in characters.
     """
 
     kind: str
@@ -26,59 +25,65 @@ class Token:
 
 
 class Parser:
-    """Recursive descent over tokens; a grammar adds one method a line of it.
+    """Reads a text word by word. A language adds one method a line of its grammar (recursive descent).
 
-    Attributes:
-        pattern: with a group a kind of token; one called `sign` gives signs.
-        words: names that stand for themselves, as signs do.
-        noun: what is read, as a message calls it.
-        expected: how a whole text looks, for its messages.
+    Args:
+        text: what is read.
+        word: matches blanks and one word: in the group `sign` a sign, in other groups other words.
+        keywords: names that are words of the language.
+        called: what the text is, for people.
+        expected: how such a text looks, for people.
     """
 
-    pattern: ClassVar[re.Pattern[str]]
-    words: ClassVar[Collection[str]] = ()
-    noun: ClassVar[str]
-    expected: ClassVar[str]
-
-    def __init__(self, text: str) -> None:
+    def __init__(
+        self, text: str, word: re.Pattern[str], keywords: Collection[str], *, called: str, expected: str
+    ) -> None:
         self.text = text
-        self.tokens = self._tokens()
-        self.position = 0
+        self._called, self._expected = called, expected
+        self._tokens = _tokens(text, word, keywords)
+        self._position = 0
 
     @property
-    def _next(self) -> Token:
-        return self.tokens[self.position]
+    def next(self) -> Token:
+        """The word that comes next."""
+        return self._tokens[self._position]
 
-    def _accept(self, kind: str) -> bool:
-        found = self._next.kind == kind
-        self.position += found
+    def accept(self, kind: str) -> bool:
+        """Whether the next word is of a kind; it is then taken."""
+        found = self.next.kind == kind
+        self._position += found
         return found
 
-    def _take(self, expected: str, *kinds: str) -> Token:
-        token = self._next
+    def take(self, expected: str, *kinds: str) -> Token:
+        """Takes the next word.
+
+        Raises:
+            ConfigError: it is of another kind.
+        """
+        token = self.next
         if token.kind not in kinds:
-            raise self._error(token.at, expected)
-        self.position += 1
+            raise self.fault(token.at, expected)
+        self._position += 1
         return token
 
-    def _tokens(self) -> list[Token]:
-        tokens: list[Token] = []
-        at = 0
-        end = len(self.text.rstrip())
-        while at < end:
-            match = self.pattern.match(self.text, at)
-            if match is None:
-                start = at + len(self.text[at:]) - len(self.text[at:].lstrip())
-                # The parser decides whether something else is already wrong before this place.
-                return [*tokens, Token("unknown", self.text[start], start)]
-            kind = str(match.lastgroup)
-            word = match.group(kind)
-            tokens.append(Token(word if kind == "sign" or word in self.words else kind, word, match.start(kind)))
-            at = match.end()
-        return [*tokens, Token("end", "", end)]
-
-    def _error(self, at: int, expected: str) -> ConfigError:
+    def fault(self, at: int, expected: str) -> ConfigError:
+        """The text, a caret under the place, and what was expected there."""
         ends = at >= len(self.text.rstrip())
-        found = f"the {self.noun} ends too early" if ends else f"cannot read the {self.noun} at {self.text[at]!r}"
-        problem = f"{found}\n    {self.text}\n    {' ' * at}^ expected {expected}"
-        return ConfigError(problem, expected=self.expected)
+        found = f"the {self._called} ends too early" if ends else f"cannot read the {self._called} at {self.text[at]!r}"
+        return ConfigError(f"{found}\n    {self.text}\n    {' ' * at}^ expected {expected}", expected=self._expected)
+
+
+def _tokens(text: str, word: re.Pattern[str], keywords: Collection[str]) -> list[Token]:
+    tokens: list[Token] = []
+    at, end = 0, len(text.rstrip())
+    while at < end:
+        match = word.match(text, at)
+        if match is None:
+            start = at + len(text[at:]) - len(text[at:].lstrip())
+            # The parser decides whether something else is already wrong before this place.
+            return [*tokens, Token("unknown", text[start], start)]
+        kind = str(match.lastgroup)
+        found = match.group(kind)
+        tokens.append(Token(found if kind == "sign" or found in keywords else kind, found, match.start(kind)))
+        at = match.end()
+    return [*tokens, Token("end", "", end)]

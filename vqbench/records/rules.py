@@ -48,7 +48,7 @@ class Rule:
         return self.scale != 0
 
 
-_TOKEN = re.compile(
+_WORD = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])|(?P<name>[A-Za-z_]\w*(?:\.\w+)*)|(?P<sign><=|>=|[-+*@%]))",
     re.ASCII,
 )
@@ -65,75 +65,75 @@ def parse_rule(text: str) -> Rule:
     >>> parse_rule("codebook.dead <= 5% @ 99%")
     Rule(metric='codebook.dead', op='<=', scale=0.0, offset=0.05, percent=True, confidence=0.99)
     """
-    return _Parser(text).rule()
+    return _Rules(text).rule()
 
 
-class _Parser(Parser):
-    """One method a line of the grammar."""
+class _Rules(Parser):
+    """Recursive descent: one method a line of the grammar."""
 
-    pattern = _TOKEN
-    noun = "rule"
-    expected = "METRIC <= LIMIT or METRIC >= LIMIT; LIMIT is a number, or baseline, + or - a number, * a factor"
+    def __init__(self, text: str) -> None:
+        expected = "METRIC <= LIMIT or METRIC >= LIMIT; LIMIT is a number, or baseline, + or - a number, * a factor"
+        super().__init__(text, _WORD, (), called="rule", expected=expected)
 
     def rule(self) -> Rule:
-        metric = self._take("a metric, e.g. speech.wer", "name")
+        metric = self.take("a metric, e.g. speech.wer", "name")
         if metric.text == "baseline":
-            raise self._error(metric.at, "a metric, e.g. speech.wer; the baseline stands on the right")
-        op: Operator = "<=" if self._take("<= or >=", "<=", ">=").text == "<=" else ">="
+            raise self.fault(metric.at, "a metric, e.g. speech.wer; the baseline stands on the right")
+        op: Operator = "<=" if self.take("<= or >=", "<=", ">=").text == "<=" else ">="
         scale, offset, percent = self._limit()
         after = "the end of the rule, or @ and a confidence"
-        confidence = self._confidence() if self._next.kind == "@" else None
-        self._take(after if confidence is None else "the end of the rule", "end")
+        confidence = self._confidence() if self.next.kind == "@" else None
+        self.take(after if confidence is None else "the end of the rule", "end")
         return Rule(metric.text, op, scale, offset, percent, confidence)
 
     def _limit(self) -> tuple[float, float, bool]:
-        if self._next.kind == "name":
+        if self.next.kind == "name":
             self._baseline("a number, or baseline")
-            if self._accept("*"):
+            if self.accept("*"):
                 return self._factor(), 0.0, False
-            if self._next.kind in ("+", "-"):
-                sign = -1.0 if self._take("+ or -", "+", "-").kind == "-" else 1.0
+            if self.next.kind in ("+", "-"):
+                sign = -1.0 if self.take("+ or -", "+", "-").kind == "-" else 1.0
                 number, percent = self._maybe_percent(self._number())
                 return 1.0, sign * number, percent
             return 1.0, 0.0, False
-        negative = self._accept("-")
-        at = self._next.at
+        negative = self.accept("-")
+        at = self.next.at
         number = self._number("a number, or baseline")
-        if self._accept("*"):
+        if self.accept("*"):
             self._baseline("baseline")
             if negative or number <= 0:
-                raise self._error(at, "a factor above 0")
+                raise self.fault(at, "a factor above 0")
             return number, 0.0, False
         number, percent = self._maybe_percent(number)
         return 0.0, -number if negative else number, percent
 
     def _factor(self) -> float:
-        at = self._next.at
+        at = self.next.at
         factor = self._number("a factor, e.g. 1.1")
         if factor <= 0:
-            raise self._error(at, "a factor above 0")
+            raise self.fault(at, "a factor above 0")
         return factor
 
     def _confidence(self) -> float:
-        self._take("@", "@")
-        at = self._next.at
+        self.take("@", "@")
+        at = self.next.at
         percent = self._number("a confidence, e.g. 95%")
-        self._take("% after the confidence", "%")
+        self.take("% after the confidence", "%")
         if not 50 <= percent < 100:
-            raise self._error(at, "a confidence from 50% to below 100%")
+            raise self.fault(at, "a confidence from 50% to below 100%")
         return percent / 100
 
     def _maybe_percent(self, number: float) -> tuple[float, bool]:
-        return (number / 100, True) if self._accept("%") else (number, False)
+        return (number / 100, True) if self.accept("%") else (number, False)
 
     def _number(self, expected: str = "a number") -> float:
-        token = self._take(expected, "number")
+        token = self.take(expected, "number")
         number = float(token.text)
         if number == float("inf"):
-            raise self._error(token.at, "a finite number")
+            raise self.fault(token.at, "a finite number")
         return number
 
     def _baseline(self, expected: str) -> None:
-        token = self._take(expected, "name")
+        token = self.take(expected, "name")
         if token.text != "baseline":
-            raise self._error(token.at, expected)
+            raise self.fault(token.at, expected)

@@ -6,7 +6,7 @@ compared, judged) can be done with each of its slices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -93,21 +93,11 @@ def of_slice(run: Run, name: str, label: str = "the run") -> Run:
         raise ResultError(
             f"there is no slice {name!r}{did_you_mean(name, names)}",
             where=label,
-            expected=f"one of {_some(names)}" if names else "a run of a suite with `slices:`",
+            expected=f"one of {some_of(names)}" if names else "a run of a suite with `slices:`",
         )
     part = narrowed(run, found.clips)
     figures = tuple(result for result in run.slice_results if result.slice == name)
     return replace(part, metrics=metrics_of_clips(part), results=figures, slices=(found,))
-
-
-def mixed_languages(runs: Iterable[Run]) -> tuple[str, ...]:
-    """Says of runs with clips in several languages that figures over all of them are over several."""
-    notes: dict[str, None] = {}
-    for run in runs:
-        names = [one.name for one in run.slices if one.by == LANGUAGE]
-        if len(names) > 1:
-            notes[f"figures over clips in several languages; --slice shows one: {_some(names)}"] = None
-    return tuple(notes)
 
 
 def narrowed(run: Run, clips: Collection[str]) -> Run:
@@ -259,10 +249,11 @@ def _check_fields(
             continue
         near = "" if field in known else did_you_mean(field, known)
         problem = f"slices.{name}: no clip has a {field}{near}"
-        errors.append(ConfigError(problem, where=source, expected=f"one of {_some(known)}"))
+        errors.append(ConfigError(problem, where=source, expected=f"one of {some_of(known)}"))
     raise_all(errors)
 
 
-def _some(names: Sequence[str], most: int = 20) -> str:
+def some_of(names: Sequence[str], most: int = 20) -> str:
+    """The first names of a list that may be long, and how many more there are."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest

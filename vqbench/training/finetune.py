@@ -21,7 +21,7 @@ from vqbench.files import has_sum, write_sum, write_whole
 from vqbench.progress import Progress
 from vqbench.teachers.tortoise.gpt import UnifiedVoice
 from vqbench.teachers.tortoise.pair_generation import split_of
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.tokenizers.protocol import MelTokenizer
 from vqbench.training.loop import Term, optimize
 from vqbench.training.processes import all_processes_together, rank
@@ -45,7 +45,7 @@ _IGNORED = -100
 
 def finetune_gpt(
     config: FinetuneConfig,
-    teacher: Teacher,
+    teacher: TortoiseTeacher,
     tokenizer: MelTokenizer,
     clips: Sequence[Clip],
     folder: Path,
@@ -105,7 +105,7 @@ def finetune_gpt(
 
 def count_tokens(
     config: FinetuneConfig,
-    teacher: Teacher,
+    teacher: TortoiseTeacher,
     tokenizer: MelTokenizer,
     clips: Sequence[Clip],
     folder: Path,
@@ -160,7 +160,7 @@ def _drop_others(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def require_writable_codes(codebook_size: int, teacher: Teacher, where: str | None = None) -> None:
+def require_writable_codes(codebook_size: int, teacher: TortoiseTeacher, where: str | None = None) -> None:
     """Checks that a teacher's GPT has a token for each code.
 
     Raises:
@@ -195,7 +195,7 @@ def is_held_out(clip: Clip, validation_share: float) -> bool:
 
 def _speech(
     config: FinetuneConfig,
-    teacher: Teacher,
+    teacher: TortoiseTeacher,
     tokenizer: MelTokenizer,
     clips: Sequence[Clip],
     max_tokens: int,

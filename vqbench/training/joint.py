@@ -15,7 +15,7 @@ from vqbench.config.training import JointConfig
 from vqbench.training.distil import Distillation
 from vqbench.training.held_out import HeldOutPairs
 from vqbench.training.loop import PhaseEnd, Term
-from vqbench.training.reconstruct import Reconstruction
+from vqbench.training.reconstruct import ReconstructionObjective
 from vqbench.training.stream import MelTokens
 
 Work = tuple[Tensor, list[MelTokens]]
@@ -37,7 +37,7 @@ class Joint:
     def __init__(
         self,
         config: JointConfig,
-        reconstruction: Reconstruction,
+        reconstruction: ReconstructionObjective,
         held_out: HeldOutPairs | None,
         replayed: Distillation | None,
     ) -> None:

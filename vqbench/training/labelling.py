@@ -20,8 +20,8 @@ from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.decoding import Joining, decode_jointly, log_posterior
 from vqbench.teachers.tortoise.pair_generation import split_of
 from vqbench.teachers.tortoise.pairs import shard_path
-from vqbench.teachers.tortoise.shards import Header, Pair, Shard, write_shard
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.shards import Pair, Shard, ShardHeader, write_shard
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.tokens import SAMPLES_PER_TOKEN
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
@@ -57,7 +57,7 @@ def is_held_out(clip: Clip, share: float) -> bool:
     return split_of(f"validation: {clip.text}", share) == "test"
 
 
-def find_utterances(clips: Sequence[Clip], teacher: Teacher, progress: Progress) -> list[Transcribed]:
+def find_utterances(clips: Sequence[Clip], teacher: TortoiseTeacher, progress: Progress) -> list[Transcribed]:
     """Recordings that the teacher's GPT can read, in order; those that are left out are counted and told.
 
     Args:
@@ -99,7 +99,7 @@ def find_utterances(clips: Sequence[Clip], teacher: Teacher, progress: Progress)
     ]
 
 
-def tell_voices(clips: Sequence[Clip], teacher: Teacher, progress: Progress) -> dict[str, Tensor]:
+def tell_voices(clips: Sequence[Clip], teacher: TortoiseTeacher, progress: Progress) -> dict[str, Tensor]:
     """What a GPT hears of each speaker, (width,) float32: the mean over the first `CONDITIONING` recordings.
 
     Args:
@@ -143,7 +143,7 @@ class Labeller:
         joining: how they are weighed.
     """
 
-    def __init__(self, tokenizer: DVAETokenizer, teacher: Teacher, joining: Joining) -> None:
+    def __init__(self, tokenizer: DVAETokenizer, teacher: TortoiseTeacher, joining: Joining) -> None:
         self._tokenizer, self._teacher, self._joining = tokenizer, teacher, joining
         self._front_end = MelFrontEnd(tokenizer.mel_spec)
 
@@ -194,7 +194,7 @@ class Labeller:
                     for one, waveform, codes in zip(part, waveforms, labels, strict=True)
                 }
                 pairs = [made[one.clip.id] for one in parts[n]]
-                write_shard(shard_path(folder, n), pairs, Header(dict(settings)))
+                write_shard(shard_path(folder, n), pairs, ShardHeader(dict(settings)))
                 advance(len(part))
 
     def _pair(self, utterance: Transcribed, waveform: Tensor, codes: Tensor) -> Pair:

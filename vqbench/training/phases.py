@@ -21,7 +21,7 @@ from vqbench.progress import Progress
 from vqbench.teachers.tortoise.pair_filter import filter_pairs
 from vqbench.teachers.tortoise.pair_generation import generate_pairs, split_of
 from vqbench.teachers.tortoise.pairs import find_shards
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.utterance import Voice
 from vqbench.tokenizers.dvae.checkpoint import load_codebook, load_tokenizer, save_checkpoint
 from vqbench.tokenizers.dvae.network import DVAE
@@ -35,7 +35,7 @@ from vqbench.training.log import write_log
 from vqbench.training.loop import Objective, optimize
 from vqbench.training.processes import all_processes_together, rank
 from vqbench.training.pseudo_label import Labelled, Rounds
-from vqbench.training.reconstruct import Reconstruction
+from vqbench.training.reconstruct import ReconstructionObjective
 from vqbench.training.stream import PairStream
 
 PSEUDO_LABEL = "pseudo_label"
@@ -55,7 +55,7 @@ class Teaching:
         voices: listens to the voices; it may take a while.
     """
 
-    teacher: Teacher
+    teacher: TortoiseTeacher
     sentences: Iterable[str]
     voices: Callable[[], Sequence[Voice]]
 
@@ -95,7 +95,7 @@ class Phases:
         if self._is_done("reconstruct") or not config.steps:
             return
         corpus = load_corpus(clips, self.spec, config.validation_share, self.progress, self._where)
-        objective = Reconstruction(config, self.dvae, corpus, self.recipe.seed)
+        objective = ReconstructionObjective(config, self.dvae, corpus, self.recipe.seed)
         if not self._is_begun("reconstruct"):
             objective.start_codebook()
         self._train("reconstruct", objective, config)
@@ -138,7 +138,7 @@ class Phases:
         if self._is_done("joint") or not config.steps:
             return
         corpus = load_corpus(clips, self.spec, config.validation_share, self.progress, self._where)
-        reconstruction = Reconstruction(
+        reconstruction = ReconstructionObjective(
             config, self.dvae, corpus, self.recipe.seed, moving_codebook=config.moving_codebook
         )
         if config.guard.kind == "freeze":

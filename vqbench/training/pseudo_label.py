@@ -28,7 +28,7 @@ from vqbench.progress import Progress
 from vqbench.teachers.tortoise.decoding import Joining
 from vqbench.teachers.tortoise.likelihood import token_nats
 from vqbench.teachers.tortoise.pairs import read_pairs
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.tokenizers.dvae.network import DVAE
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training.distil import Distillation
@@ -71,7 +71,7 @@ COLLAPSED = 0.25
 def look(
     labeller: Labeller,
     tokenizer: DVAETokenizer,
-    teacher: Teacher,
+    teacher: TortoiseTeacher,
     utterances: Sequence[Transcribed],
     progress: Progress,
 ) -> RoundFigures:
@@ -132,7 +132,7 @@ class Rounds:
         config: PseudoLabelConfig,
         dvae: DVAE,
         spec: MelSpec,
-        teacher: Teacher,
+        teacher: TortoiseTeacher,
         clips: Sequence[Clip],
         device: torch.device,
         progress: Progress,

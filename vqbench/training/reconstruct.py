@@ -27,7 +27,7 @@ _RESTARTS_END = 0.9
 """Share of the steps after which dead codes are left alone, so that the last ones can settle."""
 
 
-class Reconstruction:
+class ReconstructionObjective:
     """L1 and L2 of the mel and the commitment of the latents; the codebook follows the latents where it shall move."""
 
     best = ("l1", False)

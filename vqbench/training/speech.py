@@ -24,14 +24,14 @@ _TOKENIZER = "vqbench.tokenizer"
 
 
 @dataclass(frozen=True)
-class Ragged:
+class RaggedTensor:
     """Rows of different length, end to end: row i is `flat[..., starts[i] : starts[i + 1]]`."""
 
     flat: Tensor
     starts: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Tensor]) -> Ragged:
+    def of(cls, rows: Sequence[Tensor]) -> RaggedTensor:
         """Joins rows along their last dimension."""
         starts = torch.tensor([0, *(row.shape[-1] for row in rows)]).cumsum(0)
         return cls(torch.cat(list(rows), dim=-1), starts)
@@ -54,9 +54,9 @@ class Speech:
         speakers: (n,) int64, numbered.
     """
 
-    mels: Ragged
-    codes: tuple[Ragged, ...]
-    texts: Ragged
+    mels: RaggedTensor
+    codes: tuple[RaggedTensor, ...]
+    texts: RaggedTensor
     speakers: Tensor
     n_validation: int
 
@@ -101,9 +101,9 @@ def read_speech(
             advance(len(chunk))
     names = sorted({clip.speaker or "" for clip in clips})
     return Speech(
-        Ragged.of(mels),
-        tuple(Ragged.of(rows) for rows in codes),
-        Ragged.of([encode_text(clip.text or "").short() for clip in clips]),
+        RaggedTensor.of(mels),
+        tuple(RaggedTensor.of(rows) for rows in codes),
+        RaggedTensor.of([encode_text(clip.text or "").short() for clip in clips]),
         torch.tensor([names.index(clip.speaker or "") for clip in clips]),
         n_validation,
     )
@@ -131,8 +131,8 @@ def load_speech(path: Path) -> Speech:
     """Reads what `save_speech` wrote."""
     tensors = load_file(path)
 
-    def ragged(name: str) -> Ragged:
-        return Ragged(tensors[f"{name}.flat"], tensors[f"{name}.starts"])
+    def ragged(name: str) -> RaggedTensor:
+        return RaggedTensor(tensors[f"{name}.flat"], tensors[f"{name}.starts"])
 
     return Speech(
         ragged("mels"),

@@ -26,7 +26,7 @@ from vqbench.training.pocket.build import build, held_out_part, plan_digest, sta
 from vqbench.training.pocket.evaluate import Judges
 from vqbench.training.pocket.make import choose_settings, make_pocket, outline
 from vqbench.training.pocket.pack import CONDITIONING_PER_SPEAKER, calm_code, source_digest
-from vqbench.training.pocket.plan import FULL, TINY, Plan
+from vqbench.training.pocket.plan import FULL, TINY, BuildPlan
 from vqbench.training.speech import load_speech, save_speech
 from vqbench.training.trainer import Sources, training_digest
 
@@ -236,7 +236,7 @@ def test_held_out_utterances_are_in_no_training(made: Path) -> None:
 
 
 @pytest.mark.parametrize("plan", [FULL, TINY], ids=lambda plan: plan.name)
-def test_the_parts_of_a_plan_fit(plan: Plan) -> None:
+def test_the_parts_of_a_plan_fit(plan: BuildPlan) -> None:
     corpus, speaking = plan.corpus, plan.speaking
     assert plan.vqvae_clips <= corpus.n - corpus.n_test
     assert len(corpus.voices) * CONDITIONING_PER_SPEAKER + speaking.n_packed <= corpus.n_test

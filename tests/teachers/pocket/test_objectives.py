@@ -14,7 +14,7 @@ from vqbench.teachers.tortoise.diffusion import DiffusionLoss, MelRange
 from vqbench.teachers.tortoise.gpt import GPTDimensions
 from vqbench.training.pocket import objectives
 from vqbench.training.pocket.objectives import Denoising, Matching
-from vqbench.training.speech import Batches, Ragged, Speech
+from vqbench.training.speech import Batches, RaggedTensor, Speech
 
 CPU = torch.device("cpu")
 SIZES = GPTDimensions(n_layers=2, width=16, n_heads=2, n_text_tokens=20, n_codes=12, n_mels=5)
@@ -66,10 +66,11 @@ def test_the_diffusion_hears_the_frames_of_the_very_tokens_that_it_reads(
     n_frames = (50, 67, 83, 101)
     counted = [torch.arange(n).repeat(5, 1).half() for n in n_frames]
     codes = tuple(
-        Ragged.of([torch.arange(-(-(n - phase) // 4), dtype=torch.int16) for n in n_frames]) for phase in range(PHASES)
+        RaggedTensor.of([torch.arange(-(-(n - phase) // 4), dtype=torch.int16) for n in n_frames])
+        for phase in range(PHASES)
     )
-    texts = Ragged.of([torch.tensor([1, 0], dtype=torch.int16)] * len(n_frames))
-    data = Speech(Ragged.of(counted), codes, texts, torch.zeros(len(n_frames), dtype=torch.long), 0)
+    texts = RaggedTensor.of([torch.tensor([1, 0], dtype=torch.int16)] * len(n_frames))
+    data = Speech(RaggedTensor.of(counted), codes, texts, torch.zeros(len(n_frames), dtype=torch.long), 0)
     seen: list[tuple[Tensor, Tensor]] = []
 
     def remember(model: Any, schedule: Any, mel: Tensor, latents: Tensor, *rest: Any) -> DiffusionLoss:

@@ -23,7 +23,7 @@ from vqbench.report.tables.pocket import missed
 from vqbench.teachers.pocket.assets import load_pocket, load_true_tokenizer, voices
 from vqbench.teachers.pocket.card import SHIPPED, check_parts, load_card
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.utterance import Utterance, Voice
 from vqbench.training.pocket.evaluate import Judges, new_sentences
 from vqbench.training.pocket.plan import FULL
@@ -38,7 +38,7 @@ def card() -> Mapping[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def teacher() -> Teacher:
+def teacher() -> TortoiseTeacher:
     return load_pocket()
 
 
@@ -51,12 +51,12 @@ def recordings() -> dict[str, list[Tensor]]:
 
 
 @pytest.fixture(scope="module")
-def heard_voices(teacher: Teacher, recordings: dict[str, list[Tensor]]) -> list[Voice]:
+def heard_voices(teacher: TortoiseTeacher, recordings: dict[str, list[Tensor]]) -> list[Voice]:
     return teacher.voices(recordings)
 
 
 @pytest.fixture(scope="module")
-def spoken(teacher: Teacher, heard_voices: list[Voice]) -> list[Utterance]:
+def spoken(teacher: TortoiseTeacher, heard_voices: list[Voice]) -> list[Utterance]:
     texts = new_sentences(frozenset(), 16, FULL.corpus.max_words, SEED)
     return teacher.speak(texts, [heard_voices[i % 4] for i in range(16)], range(16))
 
@@ -141,7 +141,7 @@ def test_the_true_tokenizer_hears_much_of_what_the_gpt_wrote(spoken: list[Uttera
 
 
 def test_a_seed_says_the_same_again_alone_and_in_company(
-    teacher: Teacher, heard_voices: list[Voice], spoken: list[Utterance]
+    teacher: TortoiseTeacher, heard_voices: list[Voice], spoken: list[Utterance]
 ) -> None:
     (again,) = teacher.speak([spoken[5].text], [heard_voices[1]], [5])
     assert torch.equal(again.codes, spoken[5].codes)

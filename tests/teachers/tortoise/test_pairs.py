@@ -26,14 +26,14 @@ from vqbench.teachers.tortoise.pair_filter import filter_pairs
 from vqbench.teachers.tortoise.pair_generation import Generated, generate_pairs, read_sentences, split_of
 from vqbench.teachers.tortoise.pairs import read_pairs, shard_path
 from vqbench.teachers.tortoise.sampling import Sampling
-from vqbench.teachers.tortoise.shards import Header, Pair, write_shard
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.shards import Pair, ShardHeader, write_shard
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.utterance import Utterance
 
 N, PER_SHARD = 14, 4
 
 
-def generate(folder: Path, speaker: Teacher | None = None, **changes: Any) -> Generated:
+def generate(folder: Path, speaker: TortoiseTeacher | None = None, **changes: Any) -> Generated:
     """Fourteen utterances, half of the sentences and one of three speakers held out, in four shards."""
     asked: dict[str, Any] = {
         "sentences": sentences(0, 8),
@@ -79,7 +79,7 @@ def pair(number: int, **changes: Any) -> Pair:
 
 def write(folder: Path, pairs: Sequence[Pair], per_shard: int = 4, **settings: Any) -> Path:
     for index in range(0, -(-len(pairs) // per_shard)):
-        write_shard(shard_path(folder, index), pairs[index * per_shard :][:per_shard], Header(settings))
+        write_shard(shard_path(folder, index), pairs[index * per_shard :][:per_shard], ShardHeader(settings))
     return folder
 
 
@@ -173,7 +173,7 @@ def test_damage_is_named_or_harmless(tmp_path: Path) -> None:
         (lambda folder: shard_path(folder, 1).unlink(), "pairs-00001.parquet", "missing, though later"),
         (lambda folder: shard_path(folder, 1).write_bytes(b""), "pairs-00001.parquet", "damaged or cut off"),
         (
-            lambda folder: write_shard(shard_path(folder, 2), [pair(9)], Header({"seed": 1})),
+            lambda folder: write_shard(shard_path(folder, 2), [pair(9)], ShardHeader({"seed": 1})),
             "pairs-00002.parquet",
             r"other settings \(seed: 1 there, 0 wanted\)",
         ),
@@ -456,7 +456,7 @@ def test_a_damaged_shard_stops_the_generation_and_is_named(tmp_path: Path, whole
 
 
 def test_utterances_of_the_same_tokens_are_kept_once(tmp_path: Path) -> None:
-    class Parrot(Teacher):
+    class Parrot(TortoiseTeacher):
         """Says one of three things, or nothing, whatever it is asked."""
 
         def speak(self, texts: Sequence[str], voices: Any, seeds: Sequence[int], *_: Any, **__: Any) -> list[Utterance]:

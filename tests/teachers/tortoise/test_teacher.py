@@ -15,9 +15,9 @@ import torch
 from tiny_teacher import SAMPLING, SECOND, VOCABULARY, hum, make_teacher, teacher, voices
 
 from vqbench.errors import CheckpointError, DataError
-from vqbench.teachers.tortoise.part import Part
+from vqbench.teachers.tortoise.lazy_model import LazyModel
 from vqbench.teachers.tortoise.sampling import Sampling, sample
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.tokens import settle, speech_tokens
 from vqbench.teachers.tortoise.utterance import Utterance
 
@@ -33,11 +33,11 @@ TEXTS = (
 SEEDS = tuple(range(len(TEXTS)))
 
 
-def speak_all(speaker: Teacher, sampling: Sampling | None = None) -> list[Utterance]:
+def speak_all(speaker: TortoiseTeacher, sampling: Sampling | None = None) -> list[Utterance]:
     return speaker.speak(TEXTS, [voices()[i % 3] for i in SEEDS], SEEDS, sampling)
 
 
-def biased(token: int, bias: float) -> Teacher:
+def biased(token: int, bias: float) -> TortoiseTeacher:
     """The teacher whose GPT prefers one token."""
 
     def load() -> Any:
@@ -45,7 +45,7 @@ def biased(token: int, bias: float) -> Teacher:
             model.mel_head.bias.data[token] = bias
             return model
 
-    return replace(teacher(), gpt=Part(load))
+    return replace(teacher(), gpt=LazyModel(load))
 
 
 def test_utterances_are_what_they_say() -> None:
@@ -75,7 +75,7 @@ def test_an_utterance_is_the_same_alone() -> None:
 
 
 def test_the_same_seed_says_the_same_and_everything_matters() -> None:
-    def codes(text: str, voice: int, seed: int, speaker: Teacher | None = None) -> list[int]:
+    def codes(text: str, voice: int, seed: int, speaker: TortoiseTeacher | None = None) -> list[int]:
         return (speaker or teacher()).write([text], [voices()[voice]], [seed])[0].codes.tolist()
 
     said = codes(TEXTS[0], 0, 0)
@@ -210,7 +210,7 @@ def test_one_model_at_a_time_where_memory_is_small() -> None:
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     most = 0
 
-    def counted(part: Part[Any]) -> Part[Any]:
+    def counted(part: LazyModel[Any]) -> LazyModel[Any]:
         def load() -> Any:
             nonlocal most
             gc.collect()  # a module refers to itself
@@ -219,7 +219,7 @@ def test_one_model_at_a_time_where_memory_is_small() -> None:
             most = max(most, len(alive))
             return model
 
-        return Part(load, keep=False)
+        return LazyModel(load, keep=False)
 
     whole = make_teacher()
     parts = {name: counted(getattr(whole, name)) for name in ("gpt", "clvp", "diffusion", "vocoder")}
@@ -233,7 +233,7 @@ def test_one_model_at_a_time_where_memory_is_small() -> None:
 
 def test_a_kept_model_is_loaded_once() -> None:
     loads = []
-    part = Part(lambda: loads.append(1) or object())
+    part = LazyModel(lambda: loads.append(1) or object())
     with part.loaded() as one, part.loaded() as other:
         assert one is other
     assert len(loads) == 1

@@ -17,7 +17,7 @@ MAX_DEATHS = 3
 
 
 @dataclass(frozen=True)
-class Part:
+class Computed:
     """What came of some items of a batch, by their places in it."""
 
     values: list[tuple[int, Values]]
@@ -40,7 +40,7 @@ class Died:
     """A worker is no more."""
 
 
-Message = Part | End | Failed | Died
+Message = Computed | End | Failed | Died
 
 Hand = Any
 """A worker, as those who bring it know it."""
@@ -111,7 +111,7 @@ class Crew(ABC):
                 time.sleep(PAUSE_S)
                 continue
             for hand, message in self.listen(list(self._busy), PAUSE_S if waits else None):
-                if isinstance(message, Part):
+                if isinstance(message, Computed):
                     yield [(self._busy[hand].pop(place), values) for place, values in message.values]
                 elif isinstance(message, End):
                     del self._busy[hand]

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
 
-from vqbench.engine.executors.crew import Crew, Died, End, Failed, Message, Part
+from vqbench.engine.executors.crew import Computed, Crew, Died, End, Failed, Message
 from vqbench.engine.plan import Item, Stage
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _serve(line: Connection, opening: Opening) -> None:
         try:
             worker = worker or Worker(opening)
             for values in worker.work(number, stage, items):
-                line.send(Part(values))
+                line.send(Computed(values))
             message: Message = End()
         except Exception as error:
             message = Failed(error)

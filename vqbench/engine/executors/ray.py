@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
-from vqbench.engine.executors.crew import Crew, Died, End, Failed, Hand, Message, Part
+from vqbench.engine.executors.crew import Computed, Crew, Died, End, Failed, Hand, Message
 from vqbench.engine.executors.worker import Opening, Worker
 from vqbench.engine.plan import Item, Stage, Values
 from vqbench.errors import DataError, MissingExtraError
@@ -77,7 +77,7 @@ class RayCrew(Crew):
             if isinstance(found, BaseException):
                 yield hand, Failed(found)
                 continue
-            yield from ((hand, Part(values)) for values in found)
+            yield from ((hand, Computed(values)) for values in found)
             yield hand, End()
 
     def dismiss(self, hand: Hand) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from vqbench.engine.agreement import AgreementData, Truth, answer_question, expected_answer, truth_of
 from vqbench.engine.bench import Bench
 from vqbench.engine.findings import Findings
-from vqbench.engine.hearing import HeardTokens, Target
+from vqbench.engine.hearing import Encoding, Target
 from vqbench.engine.plan import Done, Item, Plan, Stage, Values
 from vqbench.engine.question import TRUE
 from vqbench.engine.stages.hearing import Hearing, heard_item
@@ -31,7 +31,7 @@ class Answering(Stage):
 
         def hear(
             name: str, tokenizer: MelTokenizer, targets: Sequence[Target], progress: Progress
-        ) -> list[HeardTokens | str]:
+        ) -> list[Encoding | str]:
             items = [heard_item(name, tokenizer.digest, bench, n, target) for n, target in enumerate(targets)]
             values = replace(plan, progress=progress).carry_out(Hearing(), items)
             return [values[item.owner, item.id]["heard"] for item in items]

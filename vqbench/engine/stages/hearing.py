@@ -9,7 +9,7 @@ from typing import Any
 from vqbench.engine.agreement import agreement_table, asked_of, follows
 from vqbench.engine.bench import Bench
 from vqbench.engine.findings import Findings
-from vqbench.engine.hearing import KIND, HeardTokens, Target, hear, heard_key, mel_of, pack_heard, unpack_heard
+from vqbench.engine.hearing import KIND, Encoding, Target, hear, heard_key, mel_of, pack_heard, unpack_heard
 from vqbench.engine.plan import Done, Item, Passing, Place, Stage, Values
 from vqbench.engine.stages.turns import in_turns, parts_of
 from vqbench.progress import Progress
@@ -58,7 +58,7 @@ class Hearing(Stage):
                 [mels[spec.fingerprint, item.content.clip.sha256] for item in own],
             )
             yield [
-                (item, {"heard": row if isinstance(row, HeardTokens) else Passing(row)})
+                (item, {"heard": row if isinstance(row, Encoding) else Passing(row)})
                 for item, row in zip(own, heard, strict=True)
             ]
 

@@ -135,8 +135,8 @@ def _hear(owner: str, items: Sequence[Item], bench: Bench) -> dict[str, Heard | 
     if isinstance(items[0].content, _Recorded):
         return {item.id: _give_back(owner, item.content.clip, bench) for item in items}
     heard: dict[str, Heard | DataError] = {}
-    for part in dict.fromkeys(item.content.part for item in items):
-        for one in hear_said(part):
+    for shard in dict.fromkeys(item.content.shard for item in items):
+        for one in hear_said(shard):
             if isinstance(one.spoken, str):
                 heard[one.line.id] = DataError(f"nothing could be spoken: {one.spoken}")
                 continue

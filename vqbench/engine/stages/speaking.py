@@ -10,7 +10,7 @@ from vqbench.engine.cache import Cache
 from vqbench.engine.downstream import said_by, tuned_weights
 from vqbench.engine.findings import Findings
 from vqbench.engine.plan import Done, Item, Passing, Place, Plan, Stage, Values
-from vqbench.engine.speaking import Said, find_said, keep_said, parts_of, say
+from vqbench.engine.speaking import Said, find_said, keep_said, say, shards_of
 from vqbench.engine.teachers import listen
 from vqbench.errors import DataError
 from vqbench.progress import Named, Progress
@@ -18,7 +18,7 @@ from vqbench.teachers.tortoise.utterance import Voice
 
 
 class Speaking(Stage):
-    """One item a part of the lines, of each who speaks.
+    """One item a shard of the lines, of each who speaks.
 
     Args:
         voices: of each who speaks; needed for work alone.
@@ -38,9 +38,9 @@ class Speaking(Stage):
         asked = bench.the_assignment
         items = []
         for name, digest in _speakers(bench, found).items():
-            for number, part in enumerate(parts_of(asked.lines, asked.k, said_by(digest, asked), bench.cache)):
-                place = Place("spoken", f"{part.path.parent.name}-{number:06d}")
-                items.append(Item(name, str(number), {"said": place}, part, (name, number), len(part.lines)))
+            for number, shard in enumerate(shards_of(asked.lines, asked.k, said_by(digest, asked), bench.cache)):
+                place = Place("spoken", f"{shard.path.parent.name}-{number:06d}")
+                items.append(Item(name, str(number), {"said": place}, shard, (name, number), len(shard.lines)))
         return items
 
     def run(self, bench: Bench, found: Findings, plan: Plan) -> None:
@@ -49,7 +49,7 @@ class Speaking(Stage):
         self.collect(bench, found, plan.carry_out(with_voices, self.prepare(bench, found)))
 
     def work(self, items: Sequence[Item], bench: Bench, progress: Progress) -> Iterator[Done]:
-        """One part after another."""
+        """One shard after another."""
         for item in items:
             teacher = bench.speaker(tuned_weights(_digest(item.owner, bench), bench.the_assignment, bench.cache))
             said = say(teacher, self._voices[item.owner], item.content.lines, bench.the_assignment.k, progress)

@@ -110,7 +110,7 @@ def spoken_words(reference: str) -> str:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparedTexts:
     """A reference and what was heard of it, as they are compared.
 
     Attributes:
@@ -149,7 +149,7 @@ class Comparison:
 
 
 @functools.lru_cache(maxsize=256)
-def compare(reference: str, hypothesis: str, code: str = ENGLISH) -> Comparison:
+def compare(reference: str, hypothesis: str, code: str = ENGLISH) -> ComparedTexts:
     """Makes a reference and what an ASR wrote comparable.
 
     Raises:
@@ -162,7 +162,7 @@ def compare(reference: str, hypothesis: str, code: str = ENGLISH) -> Comparison:
             expected="at least one word",
         )
     counted, looped = without_surplus(heard, wanted)
-    return Comparison(code, wanted, heard, tuple(counted), looped)
+    return ComparedTexts(code, wanted, heard, tuple(counted), looped)
 
 
 def word_errors(reference: str, hypothesis: str) -> ErrorCounts:
@@ -191,7 +191,7 @@ def character_errors(reference: str, hypothesis: str, code: str = ENGLISH) -> Er
 
 
 def missing_at_the_end(reference: str, hypothesis: str) -> int:
-    """`Comparison.missing_at_the_end` of English texts.
+    """`ComparedTexts.missing_at_the_end` of English texts.
 
     >>> missing_at_the_end("The old cat sat on the mat.", "the old bat sat"), missing_at_the_end("Sit!", "sat")
     (3, 0)

@@ -31,7 +31,7 @@ _NOTES_BYTES = 10_000
 
 
 @dataclass(frozen=True)
-class Block:
+class DataBlock:
     """Data for the script: one element of the page."""
 
     id: str
@@ -48,7 +48,7 @@ class Contents:
         left_out: what found no room, in words.
     """
 
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[DataBlock, ...] = ()
     shown: tuple[Showing, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -67,7 +67,7 @@ def fill(room: int, cast: Cast, shown: Sequence[Showing], assets: str | None) ->
 
     """
     entries = [showing.entry(cast) for showing in shown]
-    always = [Block("clips", json_text(clips_block(cast))), Block("codebook", json_text(codebook_block(cast)))]
+    always = [DataBlock("clips", json_text(clips_block(cast))), DataBlock("codebook", json_text(codebook_block(cast)))]
     index = json_text(index_block(cast, cast.metrics, entries, []))
     left = _Room(room - _NOTES_BYTES - len(index.encode()) - sum(len(block.json.encode()) for block in always))
 
@@ -93,13 +93,13 @@ def fill(room: int, cast: Cast, shown: Sequence[Showing], assets: str | None) ->
     ]
     kept = [entry for entry, text in exhibits if text is not None]
     blocks = [
-        Block("index", json_text(index_block(cast, figures.metrics, kept, notes))),
+        DataBlock("index", json_text(index_block(cast, figures.metrics, kept, notes))),
         *always,
-        *([Block("unscored", unscored)] if unscored is not None else []),
-        Block("columns", _list(figures.texts)),
-        Block("heard", _list([text for text in heard if text is not None])),
+        *([DataBlock("unscored", unscored)] if unscored is not None else []),
+        DataBlock("columns", _list(figures.texts)),
+        DataBlock("heard", _list([text for text in heard if text is not None])),
         *(
-            Block(f"exhibit-{number}", text)
+            DataBlock(f"exhibit-{number}", text)
             for number, text in enumerate(text for _, text in exhibits if text is not None)
         ),
     ]

@@ -177,7 +177,7 @@ def _notes(run: Run, metrics: Sequence[MetricSpec], whole: bool) -> Iterator[str
                 f"all {len(slices):,} are in the page, and in --format csv or json"
             )
     yield from _unknown(run)
-    lengths = {clip.id for clip in run.clips if clip.clip_set == "downstream"}
+    lengths = {clip.id for clip in run.clips if named_set(clip.clip_set).spoken_by_teacher}
     if any("duration_s" in one.where and not lengths.isdisjoint(one.clips) for one in run.slices):
         yield "what is spoken counts by the length of the recording whose sentence it is"
 

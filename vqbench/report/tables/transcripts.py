@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from vqbench.judging.languages import is_error_rate
 from vqbench.records.run import Run
 from vqbench.records.transcripts import Transcript
 from vqbench.report.tables.markdown import escape
-
-_HEARD = ("speech", "downstream")
-"""The groups of metrics for which an ASR listens."""
 
 _HEAD = "| | errors | heard |\n| --- | ---: | --- |"
 
@@ -24,8 +22,9 @@ def transcripts_markdown(run: Run, transcripts: Sequence[Transcript]) -> str:
     for transcript in transcripts:
         heard.setdefault(transcript.clip, {})[transcript.candidate] = transcript
     reasons: dict[str, dict[str, str]] = {}
+    listened = {metric.group for metric in run.metrics if is_error_rate(metric)}
     for table in run.tables:
-        if table.group not in _HEARD:
+        if table.group not in listened:
             continue
         for clip_id, reason in table.unscored.items():
             reasons.setdefault(clip_id, {}).setdefault(table.candidate, reason)

@@ -30,9 +30,9 @@ from vqbench.teachers.tortoise.diffusion import (
     build_diffusion,
 )
 from vqbench.teachers.tortoise.gpt import GPTDimensions, UnifiedVoice
-from vqbench.teachers.tortoise.part import Part
+from vqbench.teachers.tortoise.lazy_model import LazyModel
 from vqbench.teachers.tortoise.sampling import Sampling
-from vqbench.teachers.tortoise.teacher import TEACHER_VERSION, Teacher
+from vqbench.teachers.tortoise.teacher import TEACHER_VERSION, TortoiseTeacher
 from vqbench.teachers.tortoise.text import TextEncoder
 from vqbench.teachers.tortoise.tokens import MelVocabulary
 from vqbench.teachers.tortoise.vocoder import GriffinLimVocoder, Vocoder
@@ -70,12 +70,12 @@ class Settings:
     vocoder_iterations: int
 
 
-def open_pocket(written: str, device: torch.device) -> Teacher:
+def open_pocket(written: str, device: torch.device) -> TortoiseTeacher:
     """The small TorToiSe that comes along, whose true VQVAE is known."""
     return load_pocket(device)
 
 
-def load_pocket(device: torch.device | str = "cpu", folder: Path = SHIPPED) -> Teacher:
+def load_pocket(device: torch.device | str = "cpu", folder: Path = SHIPPED) -> TortoiseTeacher:
     """Loads the pocket TorToiSe as a teacher whose true tokenizer is known.
 
     Raises:
@@ -90,14 +90,14 @@ def load_pocket(device: torch.device | str = "cpu", folder: Path = SHIPPED) -> T
     text = TextEncoder()
     vocoder = GriffinLimVocoder(GriffinLim(spec, settings.vocoder_iterations).to(device))
     n_samples = (settings.conditioning_frames - 1) * spec.hop_length
-    gpt = Part(lambda: load_gpt(folder).to(device))
+    gpt = LazyModel(lambda: load_gpt(folder).to(device))
     n_codes = tokenizer.codebook_size
-    return Teacher(
+    return TortoiseTeacher(
         name="pocket",
         digest=_teacher_digest(card, text, vocoder),
         gpt=gpt,
-        clvp=Part(lambda: load_clvp(folder).to(device)),
-        diffusion=Part(
+        clvp=LazyModel(lambda: load_clvp(folder).to(device)),
+        diffusion=LazyModel(
             lambda: DiffusionDecoder(
                 load_diffusion(folder).to(device),
                 MelRange.of_spec(spec),
@@ -107,7 +107,7 @@ def load_pocket(device: torch.device | str = "cpu", folder: Path = SHIPPED) -> T
                 sampler=SAMPLER,
             )
         ),
-        vocoder=Part(lambda: vocoder),
+        vocoder=LazyModel(lambda: vocoder),
         text=text,
         vocabulary=MelVocabulary(n_codes, n_codes, n_codes + 1, settings.calm, (settings.calm,) * 3),
         mel_frames=lambda n_tokens: 4 * n_tokens,

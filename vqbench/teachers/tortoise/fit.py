@@ -28,7 +28,7 @@ from vqbench.records.run import MetricSpec
 from vqbench.stats.energy import distances
 from vqbench.teachers.tortoise.clvp import speech_latents, text_latents
 from vqbench.teachers.tortoise.official import TOKENIZER_FILE
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.tokens import settle
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 
@@ -58,7 +58,7 @@ class SpeechFit:
     """
 
     def __init__(
-        self, teacher: Teacher, tokenizer: DVAETokenizer, recordings: Sequence[Clip], clip_set: str = CLIP_SET
+        self, teacher: TortoiseTeacher, tokenizer: DVAETokenizer, recordings: Sequence[Clip], clip_set: str = CLIP_SET
     ) -> None:
         self._teacher = teacher
         self._tokenizer = tokenizer
@@ -102,7 +102,7 @@ class SpeechFit:
     @classmethod
     def check(cls, asked: Asked) -> None:
         """Sees to it that there is a teacher whose VQVAE is known, by which CLVP reads what is heard."""
-        if not isinstance(asked.teacher, Teacher):
+        if not isinstance(asked.teacher, TortoiseTeacher):
             raise ConfigError(
                 "CLVP is a TorToiSe's, and there is none",
                 where=asked.where,
@@ -119,7 +119,7 @@ class SpeechFit:
     def make(cls, asked: Asked) -> SpeechFit:
         """Nothing is loaded before it listens."""
         cls.check(asked)
-        assert isinstance(asked.teacher, Teacher) and asked.teacher.tokenizer is not None
+        assert isinstance(asked.teacher, TortoiseTeacher) and asked.teacher.tokenizer is not None
         return cls(asked.teacher, asked.teacher.tokenizer, asked.recordings, asked.clip_set)
 
     @property

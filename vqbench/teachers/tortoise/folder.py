@@ -12,9 +12,9 @@ import torch
 from vqbench.errors import ConfigError
 from vqbench.teachers.tortoise.conditioning import gpt_conditioning, tacotron_conditioning
 from vqbench.teachers.tortoise.diffusion import TACOTRON_RANGE, DiffusionDecoder
+from vqbench.teachers.tortoise.lazy_model import LazyModel
 from vqbench.teachers.tortoise.official import OfficialCheckpoints
-from vqbench.teachers.tortoise.part import Part
-from vqbench.teachers.tortoise.teacher import TEACHER_VERSION, Teacher
+from vqbench.teachers.tortoise.teacher import TEACHER_VERSION, TortoiseTeacher
 from vqbench.teachers.tortoise.text import TextEncoder
 from vqbench.teachers.tortoise.tokens import OFFICIAL, diffusion_frames
 from vqbench.teachers.tortoise.vocoder import UnivNetVocoder
@@ -26,7 +26,7 @@ _ROOMY_BYTES = 12 << 30
 """With so much memory all official models (4 GB) stay loaded."""
 
 
-def open_folder(written: str, device: torch.device) -> Teacher:
+def open_folder(written: str, device: torch.device) -> TortoiseTeacher:
     """TorToiSe, from a folder with its published checkpoints.
 
     Args:
@@ -43,7 +43,7 @@ def open_folder(written: str, device: torch.device) -> Teacher:
     return official_teacher(OfficialCheckpoints(Path(written)), device)
 
 
-def official_teacher(checkpoints: OfficialCheckpoints, device: torch.device) -> Teacher:
+def official_teacher(checkpoints: OfficialCheckpoints, device: torch.device) -> TortoiseTeacher:
     """The published TorToiSe, as tortoise-tts runs it; one model at a time is loaded where memory is small.
 
     Raises:
@@ -61,15 +61,15 @@ def official_teacher(checkpoints: OfficialCheckpoints, device: torch.device) -> 
         "scores_padding": True,
         "version": TEACHER_VERSION,
     }
-    return Teacher(
+    return TortoiseTeacher(
         name=checkpoints.folder.name,
         digest=hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16],
-        gpt=Part(lambda: checkpoints.load_gpt(device), keep),
-        clvp=Part(lambda: checkpoints.load_clvp(device), keep),
-        diffusion=Part(
+        gpt=LazyModel(lambda: checkpoints.load_gpt(device), keep),
+        clvp=LazyModel(lambda: checkpoints.load_clvp(device), keep),
+        diffusion=LazyModel(
             lambda: DiffusionDecoder(checkpoints.load_diffusion(device), TACOTRON_RANGE, steps=OFFICIAL_STEPS), keep
         ),
-        vocoder=Part(lambda: UnivNetVocoder(checkpoints.load_vocoder(device)), keep),
+        vocoder=LazyModel(lambda: UnivNetVocoder(checkpoints.load_vocoder(device)), keep),
         text=text,
         vocabulary=OFFICIAL,
         mel_frames=diffusion_frames,

@@ -12,7 +12,7 @@ from pathlib import Path
 from vqbench.errors import ConfigError, DataError
 from vqbench.files import require_writable
 from vqbench.teachers.tortoise.pairs import read_pairs, shard_path
-from vqbench.teachers.tortoise.shards import ROW_GROUP, Header, Pair, Shard, write_shard
+from vqbench.teachers.tortoise.shards import ROW_GROUP, Pair, Shard, ShardHeader, write_shard
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def filter_pairs(source: Path, target: Path, *, keep: float | None = None, top: 
     wanted = (pair for pair in read_pairs(source) if pair.split == "test" or pair.id in kept)
     try:
         for index, pairs in enumerate(_batches(wanted)):
-            write_shard(shard_path(unfinished, index), pairs, Header(settings))
+            write_shard(shard_path(unfinished, index), pairs, ShardHeader(settings))
         if target.exists():
             target.rmdir()
         unfinished.rename(target)

@@ -22,8 +22,8 @@ from vqbench.files import require_file, require_writable
 from vqbench.progress import Progress
 from vqbench.teachers.tortoise.pairs import find_shards, require_same_settings, shard_path
 from vqbench.teachers.tortoise.sampling import Sampling
-from vqbench.teachers.tortoise.shards import Header, Pair, Shard, Split, write_shard
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.shards import Pair, Shard, ShardHeader, Split, write_shard
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.utterance import Utterance, Voice
 
 TEST_SHARE = 0.1
@@ -64,7 +64,7 @@ class Job:
 
 
 def generate_pairs(
-    teacher: Teacher,
+    teacher: TortoiseTeacher,
     sentences: Iterable[str],
     voices: Sequence[Voice],
     folder: Path,
@@ -144,7 +144,7 @@ def generate_pairs(
             pairs, kinds = _pairs(teacher, shard, utterances, seen)
             counts.update(kinds)
             made = {"jobs": len(shard), "digest": _digest(shard, voices), "counts": dict(kinds)}
-            write_shard(path, pairs, Header(settings, made))
+            write_shard(path, pairs, ShardHeader(settings, made))
             advance(len(shard))
     return Generated(counts["train"], counts["test"], counts["repeated"], counts["silent"])
 
@@ -252,7 +252,7 @@ def _plan(
             yield job(text, split, turn + again)
 
 
-def _check_texts(teacher: Teacher, jobs: Sequence[Job]) -> None:
+def _check_texts(teacher: TortoiseTeacher, jobs: Sequence[Job]) -> None:
     """Finds sentences that cannot be said before hours have gone into the others."""
     faults: list[DataError] = []
     for text in dict.fromkeys(job.text for job in jobs):
@@ -294,7 +294,7 @@ def _find_whole_shards(
 
 
 def _pairs(
-    teacher: Teacher, jobs: Sequence[Job], utterances: Sequence[Utterance], seen: set[bytes]
+    teacher: TortoiseTeacher, jobs: Sequence[Job], utterances: Sequence[Utterance], seen: set[bytes]
 ) -> tuple[list[Pair], Counter[str]]:
     """What is kept, and how many are of each split or left out; `seen` grows by their tokens."""
     pairs: list[Pair] = []

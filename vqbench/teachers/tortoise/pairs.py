@@ -17,7 +17,7 @@ from typing import Any
 
 from vqbench.errors import DataError
 from vqbench.teachers.tortoise.locations import Location, faults_of, first_line, is_url, reach
-from vqbench.teachers.tortoise.shards import MAKE_AGAIN, Header, Pair, Shard, Split
+from vqbench.teachers.tortoise.shards import MAKE_AGAIN, Pair, Shard, ShardHeader, Split
 
 _SHARD_NAME = re.compile(r"pairs-(\d{5,})\.parquet")
 
@@ -67,7 +67,7 @@ def open_shards(folder: Location) -> Iterator[Shard]:
             where=str(_shard_in(folder, min(missing))),
             fix=MAKE_AGAIN,
         )
-    first: Header | None = None
+    first: ShardHeader | None = None
     for path in shards.values():
         with Shard(path) as shard:
             first = first or shard.header
@@ -108,7 +108,7 @@ def require_new_ids(pairs: Iterable[Pair], seen: set[str], path: Location) -> No
         seen.add(pair.id)
 
 
-def require_same_settings(header: Header, wanted: Mapping[str, Any], path: Location) -> None:
+def require_same_settings(header: ShardHeader, wanted: Mapping[str, Any], path: Location) -> None:
     """Checks that a shard was made as the others are.
 
     Raises:

@@ -102,7 +102,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Header:
+class ShardHeader:
     """What a shard says of itself.
 
     Attributes:
@@ -114,7 +114,7 @@ class Header:
     shard: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_shard(path: Path, pairs: Sequence[Pair], header: Header) -> None:
+def write_shard(path: Path, pairs: Sequence[Pair], header: ShardHeader) -> None:
     """Writes a shard atomically; the same pairs and header give the same bytes.
 
     Raises:
@@ -214,7 +214,7 @@ class Shard:
             if found != self._waveforms[first : first + len(found)]:
                 raise ValueError("a waveform is not the one whose sha256 was written")
 
-    def _read_header(self) -> Header:
+    def _read_header(self) -> ShardHeader:
         schema = self._file.schema_arrow
         metadata = (schema.metadata or {}).get(_METADATA_KEY)
         if metadata is None or not schema.remove_metadata().equals(SCHEMA):
@@ -232,7 +232,7 @@ class Shard:
                 self._waveforms: list[str] | None = said.get("waveforms")
                 if self._waveforms is not None and len(self._waveforms) != self._n_rows:
                     raise ValueError(f"{self._n_rows} pairs, but {len(self._waveforms)} sums of waveforms")
-                return Header(dict(said["settings"]), dict(said["shard"]))
+                return ShardHeader(dict(said["settings"]), dict(said["shard"]))
         raise DataError(
             f"the shard's format is {said['format']!r}",
             where=str(self.path),

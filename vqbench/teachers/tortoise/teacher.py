@@ -24,8 +24,8 @@ from vqbench.teachers.tortoise.clvp import score
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.diffusion import DiffusionDecoder
 from vqbench.teachers.tortoise.gpt import UnifiedVoice
+from vqbench.teachers.tortoise.lazy_model import LazyModel
 from vqbench.teachers.tortoise.likelihood import token_nats
-from vqbench.teachers.tortoise.part import Part
 from vqbench.teachers.tortoise.sampling import Sampling, sample
 from vqbench.teachers.tortoise.tokens import MelVocabulary, settle, speech_tokens, waveform_samples
 from vqbench.teachers.tortoise.utterance import Utterance, Voice, Written
@@ -48,7 +48,7 @@ class TextEncoding(Protocol):
 
 
 @dataclass(frozen=True)
-class Teacher:
+class TortoiseTeacher:
     """The parts of a TorToiSe and how they fit.
 
     Attributes:
@@ -73,10 +73,10 @@ class Teacher:
 
     name: str
     digest: str
-    gpt: Part[UnifiedVoice]
-    clvp: Part[nn.Module]
-    diffusion: Part[DiffusionDecoder]
-    vocoder: Part[Vocoder]
+    gpt: LazyModel[UnifiedVoice]
+    clvp: LazyModel[nn.Module]
+    diffusion: LazyModel[DiffusionDecoder]
+    vocoder: LazyModel[Vocoder]
     text: TextEncoding
     vocabulary: MelVocabulary
     mel_frames: Callable[[int], int]
@@ -243,7 +243,7 @@ class Teacher:
                     found[i] = row
         return found
 
-    def tuned(self, weights: Path) -> Teacher:
+    def tuned(self, weights: Path) -> TortoiseTeacher:
         """The same teacher, but for its GPT's weights, which a file brings; see `vqbench.training.finetune`.
 
         Its voices are heard anew by `voices`: the GPT's ear is tuned, too.

@@ -36,7 +36,7 @@ from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.training.finetune import NextToken
 from vqbench.training.loop import Objective, optimize
 from vqbench.training.pocket.objectives import Denoising, Matching
-from vqbench.training.pocket.plan import PartPlan, Plan
+from vqbench.training.pocket.plan import BuildPlan, PartPlan
 from vqbench.training.speech import Batches, Speech, load_speech, read_speech, save_speech, tokenizer_of
 from vqbench.training.trainer import Sources, half_path, train, write_half
 
@@ -59,7 +59,7 @@ _ELSEWHERE = "choose another folder with -o"
 
 
 @dataclass(frozen=True)
-class Stage:
+class BuildStep:
     """One stage of a build: `done` where it left its work in the folder before."""
 
     name: str
@@ -87,25 +87,25 @@ class Built:
     checks: Mapping[str, Mapping[str, float]]
 
 
-def stages(plan: Plan, folder: Path) -> list[Stage]:
+def stages(plan: BuildPlan, folder: Path) -> list[BuildStep]:
     """What a build will do, and what of it is done."""
     corpus = plan.corpus
 
-    def trained(name: str, steps: int, file: str = "weights.safetensors") -> Stage:
-        return Stage(name, f"{steps:,} steps", (folder / name / file).exists())
+    def trained(name: str, steps: int, file: str = "weights.safetensors") -> BuildStep:
+        return BuildStep(name, f"{steps:,} steps", (folder / name / file).exists())
 
     spoken = f"{corpus.n:,} utterances by {', '.join(corpus.voices)}"
     return [
-        Stage("corpus", spoken, manifest_path(folder).exists()),
+        BuildStep("corpus", spoken, manifest_path(folder).exists()),
         trained("vqvae", plan.vqvae_training["steps"], "checkpoint.safetensors"),
-        Stage("speech", "the corpus in the VQVAE's tokens", _speech_file(folder).exists()),
+        BuildStep("speech", "the corpus in the VQVAE's tokens", _speech_file(folder).exists()),
         trained("gpt", plan.gpt_plan.training.steps),
         trained("clvp", plan.clvp_plan.training.steps),
         trained("diffusion", plan.diffusion_plan.training.steps),
     ]
 
 
-def build(plan: Plan, folder: Path, device: torch.device, progress: Progress) -> Built:
+def build(plan: BuildPlan, folder: Path, device: torch.device, progress: Progress) -> Built:
     """Carries out a plan, or what is left of it.
 
     Args:
@@ -137,7 +137,7 @@ def build(plan: Plan, folder: Path, device: torch.device, progress: Progress) ->
     return Built(clips, speech, vqvae, gpt, clvp, diffusion, checks)
 
 
-def make_corpus(plan: Plan, folder: Path, progress: Progress) -> list[Clip]:
+def make_corpus(plan: BuildPlan, folder: Path, progress: Progress) -> list[Clip]:
     """Speaks the corpus, at one speed and one level: a narrow domain is what makes a small VQVAE sharp."""
     corpus = plan.corpus
     manifest = manifest_path(folder)
@@ -155,30 +155,30 @@ def make_corpus(plan: Plan, folder: Path, progress: Progress) -> list[Clip]:
     return clips
 
 
-def make_tuning_speech(plan: Plan, folder: Path, corpus: list[Clip], progress: Progress) -> list[Clip]:
+def make_tuning_speech(plan: BuildPlan, folder: Path, corpus: list[Clip], progress: Progress) -> list[Clip]:
     """Speaks sentences that are not in the corpus, for GPTs to be tuned on what nothing was trained on yet."""
     known = {clip.text for clip in corpus}
     manifest = _speak(plan, folder / "tuning", plan.speaking.n_tuning, plan.seed + 1, progress)
     return [clip for clip in read_manifest(manifest) if clip.text not in known]
 
 
-def _speak(plan: Plan, folder: Path, n: int, seed: int, progress: Progress) -> Path:
+def _speak(plan: BuildPlan, folder: Path, n: int, seed: int, progress: Progress) -> Path:
     corpus = plan.corpus
     voices, level = cast("tuple[Voice, ...]", corpus.voices), (corpus.level, corpus.level)
     return synthesize(folder, n, seed, progress, voices=voices, speeds=(1.0,), levels=level, max_words=corpus.max_words)
 
 
-def training_part(plan: Plan, clips: list[Clip]) -> list[Clip]:
+def training_part(plan: BuildPlan, clips: list[Clip]) -> list[Clip]:
     """All but the test utterances; the last of these are the validation ones."""
     return clips[: len(clips) - plan.corpus.n_test]
 
 
-def held_out_part(plan: Plan, clips: list[Clip]) -> list[Clip]:
+def held_out_part(plan: BuildPlan, clips: list[Clip]) -> list[Clip]:
     """The utterances that nothing is trained on and no training watches."""
     return clips[len(clips) - plan.corpus.n_test :]
 
 
-def make_vqvae(plan: Plan, clips: list[Clip], folder: Path, device: torch.device, progress: Progress) -> Path:
+def make_vqvae(plan: BuildPlan, clips: list[Clip], folder: Path, device: torch.device, progress: Progress) -> Path:
     """Trains the VQVAE by reconstruction, by the same trainer as every candidate."""
     training = {"data": [{"manifest": manifest_path(folder)}], **plan.vqvae_training}
     recipe = Recipe.model_validate({"name": "pocket-vqvae", "model": plan.vqvae, "reconstruct": training})
@@ -187,7 +187,7 @@ def make_vqvae(plan: Plan, clips: list[Clip], folder: Path, device: torch.device
 
 
 def tokenised_speech(
-    plan: Plan, clips: list[Clip], tokenizer: DVAETokenizer, folder: Path, progress: Progress
+    plan: BuildPlan, clips: list[Clip], tokenizer: DVAETokenizer, folder: Path, progress: Progress
 ) -> Speech:
     """Reads and tokenises the training utterances once."""
     path = _speech_file(folder)
@@ -200,7 +200,7 @@ def tokenised_speech(
 
 
 def make_gpt(
-    plan: Plan, speech: Speech, folder: Path, device: torch.device, progress: Progress
+    plan: BuildPlan, speech: Speech, folder: Path, device: torch.device, progress: Progress
 ) -> tuple[Path, Mapping[str, float]]:
     """Trains the GPT to write the VQVAE's tokens."""
     with _seeded(plan.seed):
@@ -212,7 +212,7 @@ def make_gpt(
 
 
 def make_clvp(
-    plan: Plan, speech: Speech, folder: Path, device: torch.device, progress: Progress
+    plan: BuildPlan, speech: Speech, folder: Path, device: torch.device, progress: Progress
 ) -> tuple[Path, Mapping[str, float]]:
     """Trains CLVP to match texts and tokens."""
     with _seeded(plan.seed):
@@ -224,7 +224,7 @@ def make_clvp(
 
 
 def make_diffusion(
-    plan: Plan,
+    plan: BuildPlan,
     speech: Speech,
     gpt_weights: Path,
     mel_spec: MelSpec,
@@ -296,7 +296,7 @@ def _require(good: bool, stage: str, figures: Mapping[str, float]) -> None:
         )
 
 
-def _claim(folder: Path, plan: Plan) -> None:
+def _claim(folder: Path, plan: BuildPlan) -> None:
     """One folder holds one plan's build."""
     marker, digest = folder / "plan.json", plan_digest(plan)
     if not marker.exists():
@@ -323,13 +323,13 @@ def _claim(folder: Path, plan: Plan) -> None:
         )
 
 
-def plan_digest(plan: Plan) -> str:
+def plan_digest(plan: BuildPlan) -> str:
     """Sixteen hex digits over all of a plan that its weights depend on."""
     decides = {key: value for key, value in _plain(plan).items() if key not in _WITHOUT_WEIGHT}
     return hashlib.sha256(json.dumps([BUILD_VERSION, decides], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _plain(plan: Plan) -> dict[str, Any]:
+def _plain(plan: BuildPlan) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, BaseModel):
             return value.model_dump(mode="json", exclude_defaults=True)  # a new setting changes no plan

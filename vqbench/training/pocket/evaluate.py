@@ -28,7 +28,7 @@ from vqbench.stats.estimate import estimate
 from vqbench.stats.reductions import REDUCTIONS
 from vqbench.teachers.tortoise.clvp import score
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
-from vqbench.teachers.tortoise.teacher import Teacher
+from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.teachers.tortoise.utterance import Utterance
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.tokenizers.protocol import reconstruct
@@ -143,7 +143,7 @@ def evaluate_tokenizer(
 
 
 def evaluate_teacher(
-    teacher: Teacher,
+    teacher: TortoiseTeacher,
     recordings: Mapping[str, Sequence[Tensor]],
     texts: Sequence[str],
     tries: int,
@@ -251,7 +251,7 @@ def _similarities(
     return _tried(compare, spoken, [repr(utterance.text) for utterance in spoken])
 
 
-def _above(teacher: Teacher, spoken: Sequence[Utterance]) -> list[float | str]:
+def _above(teacher: TortoiseTeacher, spoken: Sequence[Utterance]) -> list[float | str]:
     """Whether an utterance's own text scores above the next one's, 1 or 0; silence has no score."""
     said = [u for u in spoken if len(u.codes)]
     silent: list[float | str] = [f"{u.text!r}: no tokens were written" for u in spoken if not len(u.codes)]

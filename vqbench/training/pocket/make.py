@@ -30,7 +30,7 @@ from vqbench.training.pocket.evaluate import (
     new_sentences,
 )
 from vqbench.training.pocket.pack import calm_code, pack, source_digest
-from vqbench.training.pocket.plan import Plan
+from vqbench.training.pocket.plan import BuildPlan
 
 PACKAGE = "package"
 """The folder inside a build's that holds what is shipped."""
@@ -39,7 +39,7 @@ MOST_MEGABYTES = 40
 """That all weights may have together."""
 
 
-def outline(plan: Plan, folder: Path) -> str:
+def outline(plan: BuildPlan, folder: Path) -> str:
     """What a build will do, for people to read before it starts."""
     head = (
         f"{plan.name} in {folder}: {plan.duration} in all, and then the judges' listening;"
@@ -50,7 +50,9 @@ def outline(plan: Plan, folder: Path) -> str:
     )
 
 
-def make_pocket(plan: Plan, folder: Path, device: torch.device, judges: Judges, progress: Progress) -> dict[str, Any]:
+def make_pocket(
+    plan: BuildPlan, folder: Path, device: torch.device, judges: Judges, progress: Progress
+) -> dict[str, Any]:
     """Builds, packs and judges a pocket TorToiSe, or does what is left of that.
 
     Args:
@@ -84,7 +86,7 @@ def make_pocket(plan: Plan, folder: Path, device: torch.device, judges: Judges, 
     return card
 
 
-def choose_settings(plan: Plan, built: Built) -> Settings:
+def choose_settings(plan: BuildPlan, built: Built) -> Settings:
     """What the parts are run with: as planned, and silence as the VQVAE writes it."""
     speech, speaking = built.speech, plan.speaking
     return Settings(
@@ -108,7 +110,7 @@ def _packed(package: Path, source: str) -> dict[str, Any] | None:
 
 
 def _judge(
-    plan: Plan,
+    plan: BuildPlan,
     built: Built,
     package: Path,
     card: Mapping[str, Any],

@@ -23,7 +23,7 @@ from vqbench.teachers.tortoise.diffusion import build_diffusion
 from vqbench.teachers.tortoise.gpt import UnifiedVoice
 from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
 from vqbench.training.pocket.build import Built, held_out_part, plan_digest, training_part
-from vqbench.training.pocket.plan import Plan
+from vqbench.training.pocket.plan import BuildPlan
 
 CONDITIONING_PER_SPEAKER = 3
 """Recordings by which a voice is told."""
@@ -34,7 +34,7 @@ LICENCE = (
 )
 
 
-def pack(plan: Plan, built: Built, tuning: Sequence[Clip], folder: Path, settings: Settings) -> dict[str, Any]:
+def pack(plan: BuildPlan, built: Built, tuning: Sequence[Clip], folder: Path, settings: Settings) -> dict[str, Any]:
     """Writes weights, recordings and the card without figures into `folder`.
 
     Args:
@@ -88,7 +88,7 @@ def pack(plan: Plan, built: Built, tuning: Sequence[Clip], folder: Path, setting
     return load_card(folder)
 
 
-def source_digest(plan: Plan, built: Built, settings: Settings) -> str:
+def source_digest(plan: BuildPlan, built: Built, settings: Settings) -> str:
     """Sixteen hex digits over all that a package is made of: the same ones make the same package."""
     weights = [file_digest(path) for path in (built.vqvae, built.gpt, built.clvp, built.diffusion)]
     content = [plan_digest(plan), asdict(plan.speaking), asdict(settings), weights]

@@ -69,7 +69,7 @@ class SpeakingPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """The whole build.
 
     Attributes:
@@ -106,7 +106,7 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-FULL = Plan(
+FULL = BuildPlan(
     name="pocket",
     duration="hours on two CPU cores",
     seed=7,
@@ -201,7 +201,7 @@ _BRIEF = OptimizationConfig(
     steps=6, learning_rate=1e-3, warmup_steps=2, validate_every=3, checkpoint_every=2, schedule="constant"
 )
 
-TINY = Plan(
+TINY = BuildPlan(
     name="pocket-tiny",
     duration="less than a minute",
     seed=7,

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from vqbench.records.forecast import Estimate, Memory, Stage
+from vqbench.records.forecast import Forecast, Memory, StageForecast
 from vqbench.report import format as fmt
 from vqbench.report.tables.documents import to_json
 
@@ -29,12 +29,12 @@ _UNITS = {
 }
 
 
-def estimate_json(estimate: Estimate) -> str:
+def forecast_json(estimate: Forecast) -> str:
     """All of it."""
     return to_json(asdict(estimate))
 
 
-def estimate_tables(estimate: Estimate) -> list[RenderableType]:
+def forecast_tables(estimate: Forecast) -> list[RenderableType]:
     """Renders an estimate: time by stage, memory, disk, and what it does not tell."""
     title = f"an estimate for {estimate.suite}, from an empty cache, on this machine ({estimate.machine})"
     lines = [
@@ -50,7 +50,7 @@ def estimate_tables(estimate: Estimate) -> list[RenderableType]:
     ]
 
 
-def _stages(estimate: Estimate) -> RenderableType:
+def _stages(estimate: Forecast) -> RenderableType:
     right = {"justify": "right", "no_wrap": True}
     table = Table(
         "stage",
@@ -73,7 +73,7 @@ def _stages(estimate: Estimate) -> RenderableType:
     return table
 
 
-def _cells(stage: Stage) -> tuple[str, ...]:
+def _cells(stage: StageForecast) -> tuple[str, ...]:
     unit = _UNITS.get(stage.name, "units")
     times = (stage.unit_s, stage.begin_s, stage.seconds)
     each, begin, whole = (fmt.MISSING if seconds is None else _time(seconds) for seconds in times)
@@ -86,7 +86,7 @@ def _memory(memory: Memory) -> str:
     return f"memory, {memory.where}: {_bytes(memory.peak_bytes)} at the rehearsal's peak{more}{there}"
 
 
-def _disk(estimate: Estimate) -> str:
+def _disk(estimate: Forecast) -> str:
     kinds = ", ".join(f"{kind} {_bytes(size)}" for kind, size in estimate.disk.items())
     return f"{_bytes(sum(estimate.disk.values()))} in the cache ({kinds})" if kinds else "next to nothing in the cache"
 

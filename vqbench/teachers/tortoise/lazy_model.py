@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Model = TypeVar("Model")
 
 
-class Part(Generic[Model]):
+class LazyModel(Generic[Model]):
     """A model that is loaded when it is first needed.
 
     Args:
@@ -34,6 +34,6 @@ class Part(Generic[Model]):
         """Lets go of a model that is kept; it is loaded again when it is next needed."""
         self._kept = None
 
-    def another(self, load: Callable[[], Model]) -> Part[Model]:
+    def another(self, load: Callable[[], Model]) -> LazyModel[Model]:
         """Another model that takes this one's place; kept in memory where this one is."""
-        return Part(load, self._keep)
+        return LazyModel(load, self._keep)

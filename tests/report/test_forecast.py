@@ -8,15 +8,18 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from vqbench.records.forecast import Estimate, Memory, Stage
-from vqbench.report.tables.estimate import estimate_json, estimate_tables
+from vqbench.records.forecast import Forecast, Memory, StageForecast
+from vqbench.report.tables.forecast import forecast_json, forecast_tables
 
-ESTIMATE = Estimate(
+ESTIMATE = Forecast(
     suite="release",
     machine="a GPU, 16 cores, threads: 8",
     candidate="oracle",
     opening_s=12.0,
-    stages=(Stage("finetune", 2, 1000, 3.5, 20.0, 3540.0, 4), Stage("speaking", 3, 600, None, None, None, 0)),
+    stages=(
+        StageForecast("finetune", 2, 1000, 3.5, 20.0, 3540.0, 4),
+        StageForecast("speaking", 3, 600, None, None, None, 0),
+    ),
     seconds=3552.0,
     memory=(Memory("process", 9_000_000_000, 0, 128_000_000_000), Memory("all on the GPU", 40e9, 2e8, 0)),  # type: ignore[arg-type]
     disk={"tuned GPTs": 10_200_000_000, "speech": 300_000_000},
@@ -26,10 +29,10 @@ ESTIMATE = Estimate(
 )
 
 
-def text_of(estimate: Estimate) -> list[str]:
+def text_of(estimate: Forecast) -> list[str]:
     text = io.StringIO()
     console = Console(file=text, width=100, color_system=None, highlight=False)
-    for part in estimate_tables(estimate):
+    for part in forecast_tables(estimate):
         console.print(part)
     return text.getvalue().splitlines()
 
@@ -56,7 +59,7 @@ def test_a_cache_that_stays_small() -> None:
 
 
 def test_json_is_all_of_it() -> None:
-    found = json.loads(estimate_json(ESTIMATE))
+    found = json.loads(forecast_json(ESTIMATE))
     assert found["stages"][1]["seconds"] is None
     assert found["memory"][1]["more_bytes"] == 2e8
     assert found["notes"] == list(ESTIMATE.notes)
