@@ -12,6 +12,7 @@ import torch
 from vqbench.errors import CheckpointError, DataError
 from vqbench.tokenizers import process
 from vqbench.tokenizers.process import Process
+from vqbench.tokenizers.protocol import codes_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs/tokenizers.md"
 
@@ -98,13 +99,17 @@ def test_a_program_that_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("[[300] * len(x)]", "a code outside its codebook"),
-        ("[list(codes), list(codes)]", "wrote 2 streams"),
+        ("[[300] * len(x)]", "wrote codes from 300 to 300, where they go from 0 to 255"),
+        ("[list(codes), list(codes)]", "wrote 2 streams of codes, where it has 1"),
+        ("[list(codes)[::2]]", "wrote 8000 codes of 1.00 s, where 16000 a second are 16000"),
+        ("[[1.7] * len(x)]", "codes that are no whole numbers"),
+        ("[[True] * len(x)]", "codes that are no whole numbers"),
+        ("[[list(codes)]]", "one after the other"),
         ("'nonsense'", "wrote no codes"),
     ],
 )
 def test_wrong_codes_are_no_codes(tmp_path: Path, wrong: str, message: str) -> None:
     content = adapter().replace("[codes.tolist()]", wrong.replace("list(codes)", "codes.tolist()"))
     assert content != adapter()
-    (one,) = start(tmp_path, content).encode(speech(10))
+    (one,) = codes_of(start(tmp_path, content), speech(16_000))
     assert isinstance(one, DataError) and message in one.problem
