@@ -33,6 +33,10 @@ class DeafGroups(Groups):
 
     recognizer = Deaf()  # type: ignore[assignment]
 
+    def __reduce__(self) -> Any:
+        # In another process its judges are loaded anew.
+        return DeafGroups, (self._suite, self.device, self.languages, self._clips)
+
 
 def employ(patch: pytest.MonkeyPatch) -> None:
     """Has runs, and their workers, take these."""

@@ -110,13 +110,13 @@ BROKEN_SUITES: dict[str, Edit] = {
         "recipe: ../recipes/brief.yaml",
         "recipe: ../recipes/brief.yaml, checkpoint: dvae.pth",
         10,
-        "candidates[2].recipe: expected exactly one of checkpoint, recipe, got checkpoint and recipe",
+        "expected exactly one of checkpoint, recipe, tokenizer, command, got checkpoint and recipe",
     ),
     "neither checkpoint nor recipe": (
         ", recipe: ../recipes/brief.yaml",
         "",
         10,
-        "one of checkpoint, recipe, got none of them",
+        "one of checkpoint, recipe, tokenizer, command, got none of them",
     ),
     "norms of a recipe": (
         "brief.yaml}",

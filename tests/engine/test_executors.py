@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,10 @@ from vqbench.errors import DataError, ManyErrors, MissingExtraError, VqbenchErro
 from vqbench.progress import Silent
 from vqbench.tokenizers.dvae.checkpoint import save_checkpoint
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("VQBENCH_EXECUTORS"), reason="processes and Ray are tested where VQBENCH_EXECUTORS is set"
+)
 
 N = 12
 EXPECTED = {number: number**2 for number in range(N)}

@@ -83,4 +83,4 @@ def test_the_digest_follows_weights_and_settings(
 
 def test_all_faults_of_a_folder_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(ManyErrors, match=r"(?s)autoregressive\.pth.*clvp2\.pth.*diffusion_decoder\.pth.*vocoder\.pth"):
-        teachers.open_teacher(str(tmp_path), CPU)
+        teachers.open_folder(str(tmp_path), CPU)

@@ -175,6 +175,9 @@ class _Owner:
         self._beating.join()
         with suppress(OSError):
             self._path.unlink()
+            # Where nothing was kept, nothing is left: folders go as long as they are empty.
+            for folder in list(self._path.parents)[:3]:
+                folder.rmdir()
         os.close(self._handle)
 
 

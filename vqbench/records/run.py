@@ -95,9 +95,9 @@ class CandidateRecord:
     front_end: str | None = None
     codebook_size: int | None = None
     token_rate_hz: float | None = None
-    streams: tuple[tuple[float, int], ...] = ()
     n_parameters: int | None = None
     family: str | None = None
+    streams: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
