@@ -473,6 +473,13 @@ def test_each_stage_is_a_benchmark(there: Path, pytester: pytest.Pytester) -> No
     )
 
 
+def test_a_stage_that_a_tokenizer_of_waveforms_does_not_have_is_skipped(there: Path, pytester: pytest.Pytester) -> None:
+    timed(there, "coded", candidates=[{"name": "opus", "tokenizer": "opus"}])
+    done = run_pytest(pytester, "coded.yaml", "-rs")
+    done.assert_outcomes(passed=3 * len(SIZES), skipped=2 * len(SIZES))
+    done.stdout.fnmatch_lines(["SKIPPED * opus has no such stage"])
+
+
 def test_candidates_are_loaded_one_after_another_and_timed_as_the_suite_says(
     there: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
