@@ -107,6 +107,8 @@ def there(project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPa
     """The project, as the folder that one stands in; what runs write into `runs` is taken away again."""
     monkeypatch.chdir(project)
     monkeypatch.setenv(CACHE_VARIABLE, str(project / "cache"))
+    # Where these tests run side by side, the session that a test starts is still no worker: it may time.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     shutil.rmtree(project / "runs", ignore_errors=True)
     return project
 
