@@ -107,6 +107,8 @@ def there(project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPa
     """The project, as the folder that one stands in; what runs write into `runs` is taken away again."""
     monkeypatch.chdir(project)
     monkeypatch.setenv(CACHE_VARIABLE, str(project / "cache"))
+    # Where these tests run side by side, the session that a test starts is still no worker: it may time.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     shutil.rmtree(project / "runs", ignore_errors=True)
     return project
 
@@ -471,6 +473,13 @@ def test_each_stage_is_a_benchmark(there: Path, pytester: pytest.Pytester) -> No
     done.stdout.fnmatch_lines_random(
         ["*benchmark 'speed: throughput.encode.b1': 2 tests*", "one (NOW) *", "one (0001_*) *"]
     )
+
+
+def test_a_stage_that_a_tokenizer_of_waveforms_does_not_have_is_skipped(there: Path, pytester: pytest.Pytester) -> None:
+    timed(there, "coded", candidates=[{"name": "opus", "tokenizer": "opus"}])
+    done = run_pytest(pytester, "coded.yaml", "-rs")
+    done.assert_outcomes(passed=3 * len(SIZES), skipped=2 * len(SIZES))
+    done.stdout.fnmatch_lines(["SKIPPED * opus has no such stage"])
 
 
 def test_candidates_are_loaded_one_after_another_and_timed_as_the_suite_says(

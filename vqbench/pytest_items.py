@@ -294,6 +294,8 @@ def _time(request: pytest.FixtureRequest, benchmark: Any) -> None:
 
     item: TimingTest = request.node
     candidate, timed = item.candidate, item.candidate.loaded()
+    if item.name not in timed.workloads:
+        pytest.skip(f"{candidate.name} has no such stage")
     work = timed.workloads[item.name]
     # The tables of pytest-benchmark show a group's names and no more: these must tell its candidates apart.
     benchmark.name, benchmark.group = candidate.name, f"{candidate.suite}: {item.name}"

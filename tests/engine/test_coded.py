@@ -142,6 +142,131 @@ def test_what_cannot_be_a_candidate_is_refused(tmp_path: Path, candidate: dict[s
         measure(tmp_path, [candidate])
 
 
+def test_all_that_cannot_be_opened_is_named_with_its_line(tmp_path: Path) -> None:
+    wrong = [
+        {"name": "a", "tokenizer": "opus", "options": {"sample_rate": 8000}},
+        {"name": "b", "tokenizer": "codec2", "options": {"mode": "700D"}},
+        {"name": "c", "command": ["no-such-program"]},
+    ]
+    with pytest.raises(ManyErrors) as caught:
+        measure(tmp_path, wrong)
+    lines = (tmp_path / "tiny.yaml").read_text().splitlines()
+    for fault, name, key in zip(caught.value.errors, "abc", ("options", "options", "command"), strict=True):
+        found = re.match(rf"{tmp_path}/tiny.yaml:(\d+): candidate {name}", str(fault))
+        assert found and key in lines[int(found[1]) - 1], str(fault)
+
+
+def program(folder: Path, name: str, code: str = "") -> dict[str, object]:
+    """A candidate in a process of its own: the VQVAE `small`, with `code` run on its codes."""
+    (folder / f"{name}.py").write_text(VQVAE.replace("# changed here", code))
+    return {"name": name, "command": [sys.executable, f"{name}.py", "small.safetensors"]}
+
+
+VQVAE = """\
+import json
+import sys
+from pathlib import Path
+
+import soundfile
+import torch
+
+from vqbench.audio.mel import MelFrontEnd
+from vqbench.tokenizers.dvae.checkpoint import load_tokenizer
+from vqbench.tokenizers.protocol import encode
+
+vqvae = load_tokenizer(Path(sys.argv[1]))
+torch.set_num_threads(1)
+stream = [vqvae.token_rate_hz, vqvae.codebook_size]
+print(json.dumps({"vqbench": 1, "sample_rate_hz": 22050, "streams": [stream], "decodes": False}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    for wav, name in zip(request["wav"], request["codes"]):
+        waveform = torch.from_numpy(soundfile.read(wav, dtype="float32")[0])
+        with torch.inference_mode():
+            (codes,) = encode(vqvae, [MelFrontEnd()(waveform)])
+        # changed here
+        Path(name).write_text(json.dumps([codes.tolist()]))
+    print("{}", flush=True)
+"""
+
+
+def test_a_program_is_held_against_the_tokens_of_a_vqvae_and_need_not_decode(tmp_path: Path) -> None:
+    outcome = measure(
+        tmp_path,
+        [
+            {"name": "small", "checkpoint": "small.safetensors"},
+            program(tmp_path, "same"),
+            program(tmp_path, "late", "codes = torch.cat([codes[:1], codes[:-1]])"),
+            OPUS,
+        ],
+        metrics=["token_agreement", "codebook", "reconstruction", "throughput"],
+        reference="small",
+        gate=["token_agreement.natural.raw >= 0.9"],
+        throughput={"batch_sizes": [1], "repetitions": 2, "warmup": 0, "segment_s": 0.5},
+        min_clips=1,
+    )
+    same, late, small = (figures(outcome, name) for name in ("same", "late", "small"))
+    assert same["token_agreement.natural.raw"] == 1.0 and same["token_agreement.natural.edit_rate"] == 0.0
+    assert (late["token_agreement.natural.raw"] or 0) < 0.5
+    # One is lost at the end of each of three clips, and one is written twice.
+    assert 0 < (late["token_agreement.natural.edit_rate"] or 0) < 0.05
+    # Nobody sees into its codebook.
+    assert "token_agreement.natural.top5" not in same and "token_agreement.natural.codebook_distance" not in same
+    assert same["codebook.entropy_bits"] == small["codebook.entropy_bits"]
+    # What needs a way back is not measured; what is left of speed is the way there.
+    assert not [name for name in same if name.startswith("reconstruction.")]
+    timed = {name for name in same if name.startswith("throughput.")}
+    assert timed == {"throughput.encode_rtfx.b1", "throughput.encode_tokens_per_s.b1"}
+    bits = figures(outcome, "opus")
+    assert bits["throughput.rtfx"] is not None and "throughput.tokens_per_s" not in bits
+    lost = next(t for t in outcome.run.tables if (t.candidate, t.group) == ("opus", "token_agreement.natural"))
+    assert set(lost.unscored.values()) == {"writes bits and no codes, where small writes one of tokens"}
+    assert "same only encodes: what is measured on copies is not measured of it" in outcome.run.provenance["notes"]
+    judged = {one.candidate: one.status for one in gate(outcome.run).outcomes}
+    assert judged == {"same": "pass", "late": "fail", "opus": "fail"}
+    save_run(outcome.run, tmp_path / "run")
+    assert load_run(tmp_path / "run") == outcome.run
+
+
+@needs_codec2
+def test_a_rule_on_agreement_does_not_judge_the_reference(tmp_path: Path) -> None:
+    rule = "token_agreement.natural.q1.raw >= 1"
+    candidates = [CODEC2, {**CODEC2, "name": "same"}]
+    outcome = measure(tmp_path, candidates, metrics=["token_agreement"], reference="codec2", gate=[rule])
+    assert outcome.run.suite.reference == "codec2"
+    assert [one.candidate for one in gate(outcome.run).outcomes] == ["same"]
+
+
+def test_a_candidate_of_which_nothing_comes_is_unscored_by_name(tmp_path: Path) -> None:
+    (tmp_path / "adapter.py").write_text(SILENT)
+    outcome = measure(tmp_path, [OPUS, {"name": "mine", "command": [sys.executable, "adapter.py"]}])
+    assert all(value is None for value in figures(outcome, "mine").values())
+    reasons = {reason for t in outcome.run.tables if t.candidate == "mine" for reason in t.unscored.values()}
+    assert reasons == {"the tokenizer says: no"}
+    assert figures(outcome, "opus")["reconstruction.mr_stft"] is not None
+
+
+SILENT = """\
+import json, sys
+print('{"vqbench": 1, "sample_rate_hz": 16000, "streams": [[50, 8]]}', flush=True)
+for line in sys.stdin:
+    print(json.dumps({"failed": {str(n): "no" for n in range(len(json.loads(line)["wav"]))}}), flush=True)
+"""
+
+
+@needs_codec2
+def test_the_shipped_suite_of_anchors_runs(tmp_path: Path) -> None:
+    shipped = load_suite(SHIPPED.parent / "anchors.yaml")
+    data = shipped.data.model_copy(update={"speech": shipped.data.speech.model_copy(update={"limit": 2})})
+    few = shipped.model_copy(update={"data": data, "metrics": ("bitrate", "reconstruction", "codebook")})
+    run = run_suite(few, Cache(tmp_path / "cache"), Silent()).run
+    spent = {r.candidate: r.value or 0.0 for r in run.results if r.metric == "bitrate.bits_per_second"}
+    assert list(spent) == [one.name for one in shipped.candidates]
+    for name, nominal in (("codec2-700c", 700), ("codec2-1300", 1300), ("codec2-3200", 3200)):
+        assert spent[name] == pytest.approx(nominal, rel=0.02)
+    assert spent["codec2-3200"] < spent["opus-8k"] < 9000 < 27_000 < spent["opus-30k"] < 36_000
+
+
 @needs_codec2
 def test_bits_cannot_be_held_against_codes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="opus writes bits and no codes"):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 import torch
+from torch import Tensor
 
 from vqbench.audio.mel import MelSpec
-from vqbench.metrics.stages import STAGES
+from vqbench.errors import DataError
+from vqbench.metrics.stages import STAGES, WAVEFORM_STAGES
 from vqbench.metrics.throughput import Timings, measure_throughput, n_timings, throughput_specs
 from vqbench.metrics.workloads import Entrant, Load
 from vqbench.progress import Progress, Silent
 from vqbench.records.check import check_table
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
+from vqbench.tokenizers.opus import Opus
+from vqbench.tokenizers.protocol import Codes
 
 LOAD = Load(batch_sizes=(1, 3), segment_s=0.5, repetitions=4, warmup=1)
 
@@ -112,6 +116,39 @@ def test_timings_of_all_are_of_the_same_blocks_and_the_state_of_the_machine_is_t
     assert {table.row_ids for table in made.tables if table.row_ids} == {("block-0", "block-1", "block-2", "block-3")}
     assert (made.conditions["blocks"], made.conditions["seed"]) == (LOAD.repetitions, 3)
     assert len(made.conditions["load_average"]) == len(made.conditions["clock_mhz"]) == LOAD.repetitions  # type: ignore[arg-type]
+
+
+class Failing(Opus):
+    """Opus, until it has encoded so often."""
+
+    def __init__(self, often: int) -> None:
+        super().__init__(1.0, 16_000)
+        self.left = often
+
+    def encode(self, waveforms: Sequence[Tensor]) -> list[Codes | DataError]:
+        self.left -= 1
+        return super().encode(waveforms) if self.left >= 0 else [DataError("gone")] * len(waveforms)
+
+
+@pytest.mark.parametrize("often", [0, 20])
+def test_what_fails_is_not_fast_but_unscored_and_costs_no_other(often: int) -> None:
+    speech = [torch.rand(9000) - 0.5]
+    made = timed(Entrant("failing", Failing(often), speech), Entrant("whole", Opus(1.0, 16_000), speech))
+    failing, whole = ({t.group: t for t in made.tables if t.candidate == name} for name in ("failing", "whole"))
+    assert (
+        failing.keys()
+        == whole.keys()
+        == {f"throughput.{s}.b{n}" for s in WAVEFORM_STAGES for n in (1, 3)}
+        | {
+            "throughput.latency",
+            "throughput.memory",
+        }
+    )
+    for group, table in failing.items():
+        assert not table.row_ids and set(table.unscored.values()) == {"the speech that is timed cannot be coded: gone"}
+        assert len(whole[group].row_ids) == LOAD.repetitions
+    # What writes no codes writes none a second.
+    assert "tokens" not in whole["throughput.encode.b1"].columns
 
 
 def test_as_many_timings_are_taken_as_are_told_beforehand() -> None:

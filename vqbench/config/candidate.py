@@ -18,6 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from vqbench.config.marked_yaml import read_yaml
 from vqbench.config.models import (
     ConfigModel,
     ExistingFile,
@@ -53,8 +54,13 @@ def _command(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
         return value
     folder = info.context.path if isinstance(info.context, Folder) else Path()
-    # Not by the rule for other paths: a program of a suite may do anything, so it may also lie anywhere.
-    return tuple(str(folder / part) if part and (folder / part).is_file() else part for part in value)
+
+    # Not by the rule for other paths: a program of a suite may do anything, so it may also lie anywhere. A word alone
+    # is no folder: it may as well be the name of a model.
+    def there(part: str) -> bool:
+        return bool(part) and ((folder / part).is_file() or ("/" in part and (folder / part).is_dir()))
+
+    return tuple(str(folder / part) if there(part) else part for part in value)
 
 
 def _command_as_written(value: tuple[str, ...], info: SerializationInfo) -> list[str]:
@@ -95,7 +101,7 @@ class CandidateConfig(ConfigModel):
         | None
     ) = None
     """A program with its arguments, in an environment of its own, that speaks the protocol of docs/tokenizers.md. Those
-    of them that are files are relative to the suite."""
+    of them that are files, or folders with a `/`, are relative to the suite."""
 
     seeds: Several[Annotated[int, Field(ge=0, lt=_SEEDS)]] = Field(default=(), min_length=1)
     """Seeds in place of the recipe's. There is a candidate for each, `NAME-s1`, `NAME-s2` and so on; where a gate rule
@@ -166,6 +172,23 @@ def names_of(written: Any) -> list[str]:
         return []
     seeds = [seed for seed in items(written, "seeds") if type(seed) is int and 0 <= seed < _SEEDS]
     return [name, *(_seeded(name, seed) for seed in seeds)]
+
+
+def place_of(path: Path | None, candidate: CandidateConfig) -> str:
+    """Where a suite has a candidate: file and line, for what is found wrong with it only when it is opened.
+
+    Args:
+        path: of the suite; None for one that was built in code.
+        candidate: of the suite.
+    """
+    called = f"candidate {candidate.name}"
+    if path is None:
+        return called
+    document = read_yaml(path)
+    written = items(document.data, "candidates") if isinstance(document.data, Mapping) else []
+    key = next((key for key in ("options", "tokenizer", "command") if getattr(candidate, key) is not None), "name")
+    index = next((place for place, one in enumerate(written) if candidate.name in names_of(one)), None)
+    return f"{path}:{document.line(('candidates', index, key))}: {called}" if index is not None else f"{path}: {called}"
 
 
 def members(candidates: Sequence[CandidateConfig], name: str) -> tuple[str, ...]:

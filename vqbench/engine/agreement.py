@@ -31,10 +31,10 @@ from vqbench.engine.teachers import listen, new_sentences
 from vqbench.errors import CheckpointError, DataError
 from vqbench.files import write_text
 from vqbench.judging.plausibility import GPT_CODES
-from vqbench.metrics.agreement import AGREEMENT_SPECS, Codes, GptSequence, agreement_columns
+from vqbench.metrics.agreement import Codes, Encoded, GptSequence, agreement_columns
 from vqbench.progress import Progress, Silent
 from vqbench.records.reference import NATURAL, WRITTEN
-from vqbench.records.run import ClipRecord, Table
+from vqbench.records.run import CandidateRecord, ClipRecord, Table
 from vqbench.stats.columns import columns_of
 from vqbench.teachers.tortoise.pair_generation import PAIRS_VERSION, generate_pairs
 from vqbench.teachers.tortoise.pairs import read_pairs
@@ -202,42 +202,45 @@ def asked_of(name: str, data: AgreementData) -> Iterator[TargetSet]:
         yield TargetSet(NATURAL, data.natural, itself, data.unscored, reference or _GPT, rate_hz, truth.n_codes)
 
 
+def unlike(record: CandidateRecord, asked: TargetSet) -> str | None:
+    """Why a candidate's codes cannot stand beside those that are asked for, whatever it writes; None where they can."""
+    if record.token_rate_hz is None:
+        own = f"writes {len(record.streams)} streams of codes" if record.streams else "writes bits and no codes"
+        return f"{own}, where {asked.whose} writes one of tokens"
+    if not follows(record.token_rate_hz, asked.rate_hz):
+        return f"writes {record.token_rate_hz:.2f} tokens a second, where {asked.whose} writes {asked.rate_hz:.2f}"
+    return None
+
+
 def agreement_table(
-    name: str, tokenizer: MelTokenizer | None, asked: TargetSet, heard: Sequence[Encoding | str] | None
+    record: CandidateRecord, tokenizer: MelTokenizer | None, asked: TargetSet, heard: Sequence[Encoding | str]
 ) -> Table:
     """How near a candidate came.
 
     Args:
-        name: the candidate's.
-        tokenizer: it; None where it is no VQVAE on mels.
+        record: the candidate's.
+        tokenizer: it; None where it is a tokenizer of waveforms, whose codebook nobody sees.
         asked: what.
-        heard: what it made of each recording; None where it writes at another rate and was not asked.
+        heard: what it made of each recording, or why nothing.
     """
     targets = asked.targets
-    if tokenizer is None:
-        reason = f"is no VQVAE on mels, and {asked.whose} writes the tokens of one"
-        ids = [target.clip.id for target in targets]
-        names = {column for spec in AGREEMENT_SPECS for column in spec.columns}
-        columns = columns_of(dict.fromkeys(sorted(names), ()))
-        constants = {"codebook_size": float(asked.n_codes), "token_rate_hz": asked.rate_hz}
-        return Table(name, asked.group, (), columns, constants, {**asked.unscored, **dict.fromkeys(ids, reason)})
-    size = max(asked.n_codes, tokenizer.codebook_size)
-    if heard is None:
-        own = f"writes {tokenizer.token_rate_hz:.2f} tokens a second"
-        heard = [f"{own}, where {asked.whose} writes {asked.rate_hz:.2f}"] * len(targets)
+    size = max(asked.n_codes, record.codebook_size or 0)
     places = [place for place, row in enumerate(heard) if isinstance(row, Encoding)]
-    scored = [targets[place] for place in places]
-    encoded = with_distances([row for row in heard if isinstance(row, Encoding)], scored, tokenizer, asked.n_codes)
+    scored, made = [targets[place] for place in places], [row for row in heard if isinstance(row, Encoding)]
+    if tokenizer is None:
+        encoded = [Encoded(row.codes, None, None) for row in made]
+    else:
+        encoded = with_distances(made, scored, tokenizer, asked.n_codes)
     oracle = None if asked.ceiling is None else [asked.ceiling[place] for place in places]
     reasons = {target.clip.id: row for target, row in zip(targets, heard, strict=True) if isinstance(row, str)}
     return Table(
-        candidate=name,
+        candidate=record.name,
         group=asked.group,
         row_ids=tuple(target.clip.id for target in scored),
         columns=columns_of(agreement_columns([target.sequence for target in scored], encoded, oracle, size)),
         constants={
             "codebook_size": float(size),
-            "token_rate_hz": tokenizer.token_rate_hz,
+            "token_rate_hz": record.token_rate_hz or asked.rate_hz,
             GPT_CODES: float(asked.n_codes),
         },
         unscored={**asked.unscored, **reasons},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from vqbench.data.manifest import Clip
 from vqbench.engine.assignment import Assignment, find_slices, make_assignment
 from vqbench.engine.cache import Cache
 from vqbench.engine.candidates import Bring, check_recipes, load_trained, prepare_candidate
+from vqbench.engine.coded import check_coded, open_reference
 from vqbench.engine.downstream import find_obstacle
 from vqbench.engine.exhibits import check_named
 from vqbench.engine.further_judges import further_specs
@@ -29,7 +30,7 @@ from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.rows import clip_record
 from vqbench.engine.sketch import Shelf, Sketch, sketched
 from vqbench.engine.systems import MelCandidate, Original, Recording, System, Vocoded, WaveformCandidate, read_recording
-from vqbench.errors import CheckpointError, ConfigError, DataError, VqbenchError, raise_all
+from vqbench.errors import CheckpointError, DataError, VqbenchError, raise_all
 from vqbench.judges.asr.recognizer import require_languages
 from vqbench.judges.protocol import CLIP_SET
 from vqbench.judges.voice import SpokenVoice
@@ -89,6 +90,7 @@ class Bench:
                 be loaded; all faults of a kind at once.
         """
         check_recipes(self.asked)
+        check_coded(self.suite, [one for one in self.asked if one.is_coded], self.waveform_tokenizer)
         _ = self.device, self.clips, self.groups, self.load, self.question
         if self.assignment:
             require_languages(self.groups.recognizer, self.assignment.languages)
@@ -140,14 +142,7 @@ class Bench:
         """The metric groups of recordings, with their judges."""
         languages = {clip.language or ENGLISH for clip in self.clips}
         several = [len(self.waveform_tokenizer(one.name).streams) for one in self.suite.candidates if one.is_coded]
-        reference = self._waveform_reference
-        if reference is not None and (self.suite.data.natural or self.suite.data.pairs):
-            raise ConfigError(
-                f"{reference.name} is no VQVAE on mels: its codes are held against others' on data.speech alone",
-                where=self.source,
-                fix="leave out data.natural and data.pairs, or name a VQVAE as the reference",
-            )
-        return Groups(self.suite, self.device, languages, self.clips, max(several, default=1), reference)
+        return Groups(self.suite, self.device, languages, self.clips, max(several, default=1), self._waveform_reference)
 
     @cached_property
     def _waveform_reference(self) -> Reference | None:
@@ -155,14 +150,7 @@ class Bench:
         config = self.reference
         if config is None or not config.is_coded:
             return None
-        tokenizer = self.waveform_tokenizer(config.name)
-        if not tokenizer.streams:
-            raise ConfigError(
-                f"{config.name} writes bits and no codes, so that nobody's can be held against them",
-                where=self.source,
-                fix="name another reference",
-            )
-        return Reference(config.name, tokenizer, lambda: self.waveform_tokenizer(config.name))
+        return open_reference(self.suite, config, partial(self.waveform_tokenizer, config.name))
 
     @cached_property
     def load(self) -> Load:
@@ -292,11 +280,15 @@ class Bench:
             return self._references[name]
         config = self._config(name)
         if config.is_coded:
-            return WaveformCandidate(name, config.source, self.waveform_tokenizer(name))
+            return WaveformCandidate(name, config.source, self.waveform_tokenizer(name), self.device)
         tokenizer = self.tokenizer(name)
         # A candidate with a front end of its own is vocoded from its own mel.
         vocoder = GriffinLim(tokenizer.mel_spec, self.suite.vocoder.iterations)
         return MelCandidate(config.name, config.source, tokenizer, vocoder, self.device, config.family)
+
+    def is_coded(self, name: str) -> bool:
+        """Whether somebody is a candidate, or the reference, and a tokenizer of waveforms."""
+        return any(config.is_coded for config in self.asked if config.name == name)
 
     def tokenizer(self, name: str) -> DVAETokenizer:
         """That of a candidate, or of the reference. Errors as for `system`."""

@@ -254,6 +254,8 @@ class _Gallery:
             if isinstance(rendering, DataError):
                 raise rendering
             sound = rendering.waveform_hat
+            if sound is None:
+                raise DataError("only encodes")
             if rendering.mel_hat is not None and rendering.codes is not None:
                 mel = _picture(rendering.mel_hat, front_end, "decoder")
             else:

@@ -14,10 +14,11 @@ from torch import Tensor
 from vqbench.audio.io import resample
 from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.engine.cache import content_key
+from vqbench.errors import DataError
 from vqbench.metrics.agreement import Codes, Encoded, GptSequence
 from vqbench.records.run import ClipRecord
 from vqbench.threads import one_thread
-from vqbench.tokenizers.protocol import MelTokenizer
+from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer, codes_of
 
 _VERSION = 3
 
@@ -40,11 +41,12 @@ class Encoding:
 
     Attributes:
         codes: (n,) what it wrote.
-        ranks: (min(n, true tokens),) how many codes were nearer to the latent than the true one.
+        ranks: (min(n, true tokens),) how many codes were nearer to the latent than the true one; None where nothing is
+            known of latents.
     """
 
     codes: Codes
-    ranks: Codes
+    ranks: Codes | None
 
 
 KIND = "heard"
@@ -65,12 +67,13 @@ def heard_key(digest: str, device: torch.device, clip: ClipRecord) -> str:
 
 def pack_heard(heard: Encoding) -> dict[str, object]:
     """As it is kept."""
-    return {"codes": heard.codes.tolist(), "ranks": heard.ranks.tolist()}
+    return {"codes": heard.codes.tolist(), "ranks": None if heard.ranks is None else heard.ranks.tolist()}
 
 
 def unpack_heard(known: Mapping[str, Any]) -> Encoding:
     """What was kept."""
-    return Encoding(np.asarray(known["codes"], np.int64), np.asarray(known["ranks"], np.int64))
+    ranks = known["ranks"]
+    return Encoding(np.asarray(known["codes"], np.int64), None if ranks is None else np.asarray(ranks, np.int64))
 
 
 @one_thread()
@@ -88,6 +91,16 @@ def mel_of(target: Target, mel_spec: MelSpec) -> Tensor:
 def hear(tokenizer: MelTokenizer, targets: Sequence[Target], mels: Sequence[Tensor]) -> list[Encoding | str]:
     """What a tokenizer makes of each recording, or why it makes nothing of it; `mels` are those of its front end."""
     return list(_encode(tokenizer, targets, mels))
+
+
+@one_thread()
+@torch.inference_mode()
+def hear_waveforms(tokenizer: Tokenizer, targets: Sequence[Target]) -> list[Encoding | str]:
+    """The same of a tokenizer of waveforms with one stream, which reads them at its own rate."""
+    own_hz, rate_hz = tokenizer.sample_rate_hz, MelSpec().sample_rate_hz
+    waveforms = [one.waveform if own_hz == rate_hz else resample(one.waveform, rate_hz, own_hz) for one in targets]
+    written = codes_of(tokenizer, waveforms)
+    return [one.problem if isinstance(one, DataError) else Encoding(one[0].cpu().numpy(), None) for one in written]
 
 
 @torch.inference_mode()

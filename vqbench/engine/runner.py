@@ -100,7 +100,7 @@ def _train(bench: Bench, plan: Plan) -> None:
 
 
 def _run(bench: Bench, found: Findings, provenance: Mapping[str, object]) -> Run:
-    suite, question, assignment = bench.suite, bench.question, bench.assignment
+    suite, assignment = bench.suite, bench.assignment
     clips = clips_of(bench, found)
     judges = {**bench.groups.identities, **(found.answer.identity if found.answer else {})}
     if assignment:
@@ -117,7 +117,7 @@ def _run(bench: Bench, found: Findings, provenance: Mapping[str, object]) -> Run
             inconclusive=suite.inconclusive,
             plausibility=suite.plausibility,
             yardstick=suite.throughput.yardstick,
-            reference=question.reference if question else None,
+            reference=bench.reference.name if bench.reference else None,
         ),
         candidates=(*(one.record for one in bench.systems), *((assignment.zero_shot,) if assignment else ())),
         clips=clips,

@@ -11,6 +11,7 @@ from vqbench.audio.mel import MelSpec
 from vqbench.config.candidate import CandidateConfig
 from vqbench.engine.systems import System
 from vqbench.metrics.base import Output
+from vqbench.metrics.stages import STAGES, WAVEFORM_STAGES
 from vqbench.records.run import CandidateRecord
 
 T = TypeVar("T")
@@ -57,7 +58,14 @@ class Sketch:
     @property
     def is_coded(self) -> bool:
         """Whether it is a tokenizer of waveforms, and no VQVAE on mels."""
-        return "copy" in self.gives
+        return self.is_candidate and "mel" not in self.gives
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What of it is timed."""
+        if not self.is_coded:
+            return STAGES
+        return WAVEFORM_STAGES if "copy" in self.gives else WAVEFORM_STAGES[:1]
 
     @property
     def is_candidate(self) -> bool:

@@ -23,7 +23,7 @@ from vqbench.errors import DataError
 from vqbench.metrics.base import Output, Rendering
 from vqbench.records.run import CandidateRecord
 from vqbench.threads import one_thread
-from vqbench.tokenizers.protocol import Codes, MelTokenizer, Tokenizer, reconstruct
+from vqbench.tokenizers.protocol import Codes, MelTokenizer, Tokenizer, can_decode, codes_of, reconstruct
 
 RENDERING_VERSION = 2
 """Raised whenever the same system would render the same clip otherwise."""
@@ -162,18 +162,19 @@ class MelCandidate:
 
 
 class WaveformCandidate:
-    """A tokenizer of waveforms: waveform → codes → waveform, at its own sample rate.
+    """A tokenizer of waveforms: waveform → codes → waveform, at its own sample rate; some give no waveform back.
 
     Judges hear what it gives back at `MelSpec`'s rate, as they hear everybody.
     """
 
-    def __init__(self, name: str, source: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, name: str, source: str, tokenizer: Tokenizer, device: torch.device) -> None:
         self.tokenizer = tokenizer
         self.mel_spec = MelSpec()
         streams = tokenizer.streams
         (only,) = streams if len(streams) == 1 else (None,)
         of_codes: frozenset[Output] = frozenset({"codes"} if only else {"streams"} if streams else ())
-        self.gives: frozenset[Output] = frozenset[Output]({"waveform", "copy", "bits"}) | of_codes
+        of_copies: frozenset[Output] = frozenset({"waveform", "copy"} if can_decode(tokenizer) else ())
+        self.gives: frozenset[Output] = of_codes | of_copies | {"bits"}
         self.record = CandidateRecord(
             name=name,
             role="candidate",
@@ -184,11 +185,17 @@ class WaveformCandidate:
             streams=() if only else tuple((stream.rate_hz, stream.codebook_size) for stream in streams),
             n_parameters=tokenizer.n_parameters,
         )
-        self.identity = _identity("waveform tokenizer", self.mel_spec, digest=tokenizer.digest)
+        self.identity = _identity(
+            "waveform tokenizer",
+            self.mel_spec,
+            digest=tokenizer.digest,
+            # As of `Candidate`.
+            device=device.type,
+        )
 
     @one_thread()
     def render(self, recordings: Sequence[Recording]) -> list[Rendering | DataError]:
-        """Encodes and decodes all clips together."""
+        """Encodes all clips together, and decodes them where it can."""
         rate_hz = self.tokenizer.sample_rate_hz
         waveforms = [
             recording.waveform
@@ -197,23 +204,28 @@ class WaveformCandidate:
             else load_clip(recording.clip, rate_hz)
             for recording in recordings
         ]
-        found: list[Rendering | DataError] = []
-        written = self.tokenizer.encode(waveforms)
-        codes = [one for one in written if not isinstance(one, DataError)]
-        lengths = [len(w) for w, one in zip(waveforms, written, strict=True) if not isinstance(one, DataError)]
-        decoded = iter(self.tokenizer.decode(codes, lengths))
-        for recording, one in zip(recordings, written, strict=True):
-            copy = one if isinstance(one, DataError) else next(decoded)
-            found.append(copy if isinstance(copy, DataError) else self._rendering(recording, one, copy))
-        return found
+        written = codes_of(self.tokenizer, waveforms)
+        codes = {place: one for place, one in enumerate(written) if not isinstance(one, DataError)}
+        copies: dict[int, Tensor | DataError] = {}
+        if can_decode(self.tokenizer):
+            lengths = [len(waveforms[place]) for place in codes]
+            decoded = self.tokenizer.decode(list(codes.values()), lengths)
+            fitting = (_of_length(*both) for both in zip(decoded, lengths, strict=True))
+            copies = dict(zip(codes, fitting, strict=True))
+        return [
+            one if isinstance(one, DataError) else self._rendering(recording, one, copies.get(place))
+            for place, (recording, one) in enumerate(zip(recordings, written, strict=True))
+        ]
 
-    def _rendering(self, recording: Recording, codes: Codes | DataError, copy: Tensor) -> Rendering | DataError:
-        assert not isinstance(codes, DataError)
-        if not copy.isfinite().all():
-            return DataError("the decoded waveform holds NaN or infinity")
-        heard = resample(copy, self.tokenizer.sample_rate_hz, self.mel_spec.sample_rate_hz)
-        n = len(recording.waveform)
-        heard = torch.nn.functional.pad(heard, (0, max(0, n - len(heard))))[:n]
+    def _rendering(self, recording: Recording, codes: Codes, copy: Tensor | DataError | None) -> Rendering | DataError:
+        if isinstance(copy, DataError):
+            return copy
+        heard = None
+        if copy is not None:
+            heard = resample(copy, self.tokenizer.sample_rate_hz, self.mel_spec.sample_rate_hz)
+            n = len(recording.waveform)
+            # Rates that do not divide each other leave a sample more or less.
+            heard = torch.nn.functional.pad(heard, (0, max(0, n - len(heard))))[:n]
         return Rendering(
             clip=recording.clip,
             waveform=recording.waveform,
@@ -223,6 +235,14 @@ class WaveformCandidate:
             streams=codes if self.record.streams else (),
             bits=self.tokenizer.bits(codes),
         )
+
+
+def _of_length(copy: Tensor | DataError, length: int) -> Tensor | DataError:
+    if isinstance(copy, DataError):
+        return copy
+    if copy.shape != (length,):
+        return DataError(f"gave a waveform of shape {tuple(copy.shape)} back, where ({length},) was asked for")
+    return copy if copy.isfinite().all() else DataError("the decoded waveform holds NaN or infinity")
 
 
 def _identity(system: str, mel_spec: MelSpec, **more: object) -> Mapping[str, object]:

@@ -49,14 +49,14 @@ class Encoded:
     Attributes:
         codes: (m,) int64.
         ranks: (min(n, m),) int64, how many codes of the candidate's codebook lie nearer to its latent than the GPT's
-            token does; 0 agrees.
+            token does; 0 agrees. None of a tokenizer of waveforms, whose codebook nobody sees.
         distances: (min(n, m),) float, Euclidean distance in the candidate's codebook between its code and the GPT's,
-            over the mean distance of two codes drawn from what the GPT writes: 0 agrees, 1 is chance.
+            over the mean distance of two codes drawn from what the GPT writes: 0 agrees, 1 is chance. None likewise.
     """
 
     codes: Codes
-    ranks: Codes
-    distances: NDArray[np.floating]
+    ranks: Codes | None
+    distances: NDArray[np.floating] | None
 
 
 def agreement_columns(
@@ -75,7 +75,7 @@ def agreement_columns(
         codebook_size: codes of the larger of the two codebooks; the table needs it as a constant of that name.
 
     Returns:
-        Column name → one cell a sequence, in order.
+        Column name → one cell a sequence, in order; without those of ranks and distances where these are not known.
 
     Raises:
         ValueError: parts that do not belong together: another number of sequences, masks, ranks or distances of another
@@ -92,7 +92,8 @@ def agreement_columns(
     together = {**count_floors(target, codebook_size), **count_relabelled(own, target, sentences, codebook_size)}
     for place, row in enumerate(rows):
         row.update({name: float(column[place]) for name, column in together.items()})
-    return {name: tuple(row[name] for row in rows) for name in _COLUMNS}
+    unseen = _OF_CODEBOOK if any(pair.ranks is None for pair in pairs) else ()
+    return {name: tuple(row[name] for row in rows) for name in _COLUMNS if name not in unseen}
 
 
 @dataclass(frozen=True)
@@ -102,16 +103,17 @@ class _Pair:
     target: Codes
     own: Codes
     audible: NDArray[np.bool_]
-    ranks: Codes
-    distances: NDArray[np.floating]
+    ranks: Codes | None
+    distances: NDArray[np.floating] | None
 
     @classmethod
     def of(cls, sequence: GptSequence, encoded: Encoded) -> _Pair:
         n = min(len(sequence.codes), len(encoded.codes))
-        if len(sequence.audible) != len(sequence.codes) or not len(encoded.ranks) == len(encoded.distances) == n:
+        known = [None if one is None else len(one) for one in (encoded.ranks, encoded.distances)]
+        if len(sequence.audible) != len(sequence.codes) or known not in ([n, n], [None, None]):
             raise ValueError(
                 f"{sequence.id}: {len(sequence.audible)} marks of audibility for {len(sequence.codes)} tokens, and "
-                f"{len(encoded.ranks)} ranks and {len(encoded.distances)} distances for {n} compared"
+                f"{known[0]} ranks and {known[1]} distances for {n} compared"
             )
         return cls(sequence.codes[:n], encoded.codes[:n], sequence.audible[:n], encoded.ranks, encoded.distances)
 
@@ -158,6 +160,8 @@ def _edits(pair: _Pair) -> dict[str, Cell]:
 
 
 def _neighbours(pair: _Pair) -> dict[str, Cell]:
+    if pair.ranks is None or pair.distances is None:
+        return {}
     return {
         "top5_matches": float((pair.ranks < 5).sum()),
         "top10_matches": float((pair.ranks < 10).sum()),
@@ -268,3 +272,5 @@ AGREEMENT_SPECS = (
 """Exact agreement between floor and ceiling, and figures that say what kind of disagreement there is."""
 
 _COLUMNS = tuple(dict.fromkeys(column for spec in AGREEMENT_SPECS for column in spec.columns))
+
+_OF_CODEBOOK = ("top5_matches", "top10_matches", "distance_sum")

@@ -19,8 +19,8 @@ from vqbench.records.rows import Measured, Measures
 from vqbench.records.run import CandidateRecord
 
 Output = Literal["waveform", "mel", "copy", "codes", "streams", "bits"]
-"""What a system gives back of a clip: audio always; a `mel`, or a `copy` of the waveform that did not come through one;
-`codes` of one codebook, or `streams` of several; and how many `bits` it took."""
+"""What a system gives back of a clip: a `waveform`, but for tokenizers that only encode; a `mel`, or a `copy` of the
+waveform that did not come through one; `codes` of one codebook, or `streams` of several; and the `bits` it took."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Rendering:
         clip: the recording.
         waveform: (N,) float32, the original at the front end's rate.
         mel: (n_mels, T) float32, log-mel / norms of the original.
-        waveform_hat: (N',) float32 at the same rate, what the judges hear.
+        waveform_hat: (N',) float32 at the same rate, what the judges hear; None where the system only encodes.
         mel_hat: (n_mels, T) float32, or None where the system keeps the waveform.
         codes: (L,) int64, or None where the system has no codebook, or several.
         streams: (L_q,) int64 each, of a system with several codebooks.
@@ -41,7 +41,7 @@ class Rendering:
     clip: Clip
     waveform: Tensor
     mel: Tensor
-    waveform_hat: Tensor
+    waveform_hat: Tensor | None
     mel_hat: Tensor | None = None
     codes: Tensor | None = None
     streams: tuple[Tensor, ...] = ()

@@ -48,6 +48,7 @@ class Copies:
 
     def _heard(self, rendering: Rendering) -> Heard:
         clip = rendering.clip
+        assert rendering.waveform_hat is not None
         return Heard(
             text=clip.text or "",
             speaker=clip.speaker or "",

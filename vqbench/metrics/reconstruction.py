@@ -150,6 +150,7 @@ def waveform_cells(rendering: Rendering, front_end: MelFrontEnd) -> dict[str, fl
         rendering: of one clip.
         front_end: whose mel bands the cepstral distortion is of.
     """
+    assert rendering.waveform_hat is not None
     n = min(len(rendering.waveform), len(rendering.waveform_hat))
     original, copy = rendering.waveform[:n], rendering.waveform_hat[:n]
     log_power = _log_power(original, front_end)

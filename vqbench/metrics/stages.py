@@ -4,7 +4,7 @@ STAGES = ("mel", "encode", "quantize", "decode", "end_to_end")
 """In the order of the signal: waveform → mel → latents → codes → mel; `end_to_end` is all of it."""
 
 WAVEFORM_STAGES = ("encode", "decode", "end_to_end")
-"""Of a tokenizer of waveforms, which alone knows what lies between."""
+"""Of a tokenizer of waveforms, which alone knows what lies between; of one that only encodes, the first alone."""
 
 
 def timed_group(stage: str, batch_size: int) -> str:

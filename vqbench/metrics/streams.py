@@ -21,7 +21,7 @@ from vqbench.metrics.base import Output, Rendering
 from vqbench.records.reference import NATURAL, WRITTEN
 from vqbench.records.rows import Measured
 from vqbench.records.run import CandidateRecord
-from vqbench.tokenizers.protocol import Codes, Tokenizer
+from vqbench.tokenizers.protocol import Codes, Tokenizer, codes_of
 
 _VERSION = 1
 
@@ -47,7 +47,7 @@ class Reference:
         if clip.sha256 not in self._codes:
             tokenizer = self._open()
             try:
-                (self._codes[clip.sha256],) = tokenizer.encode([load_clip(clip, tokenizer.sample_rate_hz)])
+                (self._codes[clip.sha256],) = codes_of(tokenizer, [load_clip(clip, tokenizer.sample_rate_hz)])
             except DataError as error:
                 self._codes[clip.sha256] = error
         return self._codes[clip.sha256]

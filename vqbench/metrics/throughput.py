@@ -17,20 +17,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
-from vqbench.metrics.stages import STAGES, WAVEFORM_STAGES, timed_group
-from vqbench.metrics.workloads import Entrant, Load, Workload, end_to_end, finish, wait, workloads
+from vqbench.errors import DataError
+from vqbench.metrics.stages import STAGES, timed_group
+from vqbench.metrics.workloads import Entrant, Load, Workload, end_to_end, finish, stages_of, wait, workloads
 from vqbench.progress import Progress
 from vqbench.records.run import BLOCK, MetricSpec, Table
 from vqbench.stats.columns import columns_of
-from vqbench.tokenizers.protocol import Tokenizer
 
 _VERSION = 1
 _LATENCY = "throughput.latency"
 _MEMORY = "throughput.memory"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -128,16 +130,31 @@ def measure_throughput(
     # Group → candidate → what is done. All of it is held at once, which is a few batches each.
     work: dict[str, dict[str, Workload]] = {}
     largest: dict[str, Callable[[], object]] = {}
+    # Only a tokenizer of waveforms may fail: its program ends, say.
+    failed: dict[str, str] = {}
     for one in entrants:
-        for load_of_one in workloads(one.tokenizer, one.waveforms, load, device):
+        try:
+            own = list(workloads(one.tokenizer, one.waveforms, load, device))
+        except DataError as error:
+            failed[one.name], own = error.problem, []
+        for load_of_one in own:
             work.setdefault(load_of_one.group, {})[one.name] = load_of_one
-        single = partial(finish, end_to_end(one, load, device, 1), device)
-        work.setdefault(_LATENCY, {})[one.name] = Workload(_LATENCY, load.segment_s, 0, single)
-        largest[one.name] = end_to_end(one, load, device, max(load.batch_sizes))
+        if own and STAGES[-1] in stages_of(one.tokenizer):
+            single = partial(finish, end_to_end(one, load, device, 1), device)
+            work.setdefault(_LATENCY, {})[one.name] = Workload(_LATENCY, load.segment_s, 0, single)
+            largest[one.name] = end_to_end(one, load, device, max(load.batch_sizes))
+
+    def done(name: str, run: Callable[[], T]) -> T | None:
+        try:
+            return None if name in failed else run()
+        except DataError as error:
+            failed[name] = error.problem
+            return None
+
     seconds: dict[tuple[str, str], list[float]] = {}
     loads, clocks = [], []
-    peaks: dict[str, list[float | None]] = {one.name: [] for one in entrants}
-    total = sum(n_timings(load, isinstance(one.tokenizer, Tokenizer)) for one in entrants)
+    peaks: dict[str, list[float | None]] = {name: [] for name in largest}
+    total = sum(n_timings(load, stages_of(one.tokenizer)) for one in entrants)
     with progress.task("speed", total) as advance:
         for block in range(-load.warmup, load.repetitions):
             if block >= 0:
@@ -146,32 +163,36 @@ def measure_throughput(
             for group in draw.sample(list(work), len(work)):
                 for name in draw.sample(list(work[group]), len(work[group])):
                     start = time.perf_counter()
-                    work[group][name].run()
+                    done(name, work[group][name].run)
                     took = time.perf_counter() - start
                     if block >= 0:
                         seconds.setdefault((name, group), []).append(took)
                     advance()
         for _ in range(load.repetitions):
             for name in draw.sample(list(largest), len(largest)):
-                peaks[name].append(peak_memory_mb(largest[name], device))
+                peaks[name].append(done(name, partial(peak_memory_mb, largest[name], device)))
                 advance()
-    tables = [_timed(name, work[group][name], took) for (name, group), took in seconds.items()]
-    tables += [_memory_table(name, of_one) for name, of_one in peaks.items()]
+    tables = [_timed(name, work[group][name], took) for (name, group), took in seconds.items() if name not in failed]
+    tables += [_memory_table(name, of_one) for name, of_one in peaks.items() if name not in failed]
+    for one in entrants:
+        if one.name in failed:
+            tables += _failed(one.name, load, stages_of(one.tokenizer), failed[one.name])
     order = {one.name: place for place, one in enumerate(entrants)}
     tables.sort(key=lambda table: (order[table.candidate], table.group))
     conditions = {"blocks": load.repetitions, "seed": seed, "load_average": loads, "clock_mhz": clocks}
     return Timings(tuple(tables), conditions)
 
 
-def n_timings(load: Load, of_waveforms: bool = False) -> int:
+def n_timings(load: Load, stages: Sequence[str] = STAGES) -> int:
     """How often something is done for a candidate: every stage at every batch size, a single stream, memory.
 
     Args:
         load: how much of it.
-        of_waveforms: whether it is a tokenizer of waveforms, which has fewer stages.
+        stages: what of it is timed. Single stream and memory are of all of them, so of none that only encodes.
     """
-    n_stages = len(WAVEFORM_STAGES) if of_waveforms else len(STAGES)
-    return (load.warmup + load.repetitions) * (n_stages * len(load.batch_sizes) + 1) + load.repetitions
+    whole = STAGES[-1] in stages
+    blocks = load.warmup + load.repetitions
+    return blocks * (len(stages) * len(load.batch_sizes) + whole) + whole * load.repetitions
 
 
 def load_average() -> float | None:
@@ -195,11 +216,9 @@ def clock_mhz() -> float | None:
 def _timed(candidate: str, work: Workload, seconds: Sequence[float]) -> Table:
     if work.group == _LATENCY:
         return _table(candidate, work.group, {"milliseconds": tuple(1000 * took for took in seconds)})
-    columns = {
-        "seconds": tuple(seconds),
-        "audio_s": (work.audio_s,) * len(seconds),
-        "tokens": (float(work.n_tokens),) * len(seconds),
-    }
+    columns = {"seconds": tuple(seconds), "audio_s": (work.audio_s,) * len(seconds)}
+    if work.n_tokens is not None:
+        columns["tokens"] = (float(work.n_tokens),) * len(seconds)
     return _table(candidate, work.group, columns)
 
 
@@ -214,6 +233,18 @@ def _memory_table(candidate: str, peaks_mb: Sequence[float | None]) -> Table:
         reason = "this system does not tell a process's peak memory"
         return Table(candidate, _MEMORY, (), columns_of({"peak_mb": ()}), unscored={f"{BLOCK}0": reason})
     return _table(candidate, _MEMORY, {"peak_mb": told})
+
+
+def _failed(candidate: str, load: Load, stages: Sequence[str], reason: str) -> list[Table]:
+    """That nothing is known of a candidate, since something that was timed failed."""
+    timed = ("seconds", "audio_s", "tokens")
+    columns = {timed_group(stage, size): timed for stage in stages for size in load.batch_sizes}
+    whole: dict[str, tuple[str, ...]] = {_LATENCY: ("milliseconds",), _MEMORY: ("peak_mb",)}
+    unscored = {f"{BLOCK}0": reason}
+    return [
+        Table(candidate, group, (), columns_of(dict.fromkeys(names, ())), unscored=unscored)
+        for group, names in {**columns, **(whole if STAGES[-1] in stages else {})}.items()
+    ]
 
 
 def peak_memory_mb(work: Callable[[], object], device: torch.device) -> float | None:

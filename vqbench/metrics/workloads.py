@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.errors import DataError
-from vqbench.metrics.stages import STAGES, timed_group
-from vqbench.tokenizers.protocol import MelTokenizer, Tokenizer
+from vqbench.metrics.stages import STAGES, WAVEFORM_STAGES, timed_group
+from vqbench.tokenizers.protocol import Codes, MelTokenizer, Tokenizer, can_decode, codes_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,13 @@ class Workload:
     Attributes:
         group: of its rows.
         audio_s: seconds of speech that one run works through.
-        n_tokens: tokens that this speech is.
+        n_tokens: tokens that this speech is; None of a tokenizer that writes bits and no codes.
         run: does the work, and comes back when the device has done it; to be called in inference mode.
     """
 
     group: str
     audio_s: float
-    n_tokens: int
+    n_tokens: int | None
     run: Callable[[], object]
 
 
@@ -100,21 +103,18 @@ def workloads(
 def _of_waveforms(
     tokenizer: Tokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device
 ) -> Iterator[Workload]:
-    """The stages of a tokenizer without a mel: encode, decode, and both."""
+    """The stages of a tokenizer without a mel: encode, decode, and both; those that only encode have no other."""
     speech = _WaveformSpeech(tokenizer, waveforms, load)
     for size in load.batch_sizes:
         batch = speech.segments(size)
-        codes = [one for one in tokenizer.encode(batch) if not isinstance(one, DataError)]
-        if len(codes) < size:
-            raise DataError("the speech that is timed cannot be encoded")
-        lengths = [len(one) for one in batch]
-        work: dict[str, Callable[[], object]] = {
-            "encode": partial(tokenizer.encode, batch),
-            "decode": partial(tokenizer.decode, codes, lengths),
-            "end_to_end": partial(speech.end_to_end, batch),
-        }
+        codes = whole(codes_of(tokenizer, batch))
+        work: dict[str, Callable[[], object]] = {"encode": partial(speech.encode, batch)}
+        if can_decode(tokenizer):
+            lengths = [len(one) for one in batch]
+            work["decode"] = partial(speech.decode, codes, lengths)
+            work["end_to_end"] = partial(speech.end_to_end, batch)
         audio_s = size * load.segment_s
-        n_tokens = sum(len(row) for one in codes for row in one) if tokenizer.streams else 0
+        n_tokens = sum(len(row) for one in codes for row in one) if tokenizer.streams else None
         for stage, run in work.items():
             yield Workload(timed_group(stage, size), audio_s, n_tokens, partial(finish, run, device))
 
@@ -152,10 +152,39 @@ class _WaveformSpeech:
         index = torch.arange(size * self._n_samples) % len(self._samples)
         return list(self._samples[index].view(size, self._n_samples))
 
+    def encode(self, batch: Sequence[Tensor]) -> list[Codes]:
+        """Waveforms to codes."""
+        return whole(self._tokenizer.encode(batch))
+
+    def decode(self, codes: Sequence[Codes], lengths: Sequence[int]) -> None:
+        """Codes to waveforms, of a tokenizer that can."""
+        assert can_decode(self._tokenizer)
+        whole(self._tokenizer.decode(codes, lengths))
+
     def end_to_end(self, batch: Sequence[Tensor]) -> None:
-        """Waveforms to waveforms."""
-        codes = [one for one in self._tokenizer.encode(batch) if not isinstance(one, DataError)]
-        self._tokenizer.decode(codes, [len(one) for one in batch[: len(codes)]])
+        """Waveforms to waveforms; likewise."""
+        self.decode(self.encode(batch), [len(one) for one in batch])
+
+
+def whole(rows: Sequence[T | DataError]) -> list[T]:
+    """What was made of a batch, all of it: what fails is done sooner, and would be taken for speed.
+
+    Raises:
+        DataError: something failed.
+    """
+    made = []
+    for row in rows:
+        if isinstance(row, DataError):
+            raise DataError(f"the speech that is timed cannot be coded: {row.problem}")
+        made.append(row)
+    return made
+
+
+def stages_of(tokenizer: MelTokenizer | Tokenizer) -> tuple[str, ...]:
+    """What of a tokenizer is timed."""
+    if not isinstance(tokenizer, Tokenizer):
+        return STAGES
+    return WAVEFORM_STAGES if can_decode(tokenizer) else WAVEFORM_STAGES[:1]
 
 
 def end_to_end(entrant: Entrant, load: Load, device: torch.device, size: int) -> Callable[[], object]:

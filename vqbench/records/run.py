@@ -120,8 +120,9 @@ class Table:
     unscored: Mapping[str, str] = field(default_factory=dict)
 
     def lacks(self, spec: MetricSpec) -> bool:
-        """Whether nothing of what a metric reduces was measured here: of a tokenizer without a mel, say, its mel."""
-        return bool(self.row_ids) and not any(name in self.columns for name in spec.columns)
+        """Whether some of what a metric reduces was not measured here: of a tokenizer without a mel, say, its mel."""
+        known = bool(self.row_ids or self.columns)
+        return known and not all(name in self.columns for name in spec.columns)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Table):

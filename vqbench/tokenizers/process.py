@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import queue
 import subprocess
 import tempfile
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from vqbench.errors import CheckpointError, DataError
 from vqbench.files import file_digest
-from vqbench.tokenizers.protocol import Codes, Stream, bits_of
+from vqbench.tokenizers.protocol import Codes, Stream, bits_of, slack_s
 
 PROTOCOL = 1
 """The version of the protocol, which the program says first."""
@@ -36,6 +38,7 @@ CLIP_S = 120.0
 """So long a program may take for each clip."""
 
 _STDERR_SHOWN = 400
+_LARGEST_CODEBOOK = 1 << 24
 _MOST_LINE = 1 << 20
 
 
@@ -47,7 +50,8 @@ class Process:
     """A tokenizer behind a command.
 
     Args:
-        command: program and arguments; those that are files are part of its digest.
+        command: program and arguments; what is in those that are files, or folders with a whole path, is part of its
+            digest.
 
     Raises:
         CheckpointError: it cannot be started, or does not say what it is.
@@ -67,8 +71,9 @@ class Process:
                 f"the tokenizer cannot be started: {error}", where=" ".join(self._command), fix="docs/tokenizers.md"
             ) from None
         self.sample_rate_hz, self.streams, self.licence = self._understood(said)
-        files = [file_digest(Path(part)) for part in self._command if Path(part).is_file()]
-        content = json.dumps([said, self._command[1:], files], sort_keys=True)
+        self.can_decode = said.get("decodes", True) is True
+        # What is in files, and not where they lie: another machine's copy is the same tokenizer.
+        content = json.dumps([said, [_content(part) for part in self._command]], sort_keys=True)
         self.digest = hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def bits(self, codes: Codes) -> float:
@@ -128,8 +133,9 @@ class Process:
                     "wav": [str(path) for path in wavs],
                     "samples": [length for _, length in given],
                 }
-            answer = self._ask(request, CLIP_S * len(given))
-            failed = answer.get("failed", {})
+            failed = self._ask(request, CLIP_S * len(given)).get("failed", {})
+            if not isinstance(failed, dict):
+                raise _Gone(self._told('its "failed" is no mapping from places to reasons'))
             rows = []
             for place in range(len(given)):
                 if str(place) in failed:
@@ -143,14 +149,12 @@ class Process:
     def _read_codes(self, path: Path) -> Codes | DataError:
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
-            codes = tuple(torch.tensor(row, dtype=torch.int64) for row in rows)
+            # Without a dtype: told to be whole numbers, 1.7 would become 1, and true too.
+            codes = tuple(torch.tensor(row) if row else torch.empty(0, dtype=torch.int64) for row in rows)
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             return DataError(f"the tokenizer wrote no codes: {error}")
-        if len(codes) != len(self.streams) or any(row.ndim != 1 for row in codes):
-            return DataError(f"the tokenizer wrote {len(codes)} streams", expected=f"{len(self.streams)}, of numbers")
-        for row, stream in zip(codes, self.streams, strict=True):
-            if len(row) and not (int(row.min()) >= 0 and int(row.max()) < stream.codebook_size):
-                return DataError("the tokenizer wrote a code outside its codebook", expected=f"{stream.codebook_size}")
+        if any(row.dtype != torch.int64 for row in codes):
+            return DataError("the tokenizer wrote codes that are no whole numbers")
         return codes
 
     def _read_waveform(self, path: Path, length: int) -> Tensor | DataError:
@@ -166,6 +170,8 @@ class Process:
         if not np.isfinite(samples).all():
             return DataError("the tokenizer's waveform holds NaN or infinity")
         waveform = torch.from_numpy(samples[:, 0].copy())
+        if abs(len(waveform) - length) > slack_s(self.streams) * rate_hz:
+            return DataError(f"the tokenizer gave {len(waveform)} samples back of {length}")
         return torch.nn.functional.pad(waveform, (0, max(0, length - len(waveform))))[:length]
 
     # ---- the process
@@ -216,7 +222,7 @@ class Process:
             raise _Gone(self._told(f"it ended with exit code {self._process.wait()}"))
         try:
             answer = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise _Gone(self._told(f"it wrote {line[:200]!r}, where a line of JSON was expected"))
@@ -226,8 +232,10 @@ class Process:
         """A problem, with the end of what the process wrote to its standard error."""
         if self._stderr is None or self._stderr.closed:
             return problem
-        self._stderr.seek(0)
-        written = self._stderr.read().strip()[-_STDERR_SHOWN:]
+        # However much it wrote: a letter takes at most four bytes.
+        end = os.fstat(self._stderr.fileno()).st_size
+        content = os.pread(self._stderr.fileno(), 4 * _STDERR_SHOWN, max(0, end - 4 * _STDERR_SHOWN))
+        written = content.decode(errors="replace").strip()[-_STDERR_SHOWN:]
         return f"{problem}; it wrote: {written}" if written else problem
 
     def _understood(self, said: Mapping[str, Any]) -> tuple[int, tuple[Stream, ...], str | None]:
@@ -237,12 +245,7 @@ class Process:
             and 1000 <= rate_hz <= 192_000
             and isinstance(streams, list)
             and streams
-            and all(
-                isinstance(one, list)
-                and len(one) == 2
-                and all(isinstance(number, int | float) and number > 0 for number in one)
-                for one in streams
-            )
+            and all(isinstance(one, list) and len(one) == 2 and _is_stream(*one) for one in streams)
         )
         if not fits:
             self.close()
@@ -255,6 +258,27 @@ class Process:
         assert isinstance(rate_hz, int) and isinstance(streams, list)
         licence = said.get("licence")
         return rate_hz, tuple(Stream(float(hz), int(size)) for hz, size in streams), str(licence) if licence else None
+
+
+def _content(part: str) -> str | list[list[str]]:
+    """An argument as the digest knows it: what is in a file or folder, else the argument itself."""
+    path = Path(part)
+    if path.is_file():
+        return file_digest(path)
+    if path.is_absolute() and path.is_dir():
+        inside = sorted(one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts)
+        return [[str(one.relative_to(path)), file_digest(one)] for one in inside]
+    return part
+
+
+def _is_stream(rate_hz: object, codebook_size: object) -> bool:
+    """Whether that can be codes a second and the size of a codebook."""
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (rate_hz, codebook_size))
+    if not numbers:
+        return False
+    assert isinstance(rate_hz, int | float)
+    size_fits = isinstance(codebook_size, int) and 1 <= codebook_size <= _LARGEST_CODEBOOK
+    return size_fits and 0 < rate_hz < math.inf
 
 
 def _read_lines(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:

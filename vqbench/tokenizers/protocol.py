@@ -1,7 +1,7 @@
 """What a suite asks of a tokenizer: waveforms in, codes out, waveforms back.
 
-What only some have are further protocols, asked for in one place (`vqbench.engine.systems`): a metric that needs what a
-candidate lacks leaves it out by name.
+What only some have is asked for in one place (`vqbench.engine.systems`): a mel (`MelTokenizer`), and a way back
+(`can_decode`). A metric that needs what a candidate lacks leaves it out by name.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from vqbench.audio.mel import MelSpec
@@ -35,7 +36,10 @@ Codes = tuple[Tensor, ...]
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """A candidate. How clips are batched is its own affair, but no clip may depend on the clips beside it."""
+    """A candidate; with a way back it is a `Decoder`, too.
+
+    How clips are batched is its own affair, but no clip may depend on the clips beside it.
+    """
 
     @property
     def sample_rate_hz(self) -> int:
@@ -63,8 +67,55 @@ class Tokenizer(Protocol):
     def encode(self, waveforms: Sequence[Tensor]) -> list[Codes | DataError]:
         """(N,) float32 in [-1, 1] each → codes of each, or why there are none."""
 
+
+@runtime_checkable
+class Decoder(Protocol):
+    """What most tokenizers are besides."""
+
     def decode(self, codes: Sequence[Codes], lengths: Sequence[int]) -> list[Tensor | DataError]:
         """Codes of clips → (length,) float32 each, or why there is none."""
+
+
+def can_decode(tokenizer: Tokenizer) -> TypeGuard[Decoder]:
+    """Whether a tokenizer gives waveforms back: it has `decode`, and does not say `can_decode = False` of itself."""
+    return isinstance(tokenizer, Decoder) and bool(getattr(tokenizer, "can_decode", True))
+
+
+_SLACK_CODES, _SLACK_S = 3, 0.05
+
+
+def slack_s(streams: Sequence[Stream]) -> float:
+    """Seconds by which what is written of a clip may differ from it: a few codes of the slowest stream.
+
+    Codecs fill the last frame up, look ahead, or leave out what fills none. What differs by more has another rate than
+    it says, and every figure a second would be wrong.
+    """
+    return max(_SLACK_S, _SLACK_CODES / min((stream.rate_hz for stream in streams), default=math.inf))
+
+
+def misfit(codes: Codes, streams: Sequence[Stream], duration_s: float) -> str | None:
+    """Why codes cannot be what a tokenizer with these streams writes of a clip; None where they can.
+
+    >>> import torch
+    >>> misfit((torch.zeros(100, dtype=torch.int64),), [Stream(50.0, 1024)], 2.0)
+    >>> misfit((torch.zeros(200, dtype=torch.int64),), [Stream(50.0, 1024)], 2.0)
+    'wrote 200 codes of 2.00 s, where 50 a second are 100'
+    """
+    if not streams:
+        return None
+    if len(codes) != len(streams):
+        return f"wrote {len(codes)} streams of codes, where it has {len(streams)}"
+    for place, (row, stream) in enumerate(zip(codes, streams, strict=True)):
+        which = f" in stream {place + 1}" if len(streams) > 1 else ""
+        if row.ndim != 1 or row.dtype != torch.int64:
+            return f"wrote {row.dtype} of shape {tuple(row.shape)}{which}, where codes are int64, one after the other"
+        if len(row) and not 0 <= int(row.min()) <= int(row.max()) < stream.codebook_size:
+            most = stream.codebook_size - 1
+            return f"wrote codes from {int(row.min())} to {int(row.max())}{which}, where they go from 0 to {most}"
+        if abs(len(row) / stream.rate_hz - duration_s) > slack_s(streams):
+            expected = f"{stream.rate_hz:g} a second are {stream.rate_hz * duration_s:.0f}"
+            return f"wrote {len(row)} codes of {duration_s:.2f} s{which}, where {expected}"
+    return None
 
 
 def bits_of(codes: Codes, streams: Sequence[Stream]) -> float:
@@ -77,6 +128,17 @@ def bits_of(codes: Codes, streams: Sequence[Stream]) -> float:
     if not streams:
         return 8.0 * sum(len(payload) for payload in codes)
     return sum(len(row) * math.log2(stream.codebook_size) for row, stream in zip(codes, streams, strict=True))
+
+
+def codes_of(tokenizer: Tokenizer, waveforms: Sequence[Tensor]) -> list[Codes | DataError]:
+    """What a tokenizer writes of recordings, at its sample rate; what does not fit its streams is no codes."""
+    written = tokenizer.encode(waveforms)
+    checked: list[Codes | DataError] = []
+    for waveform, codes in zip(waveforms, written, strict=True):
+        duration_s = len(waveform) / tokenizer.sample_rate_hz
+        problem = None if isinstance(codes, DataError) else misfit(codes, tokenizer.streams, duration_s)
+        checked.append(codes if problem is None else DataError(problem))
+    return checked
 
 
 class MelTokenizer(Protocol):

@@ -6,10 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from vqbench.engine.agreement import agreement_table, asked_of, follows
+from vqbench.engine.agreement import agreement_table, asked_of, unlike
 from vqbench.engine.bench import Bench
 from vqbench.engine.findings import Findings
-from vqbench.engine.hearing import KIND, Encoding, Target, hear, heard_key, mel_of, pack_heard, unpack_heard
+from vqbench.engine.hearing import (
+    KIND,
+    Encoding,
+    Target,
+    hear,
+    hear_waveforms,
+    heard_key,
+    mel_of,
+    pack_heard,
+    unpack_heard,
+)
 from vqbench.engine.plan import Done, Item, Passing, Place, Stage, Values
 from vqbench.engine.stages.turns import in_turns, parts_of
 from vqbench.progress import Progress
@@ -33,7 +43,7 @@ class Hearing(Stage):
         for sketch in bench.candidates:
             own = items.setdefault(sketch.record.name, [])
             for asked in asked_of(sketch.record.name, found.answer):
-                if not sketch.is_coded and follows(sketch.record.token_rate_hz or 0.0, asked.rate_hz):
+                if unlike(sketch.record, asked) is None:
                     own += [
                         heard_item(sketch.record.name, sketch.record.digest, bench, f"{asked.group} {number}", target)
                         for number, target in enumerate(asked.targets)
@@ -46,17 +56,17 @@ class Hearing(Stage):
         mels: dict[tuple[str, str], Any] = {}
         for owner, of_owner in groupby(items, key=lambda item: item.owner):
             own = list(of_owner)
-            tokenizer = bench.tokenizer_called(owner)
-            spec = tokenizer.mel_spec
-            for item in own:
-                key = (spec.fingerprint, item.content.clip.sha256)
-                if key not in mels:
-                    mels[key] = mel_of(item.content, spec)
-            heard = hear(
-                tokenizer,
-                [item.content for item in own],
-                [mels[spec.fingerprint, item.content.clip.sha256] for item in own],
-            )
+            targets = [item.content for item in own]
+            if bench.is_coded(owner):
+                heard = hear_waveforms(bench.waveform_tokenizer(owner), targets)
+            else:
+                tokenizer = bench.tokenizer_called(owner)
+                spec = tokenizer.mel_spec
+                for target in targets:
+                    key = (spec.fingerprint, target.clip.sha256)
+                    if key not in mels:
+                        mels[key] = mel_of(target, spec)
+                heard = hear(tokenizer, targets, [mels[spec.fingerprint, target.clip.sha256] for target in targets])
             yield [
                 (item, {"heard": row if isinstance(row, Encoding) else Passing(row)})
                 for item, row in zip(own, heard, strict=True)
@@ -76,12 +86,11 @@ class Hearing(Stage):
         for sketch in bench.candidates:
             name = sketch.record.name
             for asked in asked_of(name, found.answer):
-                rows = None
-                if not sketch.is_coded and follows(sketch.record.token_rate_hz or 0.0, asked.rate_hz):
-                    ids = [f"{asked.group} {number}" for number in range(len(asked.targets))]
-                    rows = [values[name, one]["heard"] for one in ids]
+                reason = unlike(sketch.record, asked)
+                ids = [f"{asked.group} {number}" for number in range(len(asked.targets))]
+                rows = [reason or values[name, one]["heard"] for one in ids]
                 tokenizer = None if sketch.is_coded else bench.tokenizer(name)
-                found.add("agreement", name, agreement_table(name, tokenizer, asked, rows))
+                found.add("agreement", name, agreement_table(sketch.record, tokenizer, asked, rows))
 
 
 def heard_item(owner: str, digest: str, bench: Bench, number: object, target: Target) -> Item:

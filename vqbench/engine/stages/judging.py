@@ -156,6 +156,7 @@ def _give_back(owner: str, clip: Clip, bench: Bench) -> Heard | DataError:
         return error
     if isinstance(rendering, DataError):
         return rendering
+    assert rendering.waveform_hat is not None, "references give waveforms back"
     return Heard(
         clip.text or "",
         clip.speaker or "",

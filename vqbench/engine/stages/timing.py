@@ -34,7 +34,7 @@ class Timing(Stage):
 
     def count(self, bench: Bench, items: Sequence[Item]) -> Iterator[Work]:
         """All timings."""
-        total = sum(n_timings(bench.load, sketch.is_coded) for sketch in bench.candidates)
+        total = sum(n_timings(bench.load, sketch.stages) for sketch in bench.candidates)
         yield Work(self.name, total, alike=False)
 
     def run(self, bench: Bench, found: Findings, plan: Plan) -> None:
