@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from vqbench.judging.gate import gate
 from vqbench.judging.selection import Selection
 from vqbench.progress import Silent
 from vqbench.records.store import load_run, save_run
+from vqbench.stats.columns import several
 
 SHIPPED = Path(__file__).parents[2] / "suites/checkpoints"
 CODEC2 = {"name": "codec2", "tokenizer": "codec2", "options": {"mode": "700C"}}
@@ -94,6 +96,10 @@ def test_codes_are_held_against_a_reference_stream_by_stream(tmp_path: Path) -> 
     agreed = figures(outcome, "same")
     assert [agreed[f"token_agreement.natural.q{q}.raw"] for q in (1, 2, 3, 4)] == [1.0] * 4
     assert agreed["token_agreement.natural.q4.edit_rate"] == 0.0
+    table = next(t for t in outcome.run.tables if (t.candidate, t.group) == ("same", "token_agreement.natural.q1"))
+    written = [code for row in several(table.columns["gpt_codes"]).rows() for code in row.tolist()]
+    most = Counter(written).most_common(1)[0][1]
+    assert agreed["token_agreement.natural.q1.floor"] == most / len(written) < 1, "the most frequent code, always"
     assert not figures(outcome, "codec2"), "nobody is held against himself"
     lost = next(t for t in outcome.run.tables if (t.candidate, t.group) == ("other", "token_agreement.natural.q1"))
     assert set(lost.unscored.values()) == {"writes 3 streams, where codec2 writes 4"}

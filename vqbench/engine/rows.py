@@ -11,7 +11,8 @@ from vqbench.metrics.base import OfStream
 from vqbench.records.rows import Measured, Measures
 from vqbench.records.run import CandidateRecord, ClipRecord, Table
 from vqbench.records.transcripts import Transcript
-from vqbench.stats.columns import Cell, column_of
+from vqbench.stats.agreement import FLOORS, TARGET, count_floors
+from vqbench.stats.columns import Cell, column_of, whole_rows
 
 Row = Measured | DataError
 """What was measured of a clip, or why nothing was."""
@@ -44,11 +45,15 @@ def make_table(record: CandidateRecord, group: Measures, rows: Mapping[str, Row]
         constants = group.constants_of(record)
     elif record.codebook_size is not None and record.token_rate_hz is not None:
         constants = {"codebook_size": float(record.codebook_size), "token_rate_hz": record.token_rate_hz}
+    columns = {name: column_of([row.cells[name] for row in scored.values()]) for name in names}
+    if any(name in FLOORS for spec in group.specs for name in spec.columns):
+        # No row knows what the most frequent token of all of them is.
+        columns |= count_floors(whole_rows(columns[TARGET]), int(constants["codebook_size"]))
     table = Table(
         candidate=record.name,
         group=group.name,
         row_ids=tuple(scored),
-        columns={name: column_of([row.cells[name] for row in scored.values()]) for name in names},
+        columns=columns,
         constants=constants,
         unscored={clip: row.problem for clip, row in rows.items() if isinstance(row, DataError)},
     )

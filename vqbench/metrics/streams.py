@@ -1,7 +1,7 @@
 """Agreement of tokenizers of waveforms, stream by stream: whether a candidate writes the codes of the reference.
 
-Nothing is known of such a codebook but its size, so there are no ranks and no distances; mutual information, which is
-corrected for chance, says how much of the reference's codes can be told from the candidate's at all.
+Nothing is known of such a codebook but its size, so there are no ranks and no distances. Chance stands beside: what the
+best constant would agree, and mutual information, which is corrected for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vqbench.tokenizers.protocol import Codes, Tokenizer, codes_of
 
 _VERSION = 1
 
-_FIGURES = ("raw", "edit_rate", "mutual_information_bits", "mutual_information_share")
+_FIGURES = ("raw", "floor", "floor_unigram", "edit_rate", "mutual_information_bits", "mutual_information_share")
 
 
 class Reference:
@@ -75,7 +75,7 @@ class StreamAgreement:
                 description=spec.description.replace("the GPT", reference.name),
                 headline=spec.name == f"{WRITTEN}.raw" and not stream,
                 clip_set="speech",
-                floor=None,
+                floor=f"{self.name}.floor" if spec.name == f"{WRITTEN}.raw" else None,
                 ceiling=None,
             )
             for spec in AGREEMENT_SPECS

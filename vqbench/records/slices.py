@@ -16,7 +16,7 @@ from vqbench.records.conditions import FIELDS, Condition, parse_condition, value
 from vqbench.records.run import ClipRecord, MetricSpec, Result, Run, Slice, Table
 from vqbench.records.summary import summarise_all
 from vqbench.stats.agreement import FLOORS, OWN, RELABELLED, TARGET, count_floors, count_relabelled
-from vqbench.stats.columns import Column, Indices, Ragged, several, take
+from vqbench.stats.columns import Column, Indices, take, whole_rows
 
 MOST_VALUES = 1000
 """So many values of a field make slices; of more nobody would read."""
@@ -164,14 +164,18 @@ class _Rows(Mapping[str, Column]):
         self._table, self._rows, self._texts = table, rows, texts
         self._taken: dict[str, Column] = {}
         self._size = int(table.constants.get("codebook_size", 0))
-        self._agrees = self._size > 0 and {OWN, TARGET, *FLOORS, *RELABELLED} <= table.columns.keys()
+        counted = (
+            *(FLOORS if {TARGET, *FLOORS} <= table.columns.keys() else ()),
+            *(RELABELLED if {OWN, TARGET, *RELABELLED} <= table.columns.keys() else ()),
+        )
+        self._counted = frozenset(counted if self._size > 0 else ())
 
     def __getitem__(self, name: str) -> Column:
         if name not in self._taken:
-            if self._agrees and name in FLOORS:
-                self._taken.update(count_floors(_whole_rows(self[TARGET]), self._size))
-            elif self._agrees and name in RELABELLED:
-                own, target = _whole_rows(self[OWN]), _whole_rows(self[TARGET])
+            if name in self._counted and name in FLOORS:
+                self._taken.update(count_floors(whole_rows(self[TARGET]), self._size))
+            elif name in self._counted:
+                own, target = whole_rows(self[OWN]), whole_rows(self[TARGET])
                 self._taken.update(count_relabelled(own, target, self._texts, self._size))
             else:
                 self._taken[name] = take(self._table.columns[name], self._rows)
@@ -185,11 +189,6 @@ class _Rows(Mapping[str, Column]):
 
     def __len__(self) -> int:
         return len(self._table.columns)
-
-
-def _whole_rows(column: Column) -> list[Indices]:
-    codes = several(column)
-    return list(Ragged(codes.values.astype(np.int64), codes.lengths).rows())  # narrow ones would overflow
 
 
 def _of_condition(name: str, condition: Condition, clips: Sequence[ClipRecord]) -> Slice:

@@ -138,3 +138,13 @@ def several(column: Column) -> Ragged:
     if len(column):
         raise TypeError("several values a row are needed, not one number")
     return Ragged(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+def whole_rows(column: Column) -> list[Indices]:
+    """The codes of each row, (L,) int64: as they are kept, they may be of a type in which sums overflow.
+
+    Raises:
+        TypeError: the column holds one number a row.
+    """
+    codes = several(column)
+    return list(Ragged(codes.values.astype(np.int64), codes.lengths).rows())
