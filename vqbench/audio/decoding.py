@@ -7,18 +7,15 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import soundfile
 
+from vqbench.audio.header import EXPECTED, Header, check_rate
 from vqbench.errors import DataError
 from vqbench.files import require_file
-
-RATES_HZ = (1_000, 768_000)
-"""A header outside this range is taken for a broken one: it would turn a second into gigabytes or into nothing."""
 
 MENDED_BYTES = 64
 """A header may promise so many bytes more than there are: some programs count its own size in. It is noted."""
@@ -41,27 +38,6 @@ _OGG_CUT = re.compile(r"^Ogg ?: (?:Last page lacks an end-of-stream bit|Junk aft
 
 _LEANING = ("MPEG", "VORBIS", "OPUS")
 """Codecs whose packets lean on those before them: a segment is decoded from a second before it."""
-
-EXPECTED = "WAV, FLAC, Ogg, MP3 or what else libsndfile reads, or m4a, mp4, webm or AAC"
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a recording's header says; nothing is decoded, so it may promise what is not there.
-
-    Attributes:
-        rate_hz: sample rate.
-        channels: at least 1.
-        duration_s: above 0.
-        container: e.g. `WAV`.
-        notes: how it is read, where that is not as it stands.
-    """
-
-    rate_hz: int
-    channels: int
-    duration_s: float
-    container: str
-    notes: tuple[str, ...] = ()
 
 
 class Sound(Protocol):
@@ -249,16 +225,6 @@ def _open(stream: BinaryIO, where: str) -> soundfile.SoundFile:
     if sound.frames >= _MOST_SAMPLES:
         raise DataError("the header does not say how long the recording is", where=where, fix="encode it again")
     return sound
-
-
-def check_rate(rate_hz: int, where: str) -> None:
-    """Refuses a rate that no recording has.
-
-    Raises:
-        DataError: outside `RATES_HZ`.
-    """
-    if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
-        raise DataError(f"the header claims a rate of {rate_hz} Hz", where=where)
 
 
 def _is_mpeg(sound: soundfile.SoundFile) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vqbench.audio.decoding import EXPECTED, Header, check_rate
+from vqbench.audio.header import EXPECTED, Header, check_rate
 from vqbench.errors import DataError
 
 _SLACK_S = 0.1

@@ -29,9 +29,9 @@ from vqbench.cli import (
 )
 from vqbench.cli import list as listing
 from vqbench.cli.streams import forgive
-from vqbench.entry import Ended, end_by_signals
 from vqbench.errors import ConfigError, ManyErrors, VqbenchError
 from vqbench.extras import missing_extra
+from vqbench.signals import Ended, end_by_signals
 
 BAD_INPUT = 2
 BUG = 70

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vqbench.audio.decoding import Header, read_header
+from vqbench.audio.decoding import read_header
+from vqbench.audio.header import Header
 from vqbench.data.clip import Clip
 from vqbench.data.reading import list_clips
 from vqbench.errors import DataError

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqbench.audio.decoding import Header, read_header
+from vqbench.audio.decoding import read_header
+from vqbench.audio.header import Header
 from vqbench.data.clip import Clip
 from vqbench.errors import DataError, did_you_mean
 from vqbench.files import file_digest

@@ -1,7 +1,7 @@
 """pytest plugin: `pytest suites/quick.yaml` runs a suite, `pytest runs/quick/result.json` judges a finished run.
 
-Every pytest run in an environment with vqbench loads this module, so it imports nothing, and it looks at no file that
-the command line does not name. What is then collected is in `vqbench.pytest_items`.
+Every pytest run in an environment with vqbench loads this module, so it imports next to nothing, and it looks at no
+file that the command line does not name. What is then collected is in `items`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-WARNING = "vqbench-warning"
-"""Name of the user property of a test that passes and yet has something to say."""
+from vqbench.pytest_plugin.warned import WARNING
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +40,7 @@ def pytest_collect_file(
     # Another plugin may have tests of its own in YAML; but no linter must keep a suite from being gated.
     if found and b"candidates" not in file_path.read_bytes():
         return found
-    from vqbench.pytest_items import ResultFile, SuiteFile
+    from vqbench.pytest_plugin.items import ResultFile, SuiteFile
 
     kind = ResultFile if file_path.suffix == ".json" else SuiteFile
     return [*found, kind.from_parent(parent, path=file_path)]

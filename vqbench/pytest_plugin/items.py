@@ -28,7 +28,7 @@ from vqbench.judging.gate import gate
 from vqbench.judging.plausibility import check_plausibility
 from vqbench.judging.selection import Selection, candidates_of, load_baseline
 from vqbench.metrics.stages import STAGES, timed_group
-from vqbench.pytest_plugin import WARNING
+from vqbench.pytest_plugin.warned import WARNING
 from vqbench.records.rules import parse_rule
 from vqbench.records.run import GateRule, Run
 from vqbench.records.store import RESULT_FILE, load_run
