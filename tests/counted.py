@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vqbench.engine.bench import Bench
-from vqbench.engine.cache import Cache
+from vqbench.engine.cache import Cache, Place
 from vqbench.engine.executors.local import Local
 from vqbench.engine.findings import Findings
-from vqbench.engine.plan import Done, Executor, Item, Place, Plan, Stage, Values
+from vqbench.engine.plan import Done, Executor, Item, Plan, Stage, Values
 from vqbench.progress import Progress, Silent
 
 DEADLY = "deadly"

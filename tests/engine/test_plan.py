@@ -12,10 +12,10 @@ import pytest
 from counted import Squares, computed, squares
 
 from vqbench.engine import claims
-from vqbench.engine.cache import Cache
+from vqbench.engine.cache import Cache, Place
 from vqbench.engine.claims import Claims
 from vqbench.engine.executors.local import Local
-from vqbench.engine.plan import Place, Plan
+from vqbench.engine.plan import Plan
 from vqbench.progress import Silent
 
 N = 10

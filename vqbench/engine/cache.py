@@ -12,16 +12,23 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vqbench.errors import DataError
 from vqbench.files import require_writable, write_whole
 from vqbench.paths import CACHE_VARIABLE, default_cache_folder
 
-__all__ = ["CACHE_VARIABLE", "Cache", "content_key", "default_cache_folder"]
+__all__ = ["CACHE_VARIABLE", "Cache", "Place", "content_key", "default_cache_folder"]
 
 MAX_ENTRY_BYTES = 256 << 20
 """No entry is larger: the vectors of an hour of speech take some 10 MB."""
+
+
+class Place(NamedTuple):
+    """Where a value is kept: a kind of entry, and the digest of all that decides the value."""
+
+    kind: str
+    key: str
 
 
 def content_key(parts: Mapping[str, object]) -> str:

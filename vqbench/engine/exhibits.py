@@ -25,9 +25,8 @@ from vqbench.config.models import shown
 from vqbench.data.manifest import Clip
 from vqbench.engine.agreement import AgreementData
 from vqbench.engine.assignment import Assignment
-from vqbench.engine.cache import content_key
+from vqbench.engine.cache import Place, content_key
 from vqbench.engine.hearing import Target
-from vqbench.engine.plan import Place
 from vqbench.engine.question import TRUE, Question
 from vqbench.engine.speaking import Recorded, Said, hear_said
 from vqbench.engine.systems import Original, Recording, System, read_recording

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from vqbench.engine.cache import Cache
+from vqbench.engine.cache import Cache, Place
 from vqbench.engine.claims import Claims
 from vqbench.progress import Counting, Progress, counting
 from vqbench.records.forecast import Work
@@ -27,13 +27,6 @@ if TYPE_CHECKING:
 
 PAUSE_S = 0.1
 """How long to wait before looking again for what others are at work on."""
-
-
-class Place(NamedTuple):
-    """Where a value is kept: a kind of entry, and the digest of all that decides the value."""
-
-    kind: str
-    key: str
 
 
 Values = dict[str, Any]

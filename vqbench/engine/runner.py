@@ -11,12 +11,12 @@ from pathlib import Path
 
 from vqbench.config.suite import Suite
 from vqbench.engine.bench import Bench
-from vqbench.engine.cache import Cache
+from vqbench.engine.cache import Cache, Place
 from vqbench.engine.executors import open_executor
 from vqbench.engine.executors.local import Local
 from vqbench.engine.exhibits import Material, keep_exhibits
 from vqbench.engine.findings import Findings
-from vqbench.engine.plan import Place, Plan
+from vqbench.engine.plan import Plan
 from vqbench.engine.provenance import collect_provenance
 from vqbench.engine.stages import measuring
 from vqbench.engine.stages.summarising import clips_of

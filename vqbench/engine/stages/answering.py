@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from vqbench.engine.agreement import AgreementData, Truth, answer_question, expected_answer, truth_of
+from vqbench.engine.agreement import AgreementData, Truth, expected_answer, truth_of
 from vqbench.engine.bench import Bench
 from vqbench.engine.findings import Findings
 from vqbench.engine.hearing import Encoding, Target
 from vqbench.engine.plan import Done, Item, Plan, Stage, Values
 from vqbench.engine.question import TRUE
 from vqbench.engine.stages.hearing import Hearing, heard_item
+from vqbench.engine.writing import answer_question
 from vqbench.progress import Progress
 from vqbench.records.forecast import Work
 from vqbench.tokenizers.protocol import MelTokenizer

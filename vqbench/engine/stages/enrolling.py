@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from vqbench.engine.bench import Bench
-from vqbench.engine.cache import content_key
+from vqbench.engine.cache import Place, content_key
 from vqbench.engine.downstream import choose_judges, compared_with, embed_enrolled
 from vqbench.engine.findings import Findings
-from vqbench.engine.plan import Done, Item, Passing, Place, Stage, Values
+from vqbench.engine.plan import Done, Item, Passing, Stage, Values
 from vqbench.errors import DataError
 from vqbench.progress import Progress
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from vqbench.engine.agreement import agreement_table, asked_of, unlike
 from vqbench.engine.bench import Bench
+from vqbench.engine.cache import Place
 from vqbench.engine.findings import Findings
 from vqbench.engine.hearing import (
     KIND,
@@ -20,7 +21,7 @@ from vqbench.engine.hearing import (
     pack_heard,
     unpack_heard,
 )
-from vqbench.engine.plan import Done, Item, Passing, Place, Stage, Values
+from vqbench.engine.plan import Done, Item, Passing, Stage, Values
 from vqbench.engine.stages.turns import in_turns, parts_of
 from vqbench.progress import Progress
 

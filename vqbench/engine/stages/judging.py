@@ -9,9 +9,10 @@ from typing import Any
 
 from vqbench.data.manifest import Clip
 from vqbench.engine.bench import CLIPS_AT_ONCE, Bench
+from vqbench.engine.cache import Place
 from vqbench.engine.downstream import judge_all, judgement_key
 from vqbench.engine.findings import Findings
-from vqbench.engine.plan import Done, Item, Passing, Place, Plan, Stage, Values, batches_of
+from vqbench.engine.plan import Done, Item, Passing, Plan, Stage, Values, batches_of
 from vqbench.engine.rows import Row, make_table, pack_row, unpack_row
 from vqbench.engine.sketch import Sketch
 from vqbench.engine.speaking import Said, hear_said

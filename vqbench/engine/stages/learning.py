@@ -8,11 +8,11 @@ from itertools import groupby
 from typing import Any
 
 from vqbench.engine.bench import Bench
-from vqbench.engine.cache import content_key
+from vqbench.engine.cache import Place, content_key
 from vqbench.engine.downstream import lesson_of, tuned_weights
 from vqbench.engine.findings import Findings
 from vqbench.engine.learning import FORETELLING, course_of, foretell, learning_keys
-from vqbench.engine.plan import Done, Item, Passing, Place, Stage, Values
+from vqbench.engine.plan import Done, Item, Passing, Stage, Values
 from vqbench.engine.rows import make_table, pack_row, unpack_row
 from vqbench.errors import DataError
 from vqbench.metrics.learning import TokenLearning

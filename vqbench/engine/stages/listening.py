@@ -8,9 +8,9 @@ from typing import Any
 
 from vqbench.data.manifest import Clip
 from vqbench.engine.bench import CLIPS_AT_ONCE, Bench
-from vqbench.engine.cache import content_key
+from vqbench.engine.cache import Place, content_key
 from vqbench.engine.findings import Findings
-from vqbench.engine.plan import Done, Item, Passing, Place, Stage, Values
+from vqbench.engine.plan import Done, Item, Passing, Stage, Values
 from vqbench.engine.rows import Row, finite, make_table, pack_row, unpack_row
 from vqbench.engine.sketch import Sketch
 from vqbench.engine.stages.turns import in_turns, parts_by_length

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from vqbench.config.downstream import ZERO_SHOT
 from vqbench.engine.bench import Bench
-from vqbench.engine.cache import Cache
+from vqbench.engine.cache import Cache, Place
 from vqbench.engine.downstream import tune, tuning_folder
 from vqbench.engine.findings import Findings
-from vqbench.engine.plan import Done, Item, Passing, Place, Plan, Stage, Values
+from vqbench.engine.plan import Done, Item, Passing, Plan, Stage, Values
 from vqbench.engine.sketch import Sketch
 from vqbench.engine.stages.learning import Learning
 from vqbench.engine.stages.speaking import Speaking
