@@ -21,7 +21,7 @@ from vqbench.audio.mel import MelFrontEnd, MelSpec
 from vqbench.config.suite import load_suite
 from vqbench.data.corpora import corpus_clips
 from vqbench.data.manifest import Clip, verify
-from vqbench.engine import agreement, bench, hearing
+from vqbench.engine import bench, hearing, writing
 from vqbench.engine.agreement import AgreementData
 from vqbench.engine.cache import Cache
 from vqbench.engine.question import Question, Writing, pose_question
@@ -163,7 +163,7 @@ def test_the_second_time_nothing_is_spoken_or_heard(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("this was known")
 
-    monkeypatch.setattr(agreement, "generate_pairs", refuse)
+    monkeypatch.setattr(writing, "generate_pairs", refuse)
     again = answered(question, cache)
     monkeypatch.setattr(hearing, "_encode", refuse)
     assert tables(tokenizer(1), again, cache) == first
@@ -263,10 +263,10 @@ def test_the_true_tokenizer_as_a_candidate_is_not_heard_again(
 def test_silence_is_not_audible() -> None:
     waveform = torch.cat([hum(200, 4 * 1024), torch.zeros(3 * 1024)])
     clip, codes = ClipRecord("x", "", 0.0, ""), np.zeros(8, np.int64)
-    target = agreement._target(clip, waveform, codes, 1024)
+    target = writing._target(clip, waveform, codes, 1024)
     # The eighth token lies beyond the waveform's end.
     assert target.sequence.audible.tolist() == [True] * 4 + [False] * 4
-    nothing = agreement._target(clip, waveform * 0, codes, 1024)
+    nothing = writing._target(clip, waveform * 0, codes, 1024)
     assert not nothing.sequence.audible.any()
 
 

@@ -244,9 +244,9 @@ def test_a_recording_that_cannot_be_read_is_named(
         "".join(json.dumps({**clip, "path": f"{lost}.flac"} if n == 0 else clip) + "\n" for n, clip in enumerate(clips))
     )
     suite = load_suite(write("official", "permuted", data={"speech": {"manifest": f"{lost}.jsonl"}}))
-    from vqbench.engine import agreement
+    from vqbench.engine import writing
 
-    whole = agreement.load_clip
+    whole = writing.load_clip
 
     def cut(clip: Clip, rate_hz: int) -> Any:
         from vqbench.errors import DataError
@@ -255,7 +255,7 @@ def test_a_recording_that_cannot_be_read_is_named(
             raise DataError("the file ends early")
         return whole(clip, rate_hz)
 
-    monkeypatch.setattr(agreement, "load_clip", cut)
+    monkeypatch.setattr(writing, "load_clip", cut)
     run = run_suite(suite, Cache(tmp_path / "cache"), Silent()).run
     table = tables(run)["permuted"]
     assert dict(table.unscored) == {clips[0]["id"]: "the file ends early"}
