@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +18,7 @@ from torch import Tensor
 from vqbench.audio.mel import MelSpec
 from vqbench.errors import DataError
 from vqbench.metrics.stages import STAGES, WAVEFORM_STAGES
-from vqbench.metrics.throughput import Timings, measure_throughput, n_timings, throughput_specs
+from vqbench.metrics.throughput import HEAT, Timings, measure_throughput, n_timings, throughput_specs
 from vqbench.metrics.workloads import Entrant, Load
 from vqbench.progress import Progress, Silent
 from vqbench.records.check import check_table
@@ -38,7 +42,7 @@ def timed(*entrants: Entrant, seed: int = 0, progress: Progress | None = None) -
 
 @pytest.fixture(scope="module")
 def tables() -> dict:  # type: ignore[type-arg]
-    made = timed(Entrant("a", tokenizer(), [torch.randn(9000), torch.randn(700)]))
+    made = timed(Entrant("a", tokenizer, [torch.randn(9000), torch.randn(700)]))
     return {table.group: table for table in made.tables}
 
 
@@ -67,7 +71,9 @@ def test_audio_and_tokens_are_counted(tables: dict) -> None:  # type: ignore[typ
 
 def test_a_slower_tokenizer_measures_slower() -> None:
     waveforms = [torch.randn(22_050)]
-    made = timed(Entrant("small", tokenizer(8), waveforms), Entrant("large", tokenizer(256), waveforms)).tables
+    made = timed(
+        Entrant("small", partial(tokenizer, 8), waveforms), Entrant("large", partial(tokenizer, 256), waveforms)
+    ).tables
     small, large = (
         sum(table.columns["seconds"])
         for name in ("small", "large")
@@ -98,7 +104,7 @@ class Order:
 
 def order(seed: int) -> list[str]:
     told: list[str] = []
-    timed(*(Entrant(name, Order(name, told), [torch.randn(9000)]) for name in "abc"), seed=seed)  # type: ignore[arg-type]
+    timed(*(Entrant(name, partial(Order, name, told), [torch.randn(9000)]) for name in "abc"), seed=seed)  # type: ignore[arg-type]
     return told
 
 
@@ -111,8 +117,32 @@ def test_candidates_take_turns_in_a_drawn_order() -> None:
     assert told == order(0) != order(1)
 
 
+def test_of_many_candidates_few_are_in_memory_and_who_runs_beside_whom_is_drawn() -> None:
+    alive: weakref.WeakSet[Order] = weakref.WeakSet()
+    most, told = 0, list[str]()
+
+    def load(name: str) -> Order:
+        nonlocal most
+        one = Order(name, told)
+        alive.add(one)
+        gc.collect()
+        most = max(most, len(alive))
+        return one
+
+    names = "abcdefghij"
+    made = timed(*(Entrant(name, partial(load, name), [torch.randn(9000)]) for name in names))  # type: ignore[arg-type]
+    assert most == HEAT
+    blocks = tuple(f"block-{n}" for n in range(LOAD.repetitions))
+    of_name = {name: [table for table in made.tables if table.candidate == name] for name in names}
+    assert all(table.row_ids == blocks for tables in of_name.values() for table in tables)
+    assert {len(tables) for tables in of_name.values()} == {len(STAGES) * len(LOAD.batch_sizes) + 2}
+    # Runs of the same candidate, made short: who follows whom differs from block to block.
+    neighbours = {pair for pair in itertools.pairwise(told) if pair[0] != pair[1]}
+    assert len(neighbours) > len(names) * (HEAT - 1)
+
+
 def test_timings_of_all_are_of_the_same_blocks_and_the_state_of_the_machine_is_told() -> None:
-    made = timed(*(Entrant(name, tokenizer(), [torch.randn(9000)]) for name in "ab"), seed=3)
+    made = timed(*(Entrant(name, tokenizer, [torch.randn(9000)]) for name in "ab"), seed=3)
     assert {table.row_ids for table in made.tables if table.row_ids} == {("block-0", "block-1", "block-2", "block-3")}
     assert (made.conditions["blocks"], made.conditions["seed"]) == (LOAD.repetitions, 3)
     assert len(made.conditions["load_average"]) == len(made.conditions["clock_mhz"]) == LOAD.repetitions  # type: ignore[arg-type]
@@ -133,7 +163,8 @@ class Failing(Opus):
 @pytest.mark.parametrize("often", [0, 20])
 def test_what_fails_is_not_fast_but_unscored_and_costs_no_other(often: int) -> None:
     speech = [torch.rand(9000) - 0.5]
-    made = timed(Entrant("failing", Failing(often), speech), Entrant("whole", Opus(1.0, 16_000), speech))
+    entrants = [("failing", Failing(often)), ("whole", Opus(1.0, 16_000))]
+    made = timed(*(Entrant(name, lambda one=one: one, speech, WAVEFORM_STAGES) for name, one in entrants))  # type: ignore[misc]
     failing, whole = ({t.group: t for t in made.tables if t.candidate == name} for name in ("failing", "whole"))
     assert (
         failing.keys()
@@ -153,7 +184,7 @@ def test_what_fails_is_not_fast_but_unscored_and_costs_no_other(often: int) -> N
 
 def test_as_many_timings_are_taken_as_are_told_beforehand() -> None:
     counted = Counting()
-    timed(*(Entrant(name, tokenizer(), [torch.randn(9000)]) for name in "ab"), progress=counted)
+    timed(*(Entrant(name, tokenizer, [torch.randn(9000)]) for name in "ab"), progress=counted)
     assert counted.units == counted.total == 2 * n_timings(LOAD)
 
 

@@ -13,7 +13,7 @@ import ctypes
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ import torch
 
 from vqbench.errors import DataError
 from vqbench.metrics.stages import STAGES, timed_group
-from vqbench.metrics.workloads import Entrant, Load, Workload, end_to_end, finish, stages_of, wait, workloads
+from vqbench.metrics.workloads import Entrant, Load, Workload, end_to_end, finish, wait, workloads
 from vqbench.progress import Progress
 from vqbench.records.run import BLOCK, MetricSpec, Table
 from vqbench.stats.columns import columns_of
@@ -31,6 +31,9 @@ from vqbench.stats.columns import columns_of
 _VERSION = 1
 _LATENCY = "throughput.latency"
 _MEMORY = "throughput.memory"
+
+HEAT = 4
+"""So many candidates run side by side, and are in memory, at most."""
 
 T = TypeVar("T")
 
@@ -119,6 +122,8 @@ def measure_throughput(
 ) -> Timings:
     """Times every candidate at every stage and batch size, in blocks.
 
+    Few candidates are in memory at once: where there are more, each block draws who runs beside whom.
+
     Args:
         entrants: who is timed; nobody may be.
         load: how much of it.
@@ -127,22 +132,9 @@ def measure_throughput(
         progress: advances `n_timings` times a candidate.
     """
     draw = random.Random(f"throughput {seed}")
-    # Group → candidate → what is done. All of it is held at once, which is a few batches each.
-    work: dict[str, dict[str, Workload]] = {}
-    largest: dict[str, Callable[[], object]] = {}
+    starters, called = Starters(load, device), {one.name: one for one in entrants}
     # Only a tokenizer of waveforms may fail: its program ends, say.
     failed: dict[str, str] = {}
-    for one in entrants:
-        try:
-            own = list(workloads(one.tokenizer, one.waveforms, load, device))
-        except DataError as error:
-            failed[one.name], own = error.problem, []
-        for load_of_one in own:
-            work.setdefault(load_of_one.group, {})[one.name] = load_of_one
-        if own and STAGES[-1] in stages_of(one.tokenizer):
-            single = partial(finish, end_to_end(one, load, device, 1), device)
-            work.setdefault(_LATENCY, {})[one.name] = Workload(_LATENCY, load.segment_s, 0, single)
-            largest[one.name] = end_to_end(one, load, device, max(load.batch_sizes))
 
     def done(name: str, run: Callable[[], T]) -> T | None:
         try:
@@ -151,36 +143,94 @@ def measure_throughput(
             failed[name] = error.problem
             return None
 
+    def heats() -> Iterator[dict[str, Mapping[str, Workload]]]:
+        drawn = draw.sample(list(called), len(called)) if len(called) > HEAT else list(called)
+        for start in range(0, len(drawn), HEAT):
+            heat = drawn[start : start + HEAT]
+            starters.leave_all_but(heat)
+            ready = {name: done(name, partial(starters.ready, called[name])) for name in heat}
+            running = {name: work for name, work in ready.items() if work is not None}
+            del ready
+            yield running
+            running.clear()  # before the next ones are loaded, whoever still holds it
+
     seconds: dict[tuple[str, str], list[float]] = {}
+    timed: dict[tuple[str, str], Workload] = {}
     loads, clocks = [], []
-    peaks: dict[str, list[float | None]] = {name: [] for name in largest}
-    total = sum(n_timings(load, stages_of(one.tokenizer)) for one in entrants)
-    with progress.task("speed", total) as advance:
+    peaks: dict[str, list[float | None]] = {}
+    with progress.task("speed", sum(n_timings(load, one.stages) for one in entrants)) as advance:
         for block in range(-load.warmup, load.repetitions):
             if block >= 0:
                 loads.append(load_average())
                 clocks.append(clock_mhz())
-            for group in draw.sample(list(work), len(work)):
-                for name in draw.sample(list(work[group]), len(work[group])):
-                    start = time.perf_counter()
-                    done(name, work[group][name].run)
-                    took = time.perf_counter() - start
-                    if block >= 0:
-                        seconds.setdefault((name, group), []).append(took)
-                    advance()
+            for heat in heats():
+                groups = list(dict.fromkeys(group for work in heat.values() for group in work))
+                for group in draw.sample(groups, len(groups)):
+                    names = [name for name, work in heat.items() if group in work]
+                    for name in draw.sample(names, len(names)):
+                        start = time.perf_counter()
+                        done(name, heat[name][group].run)
+                        took = time.perf_counter() - start
+                        if block >= 0:
+                            seconds.setdefault((name, group), []).append(took)
+                            timed[name, group] = heat[name][group].told
+                        advance()
         for _ in range(load.repetitions):
-            for name in draw.sample(list(largest), len(largest)):
-                peaks[name].append(done(name, partial(peak_memory_mb, largest[name], device)))
-                advance()
-    tables = [_timed(name, work[group][name], took) for (name, group), took in seconds.items() if name not in failed]
+            for heat in heats():
+                names = [name for name, work in heat.items() if _LATENCY in work]
+                for name in draw.sample(names, len(names)):
+                    peak = done(name, partial(peak_memory_mb, starters.largest(called[name]), device))
+                    peaks.setdefault(name, []).append(peak)
+                    advance()
+    tables = [_timed(name, timed[name, group], took) for (name, group), took in seconds.items() if name not in failed]
     tables += [_memory_table(name, of_one) for name, of_one in peaks.items() if name not in failed]
     for one in entrants:
         if one.name in failed:
-            tables += _failed(one.name, load, stages_of(one.tokenizer), failed[one.name])
+            tables += _failed(one.name, load, one.stages, failed[one.name])
     order = {one.name: place for place, one in enumerate(entrants)}
     tables.sort(key=lambda table: (order[table.candidate], table.group))
     conditions = {"blocks": load.repetitions, "seed": seed, "load_average": loads, "clock_mhz": clocks}
     return Timings(tuple(tables), conditions)
+
+
+class Starters:
+    """Candidates that are in memory, with what is timed of them.
+
+    Args:
+        load: how much of it.
+        device: where the tokenizers run.
+    """
+
+    def __init__(self, load: Load, device: torch.device) -> None:
+        self._load, self._device = load, device
+        self._work: dict[str, dict[str, Workload]] = {}
+        self._largest: dict[str, Callable[[], object]] = {}
+
+    def leave_all_but(self, names: Collection[str]) -> None:
+        """Lets go of the others."""
+        for kept in (self._work, self._largest):
+            for name in [name for name in kept if name not in names]:
+                del kept[name]
+
+    def ready(self, entrant: Entrant) -> Mapping[str, Workload]:
+        """What is timed of one, by group; it is loaded, and its batches are made, where that is not done yet.
+
+        Raises:
+            DataError: it fails, as a tokenizer of waveforms may.
+        """
+        if entrant.name not in self._work:
+            tokenizer, load, device = entrant.load(), self._load, self._device
+            work = {one.group: one for one in workloads(tokenizer, entrant.waveforms, load, device)}
+            if STAGES[-1] in entrant.stages:
+                whole = partial(end_to_end, tokenizer, entrant.waveforms, load, device)
+                work[_LATENCY] = Workload(_LATENCY, load.segment_s, 0, partial(finish, whole(1), device))
+                self._largest[entrant.name] = whole(max(load.batch_sizes))
+            self._work[entrant.name] = work
+        return self._work[entrant.name]
+
+    def largest(self, entrant: Entrant) -> Callable[[], object]:
+        """All of what one does with its largest batch; it is ready."""
+        return self._largest[entrant.name]
 
 
 def n_timings(load: Load, stages: Sequence[str] = STAGES) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.errors import DataError
-from vqbench.metrics.stages import STAGES, WAVEFORM_STAGES, timed_group
+from vqbench.metrics.stages import STAGES, timed_group
 from vqbench.tokenizers.protocol import Codes, MelTokenizer, Tokenizer, can_decode, codes_of
 
 T = TypeVar("T")
@@ -39,13 +39,15 @@ class Entrant:
 
     Attributes:
         name: in the tables.
-        tokenizer: what is timed.
+        load: brings the tokenizer that is timed; it is in memory only while its turn lasts.
         waveforms: (N,) float32 each, real speech at the front end's rate; segments are cut from them end to end.
+        stages: what of it is timed.
     """
 
     name: str
-    tokenizer: MelTokenizer | Tokenizer
+    load: Callable[[], MelTokenizer | Tokenizer]
     waveforms: Sequence[Tensor]
+    stages: Sequence[str] = STAGES
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,15 @@ class Workload:
     audio_s: float
     n_tokens: int | None
     run: Callable[[], object]
+
+    @property
+    def told(self) -> Workload:
+        """The same without what does it: no tokenizer hangs on it."""
+        return replace(self, run=_nothing)
+
+
+def _nothing() -> None:
+    pass
 
 
 @torch.inference_mode()
@@ -180,19 +191,14 @@ def whole(rows: Sequence[T | DataError]) -> list[T]:
     return made
 
 
-def stages_of(tokenizer: MelTokenizer | Tokenizer) -> tuple[str, ...]:
-    """What of a tokenizer is timed."""
-    if not isinstance(tokenizer, Tokenizer):
-        return STAGES
-    return WAVEFORM_STAGES if can_decode(tokenizer) else WAVEFORM_STAGES[:1]
-
-
-def end_to_end(entrant: Entrant, load: Load, device: torch.device, size: int) -> Callable[[], object]:
+def end_to_end(
+    tokenizer: MelTokenizer | Tokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device, size: int
+) -> Callable[[], object]:
     """All of what a candidate does with a batch of this size."""
-    if isinstance(entrant.tokenizer, Tokenizer):
-        of_waveforms = _WaveformSpeech(entrant.tokenizer, entrant.waveforms, load)
+    if isinstance(tokenizer, Tokenizer):
+        of_waveforms = _WaveformSpeech(tokenizer, waveforms, load)
         return partial(of_waveforms.end_to_end, of_waveforms.segments(size))
-    speech = _Speech(entrant.tokenizer, entrant.waveforms, load, device)
+    speech = _Speech(tokenizer, waveforms, load, device)
     return partial(speech.end_to_end, speech.segments(size))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -43,17 +44,15 @@ class Timing(Stage):
         entrants = []
         for sketch in bench.candidates:
             name = sketch.record.name
-            tokenizer: MelTokenizer | Tokenizer
+            load: Callable[[], MelTokenizer | Tokenizer] = partial(bench.tokenizer, name)
+            rate_hz = sketch.mel_spec.sample_rate_hz
             if sketch.is_coded:
-                tokenizer = bench.waveform_tokenizer(name)
-                rate_hz = tokenizer.sample_rate_hz
-            else:
-                tokenizer = bench.tokenizer(name)
-                rate_hz = sketch.mel_spec.sample_rate_hz
+                load = partial(bench.waveform_tokenizer, name)
+                rate_hz = load().sample_rate_hz
             if rate_hz not in speech:
                 speech[rate_hz] = readable_waveforms(bench.clips, rate_hz, bench.load.audio_s)
             if speech[rate_hz]:
-                entrants.append(Entrant(name, tokenizer, speech[rate_hz]))
+                entrants.append(Entrant(name, load, speech[rate_hz], sketch.stages))
         timings = measure_throughput(entrants, bench.load, bench.device, bench.suite.seed, plan.progress)
         for table in timings.tables:
             found.add("throughput", table.candidate, table)
