@@ -28,6 +28,7 @@ from vqbench.engine.assignment import Assignment
 from vqbench.engine.bench import CLIPS_AT_ONCE, Bench
 from vqbench.engine.cache import Cache, default_cache_folder
 from vqbench.engine.findings import Findings
+from vqbench.engine.plan import Item
 from vqbench.engine.provenance import collect_provenance
 from vqbench.engine.question import TRUE
 from vqbench.engine.recipes import SourceFinder
@@ -121,7 +122,11 @@ def count_work(bench: Bench) -> list[Work]:
     found, seen, work = Findings(), set[object](), list[Work]()
     for stage in measuring():
         if stage.applies(bench):
-            items = {item.identity: item for item in stage.prepare(bench, found) if item.identity not in seen}
+            items: dict[object, Item] = {}
+            for item in stage.prepare(bench, found):
+                if item.identity not in seen:
+                    # As in a run, whoever comes first does it, under his name.
+                    items.setdefault(item.identity, item)
             seen |= {identity for identity, item in items.items() if item.places}
             work += stage.count(bench, list(items.values()))
             stage.expect(bench, found)
