@@ -37,6 +37,7 @@ from vqbench.engine.sketch import Sketch
 from vqbench.engine.speaking import PER_SHARD
 from vqbench.engine.stages import measuring
 from vqbench.engine.stages.tuning import FINETUNE
+from vqbench.metrics.throughput import n_heats_of
 from vqbench.progress import Progress, Timekeeper
 from vqbench.records.forecast import Forecast, Memory, StageForecast, Work, stages_of
 from vqbench.records.run import Run
@@ -271,6 +272,8 @@ def _step_share(bench: Bench, chosen: Sketch) -> float:
 def _notes(bench: Bench, chosen: str, share: float, stages: Sequence[StageForecast]) -> Iterator[str]:
     if len(bench.candidates) > 1:
         yield f"every candidate is taken to be as fast as {chosen}"
+    if "throughput" in bench.suite.metrics and (n_heats := n_heats_of(len(bench.candidates))) > 1:
+        yield f"speed is measured in {n_heats} heats: loading the candidates anew for each block is not counted"
     if share < 0.995 and any(stage.name == FINETUNE for stage in stages):
         yield (
             f"steps were rehearsed on the longest clips, which decide the memory; the run's batches are "

@@ -39,12 +39,14 @@ class Entrant:
 
     Attributes:
         name: in the tables.
-        tokenizer: what is timed.
+        open: brings the tokenizer to its device; called again where too many are timed to hold them all.
+        stages: what of it is timed, as `stages_of` says.
         waveforms: (N,) float32 each, real speech at the front end's rate; segments are cut from them end to end.
     """
 
     name: str
-    tokenizer: MelTokenizer | Tokenizer
+    open: Callable[[], MelTokenizer | Tokenizer]
+    stages: Sequence[str]
     waveforms: Sequence[Tensor]
 
 
@@ -187,12 +189,14 @@ def stages_of(tokenizer: MelTokenizer | Tokenizer) -> tuple[str, ...]:
     return WAVEFORM_STAGES if can_decode(tokenizer) else WAVEFORM_STAGES[:1]
 
 
-def end_to_end(entrant: Entrant, load: Load, device: torch.device, size: int) -> Callable[[], object]:
+def end_to_end(
+    tokenizer: MelTokenizer | Tokenizer, waveforms: Sequence[Tensor], load: Load, device: torch.device, size: int
+) -> Callable[[], object]:
     """All of what a candidate does with a batch of this size."""
-    if isinstance(entrant.tokenizer, Tokenizer):
-        of_waveforms = _WaveformSpeech(entrant.tokenizer, entrant.waveforms, load)
+    if isinstance(tokenizer, Tokenizer):
+        of_waveforms = _WaveformSpeech(tokenizer, waveforms, load)
         return partial(of_waveforms.end_to_end, of_waveforms.segments(size))
-    speech = _Speech(entrant.tokenizer, entrant.waveforms, load, device)
+    speech = _Speech(tokenizer, waveforms, load, device)
     return partial(speech.end_to_end, speech.segments(size))
 
 

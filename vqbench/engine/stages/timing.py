@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -12,7 +13,7 @@ from vqbench.engine.bench import Bench
 from vqbench.engine.findings import Findings
 from vqbench.engine.plan import Done, Item, Plan, Stage, Values
 from vqbench.errors import DataError
-from vqbench.metrics.throughput import measure_throughput, n_timings
+from vqbench.metrics.throughput import measure_throughput, n_heats_of, n_timings
 from vqbench.metrics.workloads import Entrant
 from vqbench.progress import Progress
 from vqbench.records.forecast import Work
@@ -34,7 +35,8 @@ class Timing(Stage):
 
     def count(self, bench: Bench, items: Sequence[Item]) -> Iterator[Work]:
         """All timings."""
-        total = sum(n_timings(bench.load, sketch.stages) for sketch in bench.candidates)
+        n_heats = n_heats_of(len(bench.candidates))
+        total = sum(n_timings(bench.load, sketch.stages, n_heats) for sketch in bench.candidates)
         yield Work(self.name, total, alike=False)
 
     def run(self, bench: Bench, found: Findings, plan: Plan) -> None:
@@ -42,18 +44,14 @@ class Timing(Stage):
         speech: dict[int, list[torch.Tensor]] = {}
         entrants = []
         for sketch in bench.candidates:
-            name = sketch.record.name
-            tokenizer: MelTokenizer | Tokenizer
+            name, rate_hz = sketch.record.name, sketch.mel_spec.sample_rate_hz
+            bring: Callable[[], MelTokenizer | Tokenizer] = partial(bench.tokenizer, name)
             if sketch.is_coded:
-                tokenizer = bench.waveform_tokenizer(name)
-                rate_hz = tokenizer.sample_rate_hz
-            else:
-                tokenizer = bench.tokenizer(name)
-                rate_hz = sketch.mel_spec.sample_rate_hz
+                bring, rate_hz = partial(bench.waveform_tokenizer, name), bench.waveform_tokenizer(name).sample_rate_hz
             if rate_hz not in speech:
                 speech[rate_hz] = readable_waveforms(bench.clips, rate_hz, bench.load.audio_s)
             if speech[rate_hz]:
-                entrants.append(Entrant(name, tokenizer, speech[rate_hz]))
+                entrants.append(Entrant(name, bring, sketch.stages, speech[rate_hz]))
         timings = measure_throughput(entrants, bench.load, bench.device, bench.suite.seed, plan.progress)
         for table in timings.tables:
             found.add("throughput", table.candidate, table)
