@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqbench.audio.decoding import read_header
+from vqbench.audio.decoding import digest_and_header
 from vqbench.audio.header import Header
 from vqbench.data.clip import Clip
 from vqbench.errors import DataError, did_you_mean
-from vqbench.files import file_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,11 +113,7 @@ class Recordings:
             DataError: no regular file, or it cannot be read.
         """
         if path not in self._known:
-            digest = file_digest(path)
-            try:
-                self._known[path] = digest, read_header(path)
-            except DataError as error:
-                self._known[path] = digest, error
+            self._known[path] = digest_and_header(path)
         return self._known[path]
 
 

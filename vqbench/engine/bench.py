@@ -16,6 +16,7 @@ from vqbench.config.candidate import CandidateConfig
 from vqbench.config.suite import Suite
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
+from vqbench.data.recordings import load_clip
 from vqbench.engine.assignment import Assignment, find_slices, make_assignment
 from vqbench.engine.cache import Cache
 from vqbench.engine.candidates import Bring, check_recipes, load_trained, prepare_candidate
@@ -355,6 +356,13 @@ class Bench:
         if isinstance(found, DataError):
             raise found
         return found
+
+    def waveform(self, mel_spec: MelSpec, clip: Clip, sample_rate_hz: int) -> torch.Tensor:
+        """As `load_clip`; what that front end read just before is not read again."""
+        found = self._recordings.peek((clip, mel_spec.fingerprint))
+        if isinstance(found, Recording) and sample_rate_hz == mel_spec.sample_rate_hz:
+            return found.waveform
+        return load_clip(clip, sample_rate_hz)
 
     @cached_property
     def _find(self) -> SourceFinder:
