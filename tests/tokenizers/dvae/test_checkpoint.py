@@ -241,6 +241,11 @@ BROKEN: dict[str, tuple[str, Callable[[DVAE, Path], object], str]] = {
         lambda d, p: save_file(d.state_dict(), p, {"vqbench": "[" * 100_000}),
         "header",
     ),
+    "a rate that no sound has": (
+        "a.safetensors",
+        lambda d, p: save_file(d.state_dict(), p, _header(front_end={**vars(MelSpec()), "sample_rate_hz": 10**12})),
+        "sizes are impossible",
+    ),
     "a window of a gigabyte": (
         "a.safetensors",
         lambda d, p: save_file(d.state_dict(), p, _header(front_end={**vars(MelSpec()), "n_fft": 1 << 31})),
