@@ -131,6 +131,7 @@ METRICS = Registry(
     "metrics",
     {
         "token_agreement": "vqbench.metrics.agreement",
+        "likelihood": "vqbench.metrics.likelihood",
         "reconstruction": "vqbench.metrics.reconstruction:make_groups",
         "codebook": "vqbench.metrics.codebook:make_groups",
         "speech": "vqbench.metrics.copies:make_groups",
@@ -142,7 +143,7 @@ METRICS = Registry(
 """Groups of metrics: a callable that gives groups of a `vqbench.metrics.base.Context`. Those in `STAGED` are measured
 otherwise than on what a candidate makes of the suite's recordings."""
 
-STAGED = ("token_agreement", "downstream", "throughput")
+STAGED = ("token_agreement", "likelihood", "downstream", "throughput")
 
 JUDGES = Registry(
     "judges",

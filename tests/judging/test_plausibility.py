@@ -189,8 +189,8 @@ def test_every_check_is_tried_above():
     tried = {
         mark.args[1][i][1] for mark in test_every_check_can_stop_a_gate.pytestmark for i in range(len(mark.args[1]))
     }
-    # One needs a baseline: below. Of learning: test_learning.py.
-    assert {*tried, "missing_candidates", TOO_LITTLE, UNTOLD} == set(CHECKS)
+    # One needs a baseline: below. Of learning: test_learning.py. Of a GPT's likelihood: test_likelihood.py.
+    assert {*tried, "missing_candidates", "gpt_out_of_depth", TOO_LITTLE, UNTOLD} == set(CHECKS)
 
 
 def test_against_a_baseline_it_is_that_candidate_that_counts():

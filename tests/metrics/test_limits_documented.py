@@ -13,6 +13,7 @@ from vqbench.judges.voice import CopiedVoice, SpokenVoice
 from vqbench.judges.words import SpokenWords
 from vqbench.metrics.agreement import AGREEMENT_SPECS
 from vqbench.metrics.codebook import CodebookUsage
+from vqbench.metrics.likelihood import TokenLikelihood
 from vqbench.metrics.reconstruction import ReconstructionDistance
 from vqbench.metrics.throughput import throughput_specs
 from vqbench.metrics.workloads import Load
@@ -24,6 +25,7 @@ SPECS = (
     *(spec for judge in (SpeechFit, SpeechRatings) for spec in judge.specs_for("downstream")),
     *Intelligibility(SimpleNamespace(languages={"en"}, identity={})).specs,
     *AGREEMENT_SPECS,
+    *TokenLikelihood("", knows_truth=True, writes=True).specs,
     *natural_specs(None, "natural"),
     *throughput_specs(Load((1, 8), 4.0, 2, 0)),
 )

@@ -230,6 +230,9 @@ class Suite(ConfigFile):
         single = [name for own in names for name in own[1:] or own] if known else []
         yield from _agreement_faults(data, measured, single)
         yield from needs(data, measured)
+        if "likelihood" in measured and data.get("teacher") is None:
+            at = ("metrics", list(measured).index("likelihood"))
+            yield Fault(at, "likelihood needs a teacher whose GPT is asked", fix="add `teacher: pocket`, or a folder")
         for check in section(data, "plausibility"):
             if check not in CHECKS:
                 problem = f"there is no check {shown(check)}{did_you_mean(str(check), CHECKS)}"

@@ -147,13 +147,13 @@ def asked_of(name: str, data: AgreementData) -> Iterator[TargetSet]:
         yield TargetSet(NATURAL, data.natural, itself, data.unscored, reference or _GPT, rate_hz, truth.n_codes)
 
 
-def unlike(record: CandidateRecord, asked: TargetSet) -> str | None:
-    """Why a candidate's codes cannot stand beside those that are asked for, whatever it writes; None where they can."""
+def unlike(record: CandidateRecord, whose: str, rate_hz: float) -> str | None:
+    """Why a candidate's codes cannot stand beside somebody's, whatever it writes; None where they can."""
     if record.token_rate_hz is None:
         own = f"writes {len(record.streams)} streams of codes" if record.streams else "writes bits and no codes"
-        return f"{own}, where {asked.whose} writes one of tokens"
-    if not follows(record.token_rate_hz, asked.rate_hz):
-        return f"writes {record.token_rate_hz:.2f} tokens a second, where {asked.whose} writes {asked.rate_hz:.2f}"
+        return f"{own}, where {whose} writes one of tokens"
+    if not follows(record.token_rate_hz, rate_hz):
+        return f"writes {record.token_rate_hz:.2f} tokens a second, where {whose} writes {rate_hz:.2f}"
     return None
 
 

@@ -25,12 +25,14 @@ from vqbench.engine.downstream import find_obstacle
 from vqbench.engine.exhibits import check_named
 from vqbench.engine.further_judges import further_specs
 from vqbench.engine.groups import Groups
+from vqbench.engine.likelihood import Inquiry
 from vqbench.engine.provenance import choose_device
 from vqbench.engine.question import TRUE, Question, pose_question
 from vqbench.engine.recipes import SourceFinder
 from vqbench.engine.rows import clip_record
 from vqbench.engine.sketch import Shelf, Sketch, sketched
 from vqbench.engine.systems import MelCandidate, Original, Recording, System, Vocoded, WaveformCandidate, read_recording
+from vqbench.engine.teachers import open_teacher
 from vqbench.errors import CheckpointError, DataError, VqbenchError, raise_all
 from vqbench.judges.asr.recognizer import require_languages
 from vqbench.judges.protocol import CLIP_SET
@@ -171,11 +173,14 @@ class Bench:
         opened = self.question.teacher if self.question else None
         return make_assignment(self.suite, self.device, opened) if "downstream" in self.suite.metrics else None
 
-    @property
-    def the_question(self) -> Question:
-        """`question`, where there is one."""
-        assert self.question is not None
-        return self.question
+    @cached_property
+    def inquiry(self) -> Inquiry | None:
+        """What the GPT is asked of each recording; None where its likelihood is not measured."""
+        if "likelihood" not in self.suite.metrics:
+            return None
+        writer = self.question.teacher if self.question else None
+        known = writer or (self.assignment.teacher if self.assignment else None)
+        return Inquiry(known or open_teacher(str(self.suite.teacher), self.device), self.clips, self.suite.seed, writer)
 
     @property
     def the_assignment(self) -> Assignment:
@@ -190,6 +195,7 @@ class Bench:
         own = () if asked is None else (*SpokenWords.specs_for(asked.languages), *SpokenVoice.specs)
         return (
             *(self.question.specs if self.question else ()),
+            *(self.inquiry.group.specs if self.inquiry else ()),
             *self.groups.specs,
             *own,
             *((*TokenLearning.specs, *further_specs(asked.further_judges, CLIP_SET)) if asked else ()),
@@ -317,7 +323,8 @@ class Bench:
         """The same, or the teacher's own, which is called so in every suite."""
         if name != TRUE or name in {config.name for config in self.asked}:
             return self.tokenizer(name)
-        teacher = self.the_question.teacher
+        writer = self.question.teacher if self.question else None
+        teacher = self.inquiry.teacher if self.inquiry else writer
         assert teacher is not None and teacher.tokenizer is not None
         return teacher.tokenizer
 

@@ -18,7 +18,7 @@ from vqbench.teachers.tortoise.utterance import Voice
 
 T = TypeVar("T")
 
-SECTIONS = ("agreement", "recordings", "downstream", "throughput")
+SECTIONS = ("agreement", "likelihood", "recordings", "downstream", "throughput")
 """The parts of a run whose tables stand together, in their order."""
 
 

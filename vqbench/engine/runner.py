@@ -105,6 +105,8 @@ def _run(bench: Bench, found: Findings, provenance: Mapping[str, object]) -> Run
     suite, assignment = bench.suite, bench.assignment
     clips = clips_of(bench, found)
     judges = {**bench.groups.identities, **(found.answer.identity if found.answer else {})}
+    if bench.inquiry is not None:
+        judges[bench.inquiry.group.name] = dict(bench.inquiry.group.identity)
     if assignment:
         judges["downstream"] = assignment.identity(found.judges)
     timed = {} if found.conditions is None else {"throughput": found.conditions}

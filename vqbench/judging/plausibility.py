@@ -17,6 +17,7 @@ from vqbench.judging.learning import TOO_LITTLE, UNTOLD, doubts
 from vqbench.judging.selection import Contender, Selection, candidates_of
 from vqbench.records.checks import CHECKS
 from vqbench.records.clip_sets import named_set
+from vqbench.records.likelihood import CEILING, GROUP, NATS, UNIFORM
 from vqbench.records.reference import NATURAL, WRITTEN, asks_for_tokens
 from vqbench.records.rules import parse_rule
 from vqbench.records.run import ClipRecord, MetricSpec, Result, Run
@@ -218,7 +219,7 @@ def _agreement_not_asked(run: Run, baseline: Selection | None) -> _Lines:
         rules = [written for written in run.suite.gate if asks_for_tokens(written.rule)]
         asked = {name for written in rules for name in written.candidates or judged}
     else:
-        asked = {table.candidate for table in run.tables if table.group in (WRITTEN, NATURAL)}
+        asked = {table.candidate for table in run.tables if table.group in (WRITTEN, NATURAL, GROUP)}
     unasked = [name for name in judged if name not in asked and name != run.suite.reference]
     # (size of the codebook, digest) → who has it; a candidate that is another one by a second name writes the same.
     known: dict[int, dict[str, str]] = {}
@@ -245,6 +246,25 @@ def _agreement_not_asked(run: Run, baseline: Selection | None) -> _Lines:
             )
 
 
+def _gpt_out_of_depth(run: Run, baseline: Selection | None) -> _Lines:
+    figures = _figures(run)
+    for spec in run.metrics:
+        if spec.name != NATS:
+            continue
+        names = [name for name in candidates_of(run) if (name, UNIFORM) in figures]
+        true = [(figures[name, CEILING], "the true tokenizer's tokens") for name in names if (name, CEILING) in figures]
+        own = [(figures[name, NATS], f"the tokens of {name}, the likeliest of all,") for name in names]
+        known = [(figure, whose) for figure, whose in true or own if figure.value is not None]
+        best, whose = min(known, key=lambda one: one[0].value or 0.0, default=(None, ""))
+        chance = next((figures[name, UNIFORM] for name in names if figures[name, UNIFORM].value is not None), None)
+        if best is not None and chance is not None and not _surely_above(chance, best, 1):
+            yield (
+                "",
+                f"the GPT is out of its depth on these recordings: even {whose} cost it {_shown(best, spec)} each, "
+                f"where any token by chance costs {_shown(chance, spec)}; {GROUP}.* does not tell candidates apart",
+            )
+
+
 def _doubts(check: str) -> Callable[[Run, Selection | None], _Lines]:
     def find(run: Run, baseline: Selection | None) -> _Lines:
         for name, doubt in doubts(run).items():
@@ -259,6 +279,7 @@ _FINDERS: Mapping[str, Callable[[Run, Selection | None], _Lines]] = {
     "codebook_size": _codebook_size,
     TOO_LITTLE: _doubts(TOO_LITTLE),
     UNTOLD: _doubts(UNTOLD),
+    "gpt_out_of_depth": _gpt_out_of_depth,
     "other_clips": _other_clips,
     "missing_candidates": _missing_candidates,
     "front_end": _front_end,

@@ -31,6 +31,7 @@ CHECKS: Mapping[str, Check] = {
     "codebook_size": Check("fail", "a codebook of another size than the GPT's, or the baseline's"),
     "learnt_too_little": Check("warn", "a GPT that learnt too little of its candidate's tokens"),
     "learning_untold": Check("warn", "a GPT of which nobody can tell whether it learnt its candidate's tokens"),
+    "gpt_out_of_depth": Check("warn", "a GPT that finds even the best tokens of the recordings no likelier than any"),
     "other_clips": Check("warn", "a candidate that was measured on other clips than another"),
     "missing_candidates": Check("warn", "candidates of the baseline that the run has not"),
     "front_end": Check("warn", "a mel front end that is not the baseline's, or not the first candidate's"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vqbench.errors import ConfigError
+from vqbench.records.likelihood import CEILING, GROUP, UNIFORM, UNIGRAM
 from vqbench.records.rules import parse_rule
 from vqbench.records.run import Run
 
@@ -36,6 +37,8 @@ def judged_by_default(rule: str, candidates: Sequence[str], reference: str | Non
 def asks_for_tokens(rule: str) -> bool:
     """Whether a rule is about which tokens are written, so that one about other names for the same codes breaks it."""
     group, _, figure = _metric(rule).rpartition(".")
+    if group == GROUP:
+        return f"{GROUP}.{figure}" not in (UNIFORM, UNIGRAM, CEILING)
     return group in (WRITTEN, NATURAL) and figure not in _FOR_ANY_NAMES and not figure.startswith("mutual_information")
 
 

@@ -7,12 +7,26 @@ Names of `TEACHERS` give a callable of the path as written and a device that ope
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from vqbench.progress import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Foretold:
+    """How well a teacher foretells codes, and the stop after them: each given the voice, the text and those before it.
+
+    Attributes:
+        nats: (L + 1,) float64, cross-entropy of each; the last is that of the stop.
+        first: (L + 1,) bool, whether the teacher finds none likelier.
+    """
+
+    nats: Tensor
+    first: Tensor
 
 
 class Teacher(Protocol):
@@ -42,5 +56,5 @@ class Teacher(Protocol):
     def render(self, written: Sequence[Any], progress: Progress | None = None) -> list[Any]:
         """Makes waveforms of what it wrote."""
 
-    def likelihood(self, texts: Sequence[str], voices: Sequence[Any], codes: Sequence[Tensor]) -> list[Tensor]:
-        """Cross-entropy of codes (L,) int64 each in a text and a voice → (L + 1,) float64 each, nats, the stop last."""
+    def likelihood(self, texts: Sequence[str], voices: Sequence[Any], codes: Sequence[Tensor]) -> list[Foretold]:
+        """How well it foretells codes, (L,) int64 each, in the text and the voice at their side."""

@@ -26,7 +26,7 @@ from vqbench.errors import TrainingError
 from vqbench.notes import tell
 from vqbench.progress import Progress
 from vqbench.teachers.tortoise.decoding import Joining
-from vqbench.teachers.tortoise.likelihood import token_nats
+from vqbench.teachers.tortoise.likelihood import foretell
 from vqbench.teachers.tortoise.pairs import read_pairs
 from vqbench.teachers.tortoise.teacher import TortoiseTeacher
 from vqbench.tokenizers.dvae.network import DVAE
@@ -97,9 +97,9 @@ def look(
             right = labeller.labels(waveforms, part)
             wrong = labeller.labels(waveforms, part, wrong=True)
             with teacher.gpt.loaded() as gpt:
-                found = token_nats(gpt, [one.voice for one in part], [one.text for one in part], own)
-            nats += sum(float(row.sum()) for row in found)
-            n_asked += sum(map(len, found))
+                found = foretell(gpt, [one.voice for one in part], [one.text for one in part], own)
+            nats += sum(float(row.nats.sum()) for row in found)
+            n_asked += sum(len(row.nats) for row in found)
             for codes, by_right, by_wrong, mel, mel_hat in zip(own, right, wrong, mels, told, strict=True):
                 agree += int((codes == by_right).sum())
                 same += int((by_right == by_wrong).sum())

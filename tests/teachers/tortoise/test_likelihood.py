@@ -9,7 +9,7 @@ from torch import Tensor
 from tortoise_reference import SMALL, same_weights, upstream_gpt
 
 from vqbench.errors import DataError
-from vqbench.teachers.tortoise.likelihood import token_nats
+from vqbench.teachers.tortoise.likelihood import foretell
 
 TEXTS = ("Hello there.", "The old farmer found the small box near the harbor.", "No.", "I think so.", "Yes.", "No.")
 
@@ -24,17 +24,19 @@ def test_each_token_costs_what_upstreams_gpt_says_of_the_row_alone() -> None:
     heard = list(torch.randn(4, SMALL.width, generator=torch.Generator().manual_seed(1)))
     texts = drawn([11, 4, 7, 1], SMALL.n_text_tokens, 2)
     codes = drawn([23, 9, 0, 40], SMALL.n_codes, 3)
-    found = token_nats(same_weights(upstream, SMALL), heard, texts, codes)
-    assert [len(row) for row in found] == [24, 10, 1, 41]
-    for voice, text, row, nats in zip(heard, texts, codes, found, strict=True):
-        written, said = row.tolist(), []
+    found = foretell(same_weights(upstream, SMALL), heard, texts, codes)
+    assert [len(row.nats) for row in found] == [24, 10, 1, 41]
+    for voice, text, row, told in zip(heard, texts, codes, found, strict=True):
+        written, said, first = row.tolist(), [], []
         for at, token in enumerate([*written, SMALL.stop_mel]):
             # Only what came before is shown; upstream appends stops of its own, which a causal GPT cannot see.
             before = torch.tensor([written[:at]], dtype=torch.int64)
             sizes = torch.tensor([len(text)]), torch.tensor([1024 * at])
             *_, logits = upstream(voice[None], text[None], sizes[0], before, sizes[1])
             said.append(-float(logits[0, :, at].double().log_softmax(0)[token]))
-        torch.testing.assert_close(nats, torch.tensor(said, dtype=torch.float64), atol=1e-4, rtol=1e-4)
+            first.append(int(logits[0, :, at].argmax()) == token)
+        torch.testing.assert_close(told.nats, torch.tensor(said, dtype=torch.float64), atol=1e-4, rtol=1e-4)
+        assert told.first.tolist() == first
         # A GPT that found everything equally likely would prove nothing.
         assert len(said) == 1 or torch.tensor(said).std() > 0.1
 
@@ -43,13 +45,13 @@ def test_a_teachers_batches_change_neither_figures_nor_their_order() -> None:
     codes = drawn([30, 2, 17, 60, 5, 17], 64, 4)
     heard = [voices()[i % 3] for i in range(len(TEXTS))]
     together = teacher().likelihood(TEXTS, heard, codes)
-    for i, nats in enumerate(together):
+    for i, told in enumerate(together):
         (alone,) = teacher().likelihood(TEXTS[i : i + 1], heard[i : i + 1], codes[i : i + 1])
-        assert len(nats) == len(codes[i]) + 1
-        torch.testing.assert_close(nats, alone, atol=1e-4, rtol=1e-4)
+        assert len(told.nats) == len(codes[i]) + 1
+        torch.testing.assert_close(told.nats, alone.nats, atol=1e-4, rtol=1e-4)
     # The voice and the text are heard in it.
     (other,) = teacher().likelihood(TEXTS[1:2], [voices()[0]], codes[1:2])
-    assert not torch.allclose(other, together[1], atol=1e-3)
+    assert not torch.allclose(other.nats, together[1].nats, atol=1e-3)
 
 
 @pytest.mark.parametrize(

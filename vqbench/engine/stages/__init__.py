@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from vqbench.engine.plan import Stage
 from vqbench.engine.stages.answering import Answering
 from vqbench.engine.stages.enrolling import Enrolling
+from vqbench.engine.stages.foretelling import Foretelling
 from vqbench.engine.stages.hearing import Hearing
 from vqbench.engine.stages.judging import Judging
 from vqbench.engine.stages.learning import Learning
@@ -23,6 +24,7 @@ def measuring() -> Sequence[Stage]:
         Enrolling(),
         Answering(),
         Hearing(),
+        Foretelling(),
         Listening(),
         Tuning(),
         Voicing(),

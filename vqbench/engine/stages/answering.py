@@ -10,7 +10,7 @@ from vqbench.engine.bench import Bench
 from vqbench.engine.findings import Findings
 from vqbench.engine.hearing import Encoding, Target
 from vqbench.engine.plan import Done, Item, Plan, Stage, Values
-from vqbench.engine.question import TRUE
+from vqbench.engine.question import TRUE, Question
 from vqbench.engine.stages.hearing import Hearing, heard_item
 from vqbench.engine.writing import answer_question
 from vqbench.progress import Progress
@@ -37,11 +37,12 @@ class Answering(Stage):
             values = replace(plan, progress=progress).carry_out(Hearing(), items)
             return [values[item.owner, item.id]["heard"] for item in items]
 
-        found.answer = answer_question(bench.the_question, _truth(bench), hear, plan)
+        found.answer = answer_question(_question(bench), _truth(bench), hear, plan)
 
     def prepare(self, bench: Bench, found: Findings) -> Sequence[Item]:
         """What the true tokenizer will make of what the GPT will write."""
-        true = bench.the_question.teacher.tokenizer if bench.the_question and bench.the_question.teacher else None
+        teacher = _question(bench).teacher
+        true = teacher.tokenizer if teacher else None
         if true is None:
             return []
         written = _expected(bench).written
@@ -49,9 +50,9 @@ class Answering(Stage):
 
     def count(self, bench: Bench, items: Sequence[Item]) -> Iterator[Work]:
         """Besides that, what is written."""
-        if bench.the_question.natural and _truth(bench):
-            yield Work("tokenising recordings", len(bench.the_question.natural))
-        if (writing := bench.the_question.writing) is not None:
+        if _question(bench).natural and _truth(bench):
+            yield Work("tokenising recordings", len(_question(bench).natural))
+        if (writing := _question(bench).writing) is not None:
             yield Work("listening to voices", len(writing.voices))
             yield Work("pairs", writing.n)
         yield from super().count(bench, items)
@@ -69,8 +70,13 @@ class Answering(Stage):
 
 
 def _truth(bench: Bench) -> Truth | None:
-    return truth_of(bench.the_question, None if bench.reference is None else bench.tokenizer(bench.reference.name))
+    return truth_of(_question(bench), None if bench.reference is None else bench.tokenizer(bench.reference.name))
 
 
 def _expected(bench: Bench) -> AgreementData:
-    return expected_answer(bench.the_question, _truth(bench))
+    return expected_answer(_question(bench), _truth(bench))
+
+
+def _question(bench: Bench) -> Question:
+    assert bench.question is not None
+    return bench.question

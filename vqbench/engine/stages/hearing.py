@@ -44,7 +44,7 @@ class Hearing(Stage):
         for sketch in bench.candidates:
             own = items.setdefault(sketch.record.name, [])
             for asked in asked_of(sketch.record.name, found.answer):
-                if unlike(sketch.record, asked) is None:
+                if unlike(sketch.record, asked.whose, asked.rate_hz) is None:
                     own += [
                         heard_item(sketch.record.name, sketch.record.digest, bench, f"{asked.group} {number}", target)
                         for number, target in enumerate(asked.targets)
@@ -87,7 +87,7 @@ class Hearing(Stage):
         for sketch in bench.candidates:
             name = sketch.record.name
             for asked in asked_of(name, found.answer):
-                reason = unlike(sketch.record, asked)
+                reason = unlike(sketch.record, asked.whose, asked.rate_hz)
                 ids = [f"{asked.group} {number}" for number in range(len(asked.targets))]
                 rows = [reason or values[name, one]["heard"] for one in ids]
                 tokenizer = None if sketch.is_coded else bench.tokenizer(name)

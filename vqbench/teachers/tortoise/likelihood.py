@@ -1,4 +1,4 @@
-"""How likely a GPT finds tokens: their cross-entropy, each given the voice, the text and the tokens before it."""
+"""How well a GPT foretells tokens, each given the voice, the text and the tokens before it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from vqbench.teachers.protocol import Foretold
 from vqbench.teachers.tortoise.gpt import UnifiedVoice
 
 
 @torch.no_grad()
-def token_nats(
+def foretell(
     gpt: UnifiedVoice, voices: Sequence[Tensor], texts: Sequence[Tensor], codes: Sequence[Tensor]
-) -> list[Tensor]:
-    """Cross-entropy of each token of each row, teacher-forced, in one pass over all rows.
+) -> list[Foretold]:
+    """Asks for each token of each row, teacher-forced, in one pass over all rows.
 
     A row is what it would be alone, but for rounding: padding is masked.
 
@@ -25,9 +26,6 @@ def token_nats(
         voices: (D,) float each, as its conditioning encoder gives them.
         texts: (T,) int64 each.
         codes: (L,) int64 each, below the GPT's codes.
-
-    Returns:
-        (L + 1,) float64 each, nats on the CPU; the last one is that of the stop after the codes.
     """
     if not codes:
         return []
@@ -35,7 +33,9 @@ def token_nats(
     lengths = torch.tensor([len(text) for text in texts], device=device)
     text = pad_sequence([one.to(device) for one in texts], batch_first=True)
     padded = pad_sequence([row.to(device) for row in codes], batch_first=True, padding_value=stop)
-    logits = gpt(torch.stack(list(voices)), text, padded, lengths).mel[:, :-1]
+    logits = gpt(torch.stack(list(voices)), text, padded, lengths).mel[:, :-1].double()
     targets = F.pad(padded, (0, 1), value=stop)
-    nats = F.cross_entropy(logits.double().transpose(1, 2), targets, reduction="none").cpu()
-    return [row[: len(written) + 1] for row, written in zip(nats, codes, strict=True)]
+    nats = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").cpu()
+    first = (logits.argmax(2) == targets).cpu()
+    ends = [len(written) + 1 for written in codes]
+    return [Foretold(row[:end], is_first[:end]) for row, is_first, end in zip(nats, first, ends, strict=True)]

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from vqbench.errors import CheckpointError, DataError
 from vqbench.files import file_digest
 from vqbench.progress import Progress, Silent
+from vqbench.teachers.protocol import Foretold
 from vqbench.teachers.tortoise.batches import RenderedBatch, chunks, derived, rendered_tokens, voice_digest
 from vqbench.teachers.tortoise.clvp import score
 from vqbench.teachers.tortoise.conditioning import SAMPLE_RATE_HZ
 from vqbench.teachers.tortoise.diffusion import DiffusionDecoder
 from vqbench.teachers.tortoise.gpt import UnifiedVoice
 from vqbench.teachers.tortoise.lazy_model import LazyModel
-from vqbench.teachers.tortoise.likelihood import token_nats
+from vqbench.teachers.tortoise.likelihood import foretell
 from vqbench.teachers.tortoise.sampling import Sampling, sample
 from vqbench.teachers.tortoise.tokens import MelVocabulary, settle, speech_tokens, waveform_samples
 from vqbench.teachers.tortoise.utterance import Utterance, Voice, Written
@@ -208,16 +209,13 @@ class TortoiseTeacher:
             for row, waveform in zip(written, waveforms, strict=True)
         ]
 
-    def likelihood(self, texts: Sequence[str], voices: Sequence[Voice], codes: Sequence[Tensor]) -> list[Tensor]:
-        """How likely its GPT finds codes in a text and a voice: their cross-entropy, each given those before it.
+    def likelihood(self, texts: Sequence[str], voices: Sequence[Voice], codes: Sequence[Tensor]) -> list[Foretold]:
+        """How well its GPT foretells codes in a text and a voice, each given those before it.
 
         Args:
             texts: what is said.
             voices: as many.
             codes: as many, (L,) int64 each.
-
-        Returns:
-            (L + 1,) float64 each, nats a token; the last one is that of the stop.
 
         Raises:
             DataError: a text cannot be encoded or is too long, or there are more codes than the GPT has positions, or
@@ -226,7 +224,7 @@ class TortoiseTeacher:
         if not len(texts) == len(voices) == len(codes):
             raise ValueError(f"{len(texts)} texts, {len(voices)} voices and {len(codes)} codes are no rows")
         encoded = [self.encode(text) for text in texts]
-        found: list[Tensor] = [torch.empty(0)] * len(codes)
+        found: dict[int, Foretold] = {}
         with self.gpt.loaded() as gpt:
             most, n_codes = gpt.dimensions.max_mel_tokens, gpt.dimensions.n_codes
             for row in codes:
@@ -238,10 +236,9 @@ class TortoiseTeacher:
             # Similar lengths together: less padding.
             for rows in chunks(sorted(range(len(codes)), key=lambda i: len(codes[i])), self.batch_size):
                 heard = [voices[i].gpt.to(self.device) for i in rows]
-                nats = token_nats(gpt, heard, [encoded[i] for i in rows], [codes[i] for i in rows])
-                for i, row in zip(rows, nats, strict=True):
-                    found[i] = row
-        return found
+                told = foretell(gpt, heard, [encoded[i] for i in rows], [codes[i] for i in rows])
+                found.update(zip(rows, told, strict=True))
+        return [found[i] for i in range(len(codes))]
 
     def tuned(self, weights: Path) -> TortoiseTeacher:
         """The same teacher, but for its GPT's weights, which a file brings; see `vqbench.training.finetune`.
