@@ -16,7 +16,6 @@ from vqbench.config.candidate import CandidateConfig
 from vqbench.config.suite import Suite
 from vqbench.data.corpora import load_clips
 from vqbench.data.manifest import Clip
-from vqbench.data.recordings import load_clip
 from vqbench.engine.assignment import Assignment, find_slices, make_assignment
 from vqbench.engine.cache import Cache
 from vqbench.engine.candidates import Bring, check_recipes, load_trained, prepare_candidate
@@ -73,7 +72,7 @@ class Bench:
         self._programs: Shelf[DVAETokenizer | Tokenizer] = Shelf(len(suite.candidates) + 1)
         self._tokenizers: Shelf[DVAETokenizer | Tokenizer] = Shelf(SYSTEMS_KEPT)
         # Candidates with a front end of their own have recordings of their own.
-        self._recordings: Shelf[Recording | DataError] = Shelf(2 * CLIPS_AT_ONCE)
+        self.recordings: Shelf[Recording | DataError] = Shelf(2 * CLIPS_AT_ONCE)
         self._speakers: Shelf[TortoiseTeacher] = Shelf(1)
         self._brings: dict[str, Bring] = {}
         self._stand_ins: Mapping[str, CandidateConfig] = {}
@@ -359,17 +358,10 @@ class Bench:
             except DataError as error:
                 return error
 
-        found = self._recordings.get((clip, mel_spec.fingerprint), read)
+        found = self.recordings.get((clip, mel_spec.fingerprint), read)
         if isinstance(found, DataError):
             raise found
         return found
-
-    def waveform(self, mel_spec: MelSpec, clip: Clip, sample_rate_hz: int) -> torch.Tensor:
-        """As `load_clip`; what that front end read just before is not read again."""
-        found = self._recordings.peek((clip, mel_spec.fingerprint))
-        if isinstance(found, Recording) and sample_rate_hz == mel_spec.sample_rate_hz:
-            return found.waveform
-        return load_clip(clip, sample_rate_hz)
 
     @cached_property
     def _find(self) -> SourceFinder:
