@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from vqbench.errors import DataError
 
@@ -52,13 +53,22 @@ def file_digest(path: Path) -> str:
         DataError: no regular file, or it cannot be read.
     """
     require_file(path)
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            return digest_of(file)
     except OSError as error:
         raise DataError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def digest_of(file: BinaryIO) -> str:
+    """The sha256 of what is left to read of an open file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()
 
 

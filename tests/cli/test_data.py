@@ -69,7 +69,8 @@ def test_a_run_says_what_it_read_and_keeps_it(project):
     run = load_run(Path("out"))
     (note,) = run.provenance["notes"]
     assert note in said
-    assert "2 clips; the text is the third field, normalised; longer than max_clip_s, and so not scored: 1 clip" in note
+    assert "2 clips; the text is the third field, normalised; longer or larger than max_clip_s allows" in note
+    assert "and so not scored: 1 clip" in note
     (table,) = run.tables
     assert table.row_ids == ("a",)
     assert dict(table.unscored) == {"b": "the clip is 30 s long, and max_clip_s is 20"}

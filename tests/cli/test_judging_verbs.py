@@ -348,6 +348,11 @@ class TestBaseline:
         assert (done.exit_code, done.stdout) == (0, "")
         assert "no baselines" in done.stderr
 
+    def test_a_file_that_somebody_named_speaks_to_no_terminal(self, vqbench, tmp_path):
+        shutil.copy(tmp_path / "baselines/main.json", tmp_path / "baselines/\x1b[31mred\nand two.json")
+        assert vqbench("baseline", "list").stdout.splitlines()[0] == "\ufffd[31mred and two"
+        assert "\x1b" not in vqbench("baseline", "show", "\x1b[31mredd").stderr
+
     def test_replacing_takes_the_new_run(self, vqbench, tmp_path):
         vqbench("baseline", "save", "runs/worse", "main", "--replace")
         assert load_run(tmp_path / "baselines/main.json") == load_run(tmp_path / "runs/worse")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from vqbench.data import clip as clips
 from vqbench.data.manifest import MAX_FAULTS, Clip, read_manifest, verify, write_manifest
 from vqbench.errors import DataError, ManyErrors
 from vqbench.notes import collected
@@ -174,6 +175,26 @@ def test_only_the_chosen_recordings_are_compared(folder):
     assert len(read_manifest(path, limit=1)) == 1
     with pytest.raises(DataError, match="another one"):
         read_manifest(path)
+
+
+def test_lines_that_repeat_a_file_are_not_read_to_the_end(folder, monkeypatch):
+    read = []
+    original = clips._clip
+    monkeypatch.setattr(clips, "_clip", lambda line, find: read.append(line) or original(line, find))
+    for lines in ([{"id": "a", "path": "a.wav"}] * 100_000, [{"id": str(n), "path": "a.wav"} for n in range(100_000)]):
+        read.clear()
+        with pytest.raises(ManyErrors, match="in line 1 already"):
+            read_manifest(manifest(folder, *lines), limit=5)
+        assert len(read) < 2 * MAX_FAULTS
+
+
+def test_the_file_of_many_segments_is_looked_for_once(folder, monkeypatch):
+    looked = []
+    original = clips.require_file
+    monkeypatch.setattr(clips, "require_file", lambda path: looked.append(path) or original(path))
+    lines = [{"id": str(n), "path": "a.wav", "start_s": n * 1e-6, "duration_s": 0.001} for n in range(1000)]
+    assert len(read_manifest(manifest(folder, *lines), limit=5)) == 5
+    assert len(looked) == 1
 
 
 GOOD = {"id": "b", "path": "b.wav"}

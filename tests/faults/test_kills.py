@@ -19,18 +19,26 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from builders import make_run
 from damage import CASES
+from hearable_pairs import true_vqvae
 from small_trainings import MODEL, equal, run, weights, write_chirps
 from tiny_teacher import teacher, voices
 
+from vqbench.audio.mel import MelSpec
+from vqbench.cli import app
 from vqbench.config.recipe import load_recipe
 from vqbench.config.suite import load_suite
+from vqbench.config.training import FinetuneConfig
+from vqbench.data.manifest import read_manifest
 from vqbench.engine.cache import Cache
 from vqbench.engine.runner import run_suite
 from vqbench.files import write_whole
 from vqbench.progress import Silent
 from vqbench.records.store import load_run, save_run
 from vqbench.teachers.tortoise.pair_generation import generate_pairs
+from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
+from vqbench.training.finetune import finetune_gpt
 
 KILLS = max(2, CASES // 20)
 """Kills of each kind of work."""
@@ -48,9 +56,21 @@ RECONSTRUCT = {
 }
 
 
+TUNING: dict[str, Any] = {
+    "data": [{"corpus": "pocket"}],  # named, and not read: the clips are given
+    "steps": 12,
+    "batch_size": 3,
+    "learning_rate": 0.003,
+    "warmup_steps": 0,
+    "dropout": 0.2,
+    "checkpoint_every": 2,
+}
+
+
 def write_project(folder: Path) -> None:
     write_chirps(folder, 8)
     recipe = {"name": "small", "seed": 3, "model": MODEL, "reconstruct": RECONSTRUCT}
+    save_run(make_run(n_clips=6, resamples=10), folder / "run")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     suite = {
         "name": "small",
@@ -81,6 +101,19 @@ def generate(project: Path, out: Path) -> None:
     generate_pairs(teacher(), sentences, voices(), out, 6, 1, Silent(), per_shard=2)
 
 
+def tune(project: Path, out: Path) -> None:
+    torch.set_num_threads(1)
+    config = FinetuneConfig(**TUNING)
+    tokenizer = DVAETokenizer(true_vqvae(), MelSpec())
+    clips = read_manifest(project / "manifest.jsonl")
+    finetune_gpt(config, teacher(), tokenizer, clips, out, 5, Silent())
+
+
+def draw_page(project: Path, out: Path) -> None:
+    for _ in range(5):
+        app(["report", str(project / "run"), "-o", str(out / "page.html")], standalone_mode=False)
+
+
 def write(project: Path, out: Path) -> None:
     for n in range(400):
         write_whole(out / "file", bytes([n % 256]) * 200_000)
@@ -96,6 +129,10 @@ def trained(out: Path) -> Any:
     return weights(out / "checkpoint.safetensors")
 
 
+def tuned(out: Path) -> Any:
+    return torch.load(out / "autoregressive.pth", weights_only=True)
+
+
 def content(out: Path) -> Any:
     return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if not path.name.startswith(".")}
 
@@ -103,7 +140,9 @@ def content(out: Path) -> Any:
 WORK: dict[str, tuple[Callable[[Path, Path], None], Callable[[Path], Any]]] = {
     "run": (measure, measured),
     "train": (train, trained),
+    "tuning": (tune, tuned),
     "pairs": (generate, content),
+    "page": (draw_page, content),
     "write": (write, content),
 }
 
@@ -152,7 +191,7 @@ def test_killed_at_random_moments_it_ends_the_same(kind: str, server: ForkServer
             n_killed += not carry_out(out, draw.uniform(0.05, 0.9) * seconds)
         assert carry_out(out)
         found = read(out)
-        assert equal(found, expected) if kind == "train" else found == expected
+        assert equal(found, expected) if kind in ("train", "tuning") else found == expected
     assert n_killed > 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import subprocess
 import sys
 import weakref
@@ -17,15 +16,16 @@ from torch import Tensor
 
 from vqbench.audio.mel import MelSpec
 from vqbench.errors import DataError
+from vqbench.metrics import throughput
 from vqbench.metrics.stages import STAGES, WAVEFORM_STAGES
-from vqbench.metrics.throughput import HEAT, Timings, measure_throughput, n_timings, throughput_specs
-from vqbench.metrics.workloads import Entrant, Load
+from vqbench.metrics.throughput import Timings, measure_throughput, n_timings, throughput_specs
+from vqbench.metrics.workloads import Entrant, Load, stages_of
 from vqbench.progress import Progress, Silent
 from vqbench.records.check import check_table
 from vqbench.tokenizers.dvae.network import DVAE, Dimensions
 from vqbench.tokenizers.dvae.tokenizer import DVAETokenizer
 from vqbench.tokenizers.opus import Opus
-from vqbench.tokenizers.protocol import Codes
+from vqbench.tokenizers.protocol import Codes, MelTokenizer, Tokenizer
 
 LOAD = Load(batch_sizes=(1, 3), segment_s=0.5, repetitions=4, warmup=1)
 
@@ -36,13 +36,17 @@ def tokenizer(hidden_dim: int = 8) -> DVAETokenizer:
     return DVAETokenizer(DVAE(dimensions), MelSpec())
 
 
+def entrant(name: str, made: MelTokenizer | Tokenizer, waveforms: Sequence[Tensor]) -> Entrant:
+    return Entrant(name, lambda: made, stages_of(made), waveforms)
+
+
 def timed(*entrants: Entrant, seed: int = 0, progress: Progress | None = None) -> Timings:
     return measure_throughput(entrants, LOAD, torch.device("cpu"), seed, progress or Silent())
 
 
 @pytest.fixture(scope="module")
 def tables() -> dict:  # type: ignore[type-arg]
-    made = timed(Entrant("a", tokenizer, [torch.randn(9000), torch.randn(700)]))
+    made = timed(entrant("a", tokenizer(), [torch.randn(9000), torch.randn(700)]))
     return {table.group: table for table in made.tables}
 
 
@@ -71,9 +75,7 @@ def test_audio_and_tokens_are_counted(tables: dict) -> None:  # type: ignore[typ
 
 def test_a_slower_tokenizer_measures_slower() -> None:
     waveforms = [torch.randn(22_050)]
-    made = timed(
-        Entrant("small", partial(tokenizer, 8), waveforms), Entrant("large", partial(tokenizer, 256), waveforms)
-    ).tables
+    made = timed(entrant("small", tokenizer(8), waveforms), entrant("large", tokenizer(256), waveforms)).tables
     small, large = (
         sum(table.columns["seconds"])
         for name in ("small", "large")
@@ -88,7 +90,7 @@ class Order:
     """Who was timed at what, one after the other: a tokenizer that tells when it decodes."""
 
     def __init__(self, name: str, told: list[str]) -> None:
-        self._own, self._name, self._told = tokenizer(), name, told
+        self._own, self.name, self._told = tokenizer(), name, told
         self.mel_spec = self._own.mel_spec
 
     def latents(self, mels: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -98,13 +100,13 @@ class Order:
         return self._own.quantize(latents)
 
     def decode(self, codes: list[torch.Tensor]) -> list[torch.Tensor]:
-        self._told.append(self._name)
+        self._told.append(self.name)
         return self._own.decode(codes)
 
 
 def order(seed: int) -> list[str]:
     told: list[str] = []
-    timed(*(Entrant(name, partial(Order, name, told), [torch.randn(9000)]) for name in "abc"), seed=seed)  # type: ignore[arg-type]
+    timed(*(entrant(name, Order(name, told), [torch.randn(9000)]) for name in "abc"), seed=seed)  # type: ignore[arg-type]
     return told
 
 
@@ -117,32 +119,8 @@ def test_candidates_take_turns_in_a_drawn_order() -> None:
     assert told == order(0) != order(1)
 
 
-def test_of_many_candidates_few_are_in_memory_and_who_runs_beside_whom_is_drawn() -> None:
-    alive: weakref.WeakSet[Order] = weakref.WeakSet()
-    most, told = 0, list[str]()
-
-    def load(name: str) -> Order:
-        nonlocal most
-        one = Order(name, told)
-        alive.add(one)
-        gc.collect()
-        most = max(most, len(alive))
-        return one
-
-    names = "abcdefghij"
-    made = timed(*(Entrant(name, partial(load, name), [torch.randn(9000)]) for name in names))  # type: ignore[arg-type]
-    assert most == HEAT
-    blocks = tuple(f"block-{n}" for n in range(LOAD.repetitions))
-    of_name = {name: [table for table in made.tables if table.candidate == name] for name in names}
-    assert all(table.row_ids == blocks for tables in of_name.values() for table in tables)
-    assert {len(tables) for tables in of_name.values()} == {len(STAGES) * len(LOAD.batch_sizes) + 2}
-    # Runs of the same candidate, made short: who follows whom differs from block to block.
-    neighbours = {pair for pair in itertools.pairwise(told) if pair[0] != pair[1]}
-    assert len(neighbours) > len(names) * (HEAT - 1)
-
-
 def test_timings_of_all_are_of_the_same_blocks_and_the_state_of_the_machine_is_told() -> None:
-    made = timed(*(Entrant(name, tokenizer, [torch.randn(9000)]) for name in "ab"), seed=3)
+    made = timed(*(entrant(name, tokenizer(), [torch.randn(9000)]) for name in "ab"), seed=3)
     assert {table.row_ids for table in made.tables if table.row_ids} == {("block-0", "block-1", "block-2", "block-3")}
     assert (made.conditions["blocks"], made.conditions["seed"]) == (LOAD.repetitions, 3)
     assert len(made.conditions["load_average"]) == len(made.conditions["clock_mhz"]) == LOAD.repetitions  # type: ignore[arg-type]
@@ -163,8 +141,7 @@ class Failing(Opus):
 @pytest.mark.parametrize("often", [0, 20])
 def test_what_fails_is_not_fast_but_unscored_and_costs_no_other(often: int) -> None:
     speech = [torch.rand(9000) - 0.5]
-    entrants = [("failing", Failing(often)), ("whole", Opus(1.0, 16_000))]
-    made = timed(*(Entrant(name, lambda one=one: one, speech, WAVEFORM_STAGES) for name, one in entrants))  # type: ignore[misc]
+    made = timed(entrant("failing", Failing(often), speech), entrant("whole", Opus(1.0, 16_000), speech))
     failing, whole = ({t.group: t for t in made.tables if t.candidate == name} for name in ("failing", "whole"))
     assert (
         failing.keys()
@@ -184,8 +161,36 @@ def test_what_fails_is_not_fast_but_unscored_and_costs_no_other(often: int) -> N
 
 def test_as_many_timings_are_taken_as_are_told_beforehand() -> None:
     counted = Counting()
-    timed(*(Entrant(name, tokenizer, [torch.randn(9000)]) for name in "ab"), progress=counted)
+    timed(*(entrant(name, tokenizer(), [torch.randn(9000)]) for name in "ab"), progress=counted)
     assert counted.units == counted.total == 2 * n_timings(LOAD)
+
+
+def test_of_many_a_few_are_in_memory_and_all_are_timed_in_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "HELD", 2)
+    alive: weakref.WeakSet[Order] = weakref.WeakSet()
+    together: list[tuple[str, ...]] = []
+    told: list[str] = []
+
+    def opened(name: str) -> Order:
+        gc.collect()
+        made = Order(name, told)
+        alive.add(made)
+        together.append(tuple(sorted(one.name for one in alive)))
+        return made
+
+    speech, counted = [torch.randn(9000)], Counting()
+    made = timed(*(Entrant(name, partial(opened, name), STAGES, speech) for name in "abcde"), progress=counted)  # type: ignore[arg-type]
+    assert counted.units == counted.total == 5 * n_timings(LOAD, n_heats=3)
+    assert max(map(len, together)) == 2
+    assert len({heat for heat in together if len(heat) == 2}) > 3, "dealt anew for each block"
+    whole = timed(*(entrant(name, tokenizer(), speech) for name in "ab"))
+    groups = [(table.group, table.row_ids, table.columns.keys()) for table in whole.tables if table.candidate == "a"]
+    for name in "abcde":
+        own = [table for table in made.tables if table.candidate == name]
+        assert [(table.group, table.row_ids, table.columns.keys()) for table in own] == groups
+    assert made.conditions["heats"] == 3 and "heats" not in whole.conditions
+    # In each block every candidate decodes as often: once uncounted and once counted, and where memory is measured.
+    assert {told.count(name) for name in "abcde"} == {len(told) // 5}
 
 
 class Counting:

@@ -124,6 +124,7 @@ DAMAGE = {
     "a page for a sound": ((*TAKE, "sound"), "0123456789abcdef.html", "names the sound"),
     "a sound of no length": ((*TAKE, "duration_s"), 0, "lasts 0.0 s"),
     "a sound without an end": ((*TAKE, "duration_s"), float("inf"), "duration_s"),
+    "a length that is no number": ((*TAKE, "duration_s"), float("nan"), "duration_s"),
     "codes that are none": ((*TAKE, "codes"), "abc", "codes"),
     "codes with fractions": ((*TAKE, "codes", "values", "type"), "float64", "is of the type 'float64'"),
     "fewer codes than promised": ((*TAKE, "codes", "values", "data"), "", "holds 0 values"),

@@ -298,7 +298,9 @@ def test_an_unknown_baseline_is_answered_with_near_names(tmp_path):
         find_baseline("quick", tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../quick", "a/b", "/quick", "a\\b", ".hidden", "nul\0"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../quick", "a/b", "/quick", "a\\b", ".hidden", "nul\0", "red\x1b[31m", "two\nlines"]
+)
 def test_a_baselines_name_is_a_plain_name(tmp_path, name):
     with pytest.raises(ResultError, match="cannot be the name"):
         save_baseline(RUN, name, tmp_path / "baselines")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -277,12 +278,13 @@ def test_a_damaged_marker_is_named(content: bytes, corpus: Path, tmp_path: Path)
         run(load_recipe(write_recipe(corpus)), tmp_path)
 
 
-def test_a_damaged_state_is_named_and_kept(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda whole: whole[:1000], lambda whole: b"some text\n", lambda whole: b""])
+def test_a_damaged_state_is_named_and_kept(damage: Callable[[bytes], bytes], corpus: Path, tmp_path: Path) -> None:
     recipe = load_recipe(write_recipe(corpus))
     with pytest.raises(KeyboardInterrupt):
         run(recipe, tmp_path / "out", Interrupting("reconstruct", 8))
     state = tmp_path / "out/reconstruct/state.pt"
-    state.write_bytes(state.read_bytes()[:1000])
+    state.write_bytes(damage(state.read_bytes()))
     with pytest.raises(TrainingError, match="saved state cannot be read"):
         run(recipe, tmp_path / "out")
     assert state.exists()

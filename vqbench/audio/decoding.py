@@ -15,7 +15,7 @@ import soundfile
 
 from vqbench.audio.header import EXPECTED, Header, check_rate
 from vqbench.errors import DataError
-from vqbench.files import require_file
+from vqbench.files import digest_of, require_file
 
 MENDED_BYTES = 64
 """A header may promise so many bytes more than there are: some programs count its own size in. It is noted."""
@@ -61,6 +61,25 @@ def read_header(path: Path) -> Header:
         return sound.header
 
 
+def digest_and_header(path: Path) -> tuple[str, Header | DataError]:
+    """A recording's sha256, 64 hex digits, and its header, or why it has none; the file is opened once.
+
+    Raises:
+        DataError: no regular file, or it cannot be read.
+    """
+    with _opened(path) as file:
+        try:
+            digest = digest_of(file)
+            file.seek(0)
+        except OSError as error:
+            raise DataError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
+        try:
+            with _sound_in(file, str(path)) as sound:
+                return digest, sound.header
+        except DataError as error:
+            return digest, error
+
+
 @contextmanager
 def open_sound(path: Path) -> Iterator[Sound]:
     """Opens a recording.
@@ -68,29 +87,36 @@ def open_sound(path: Path) -> Iterator[Sound]:
     Raises:
         DataError: no regular file, not audio, or no samples.
     """
+    with _opened(path) as file, _sound_in(file, str(path)) as sound:
+        yield sound
+
+
+def _opened(path: Path) -> BinaryIO:
     require_file(path)
-    where = str(path)
     try:
         # By number, because soundfile wants more arguments for some names (`x.raw`) than for their content.
-        file: BinaryIO = open(os.open(path, os.O_RDONLY), "rb")  # noqa: PTH123, SIM115 - closed below
+        return open(os.open(path, os.O_RDONLY), "rb")  # noqa: PTH123 - closed by who asks
     except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", where=where) from error
-    with file:
-        head = file.read(10)
-        if not head:
-            raise DataError("the file is empty (0 bytes)", where=where, expected="a recording")
-        stream, notes = _behind_tag(file, head)
-        start = stream.read(12)
-        stream.seek(0)
-        foreign = _foreign_container(start)
-        if foreign is not None:
-            from vqbench.audio.foreign import open_foreign
+        raise DataError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
 
-            with open_foreign(stream, foreign, where) as sound:
-                yield sound
-        else:
-            with _open(stream, where) as opened:
-                yield Sndfile(opened, stream, where, notes)
+
+@contextmanager
+def _sound_in(file: BinaryIO, where: str) -> Iterator[Sound]:
+    head = file.read(10)
+    if not head:
+        raise DataError("the file is empty (0 bytes)", where=where, expected="a recording")
+    stream, notes = _behind_tag(file, head)
+    start = stream.read(12)
+    stream.seek(0)
+    foreign = _foreign_container(start)
+    if foreign is not None:
+        from vqbench.audio.foreign import open_foreign
+
+        with open_foreign(stream, foreign, where) as sound:
+            yield sound
+    else:
+        with _open(stream, where) as opened:
+            yield Sndfile(opened, stream, where, notes)
 
 
 def _behind_tag(file: BinaryIO, head: bytes) -> tuple[BinaryIO, tuple[str, ...]]:

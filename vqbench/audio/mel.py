@@ -66,7 +66,7 @@ class MelSpec:
                 expected=f"whole numbers from 1 to {MAX_SIZE:,}, and 0 <= f_min_hz < f_max_hz <= sample_rate_hz / 2",
             )
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any number of the front end."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ and `MAX_NODES` allow, however the aliases multiply.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -148,12 +149,16 @@ class Document:
 
 
 def read_yaml(path: Path) -> Document:
-    """Reads a YAML file.
+    """Reads a YAML file. Of the few that were read last the same text gives the same document: it is not to be changed.
 
     Raises:
         ConfigError: where there is nothing to read: no such file, a folder, too large, not UTF-8, empty, not YAML.
     """
-    text = _text(path)
+    return _document(path, _text(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _document(path: Path, text: str) -> Document:
     try:
         root = yaml.compose(text, Loader=_CoreLoader)
     except RecursionError:

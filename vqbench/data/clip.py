@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ MAX_NAME = 200
 
 MAX_FAULTS = 20
 """After so many a manifest is not read on."""
+
+_FILES_KEPT = 1024
+"""So many of the files that lines name are not looked for again."""
 
 _NAMED = 3
 """So many of the recordings that are missing are named."""
@@ -111,13 +115,16 @@ def check_lines(
     missing: list[tuple[str, _Missing]] = []
     seen: dict[tuple[object, ...], str] = {}
     root = folder.resolve()
+    # Thousands of segments of one file stand side by side.
+    find = lru_cache(maxsize=_FILES_KEPT)(partial(locate, folder=root))
+    real = lru_cache(maxsize=_FILES_KEPT)(os.path.realpath)
     try:
         for line in lines:
             if len(errors) >= max_faults:
                 errors.append(DataError("too many faults: the lines from here on are not read", where=line.where))
                 break
             try:
-                clip = _clip(line, root)
+                clip = _clip(line, find)
             except _Missing as error:
                 missing.append((line.where, error))
                 continue
@@ -125,7 +132,7 @@ def check_lines(
                 errors += _at(line.where, error)
                 continue
             recording = "recording" if clip.start_s is None else "segment"
-            segment = (os.path.realpath(clip.path), clip.start_s, None if clip.start_s is None else clip.duration_s)
+            segment = (real(clip.path), clip.start_s, None if clip.start_s is None else clip.duration_s)
             for what, key, shown in (("id", (clip.id,), clip.id), (recording, segment, clip.path.name)):
                 if key in seen:
                     problem = f"the {what} {shown!r} stands in line {_number(seen[key])} already"
@@ -170,7 +177,7 @@ def _at(where: str, error: VqbenchError) -> list[DataError]:
     return [DataError(one.problem, where=where, expected=one.expected, fix=one.fix) for one in found]
 
 
-def _clip(line: Line, folder: Path) -> Clip:
+def _clip(line: Line, find: Callable[[str], Path]) -> Clip:
     if line.error is not None:
         raise line.error
     errors: list[VqbenchError] = []
@@ -196,7 +203,7 @@ def _clip(line: Line, folder: Path) -> Clip:
     checked["columns"] = tuple(sorted(columns.items()))
     if "path" in checked:
         try:
-            checked["path"] = locate(checked["path"], folder)
+            checked["path"] = find(checked["path"])
         except VqbenchError as error:
             if isinstance(error, _Missing) and not errors:
                 raise

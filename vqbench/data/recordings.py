@@ -10,17 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqbench.audio.decoding import read_header
+from vqbench.audio.decoding import digest_and_header
 from vqbench.audio.header import Header
 from vqbench.data.clip import Clip
 from vqbench.errors import DataError, did_you_mean
-from vqbench.files import file_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_CLIP_S = 600.0
 """A longer recording is not decoded, unless its source says so: a few megabytes of FLAC may hold ten hours."""
+
+DENSE = 2 * 96_000
+"""Values a second of stereo at 96 kHz. What is denser may be as much shorter than `max_clip_s` only: a FLAC may claim
+655 kHz and eight channels of silence, and ten minutes of it would be twelve gigabytes."""
 
 _ROUNDED_S = 0.1
 """Other tools round lengths, so that a segment may seem to end after its file; it ends with it then."""
@@ -105,6 +108,11 @@ class Recordings:
         fault = None
         if length_s > self._max_clip_s:
             fault = f"the clip is {length_s:.0f} s long, and max_clip_s is {self._max_clip_s:g}"
+        elif length_s * header.rate_hz * header.channels > self._max_clip_s * DENSE:
+            fault = (
+                f"the clip holds {length_s:.0f} s of {header.channels} channels at {header.rate_hz:,} Hz, which is "
+                f"more than {self._max_clip_s:g} s (max_clip_s) of stereo at 96 kHz"
+            )
         return replace(clip, notes=notes, fault=fault)
 
     def look(self, path: Path) -> tuple[str, Header | DataError]:
@@ -114,11 +122,7 @@ class Recordings:
             DataError: no regular file, or it cannot be read.
         """
         if path not in self._known:
-            digest = file_digest(path)
-            try:
-                self._known[path] = digest, read_header(path)
-            except DataError as error:
-                self._known[path] = digest, error
+            self._known[path] = digest_and_header(path)
         return self._known[path]
 
 
@@ -151,7 +155,7 @@ def _segment_digest(digest: str, start_s: float, duration_s: float) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-_TOO_LONG = "longer than max_clip_s, and so not scored"
+_TOO_LONG = "longer or larger than max_clip_s allows, and so not scored"
 
 
 def notes_of(clips: Sequence[Clip]) -> list[str]:

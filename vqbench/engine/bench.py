@@ -72,7 +72,7 @@ class Bench:
         self._programs: Shelf[DVAETokenizer | Tokenizer] = Shelf(len(suite.candidates) + 1)
         self._tokenizers: Shelf[DVAETokenizer | Tokenizer] = Shelf(SYSTEMS_KEPT)
         # Candidates with a front end of their own have recordings of their own.
-        self._recordings: Shelf[Recording | DataError] = Shelf(2 * CLIPS_AT_ONCE)
+        self.recordings: Shelf[Recording | DataError] = Shelf(2 * CLIPS_AT_ONCE)
         self._speakers: Shelf[TortoiseTeacher] = Shelf(1)
         self._brings: dict[str, Bring] = {}
         self._stand_ins: Mapping[str, CandidateConfig] = {}
@@ -358,7 +358,7 @@ class Bench:
             except DataError as error:
                 return error
 
-        found = self._recordings.get((clip, mel_spec.fingerprint), read)
+        found = self.recordings.get((clip, mel_spec.fingerprint), read)
         if isinstance(found, DataError):
             raise found
         return found

@@ -29,7 +29,7 @@ from vqbench.engine.cache import Place, content_key
 from vqbench.engine.hearing import Target
 from vqbench.engine.question import TRUE, Question
 from vqbench.engine.speaking import Recorded, Said, hear_said
-from vqbench.engine.systems import Original, Recording, System, read_recording
+from vqbench.engine.systems import Original, Recording, System
 from vqbench.errors import ConfigError, DataError, did_you_mean, raise_all
 from vqbench.judging.choice import choose_clips
 from vqbench.progress import Progress
@@ -119,6 +119,7 @@ class Material:
     Attributes:
         systems: who copies recordings, in the order of the run.
         load: brings one of them, by its name.
+        read: a recording as a front end reads it; what was read just before is not read again.
         clips: the recordings of `data.speech`.
         answer: what tokens are held against; None where that was not asked.
         assignment: the sentences that were spoken; None where none were.
@@ -128,6 +129,7 @@ class Material:
 
     systems: Sequence[Copier]
     load: Callable[[str], System]
+    read: Callable[[Clip, MelSpec], Recording]
     clips: Sequence[Clip]
     answer: AgreementData | None
     assignment: Assignment | None
@@ -230,7 +232,7 @@ class _Gallery:
             takes = [self._copy(system.record.name, system, target) for system in systems]
             return _shown(clip_id, takes, pack_whole(target.sequence.codes), by)
         if clip := self._clips.get(clip_id):
-            codes = None if true is None else _tokens(true[1], clip)
+            codes = None if true is None else _tokens(true[1], clip, self._material)
             return _shown(clip_id, [self._copy(s.record.name, s, clip) for s in systems], codes, by)
         return _shown(clip_id, self._spoken(clip_id))
 
@@ -249,7 +251,7 @@ class _Gallery:
         def make() -> _Sound:
             front_end = MelFrontEnd(system.mel_spec)
             whole = system if isinstance(system, Original) else self._material.load(system.record.name)
-            (rendering,) = whole.render([_read(source, front_end)])
+            (rendering,) = whole.render([self._read(source, front_end)])
             if isinstance(rendering, DataError):
                 raise rendering
             sound = rendering.waveform_hat
@@ -262,6 +264,19 @@ class _Gallery:
             return _Sound(sound, system.mel_spec.sample_rate_hz, mel, rendering.codes)
 
         return self._take(name, {"system": dict(system.identity), "clip": _content(source)}, make)
+
+    def _read(self, source: Clip | Target, front_end: MelFrontEnd) -> Recording:
+        """A recording as a front end reads it.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        if isinstance(source, Clip):
+            return self._material.read(source, front_end.spec)
+        record = source.clip
+        clip = Clip(record.id, Path(), record.sha256, record.duration_s, record.text, record.speaker)
+        waveform = resample(source.waveform, MelSpec().sample_rate_hz, front_end.spec.sample_rate_hz)
+        return Recording(clip, waveform, front_end(waveform))
 
     def _recorded(self, name: str, recorded: Recorded) -> Take | None:
         spoken = recorded.spoken
@@ -308,10 +323,10 @@ class _Gallery:
 
 
 @one_thread()
-def _tokens(tokenizer: MelTokenizer, clip: Clip) -> PackedArray | None:
+def _tokens(tokenizer: MelTokenizer, clip: Clip, material: Material) -> PackedArray | None:
     """What a tokenizer makes of a recording; None where it cannot be read."""
     try:
-        recording = read_recording(clip, MelFrontEnd(tokenizer.mel_spec))
+        recording = material.read(clip, tokenizer.mel_spec)
     except DataError:
         return None
     (codes,) = encode(tokenizer, [recording.mel])
@@ -327,20 +342,6 @@ def _shown(
 
 def _content(source: Clip | Target) -> str:
     return source.sha256 if isinstance(source, Clip) else source.clip.sha256
-
-
-def _read(source: Clip | Target, front_end: MelFrontEnd) -> Recording:
-    """A recording as a front end reads it.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    if isinstance(source, Clip):
-        return read_recording(source, front_end)
-    record = source.clip
-    clip = Clip(record.id, Path(), record.sha256, record.duration_s, record.text, record.speaker)
-    waveform = resample(source.waveform, MelSpec().sample_rate_hz, front_end.spec.sample_rate_hz)
-    return Recording(clip, waveform, front_end(waveform))
 
 
 def _picture(mel: Tensor, front_end: MelFrontEnd, of: Literal["decoder", "sound"]) -> Mel:

@@ -37,6 +37,7 @@ from vqbench.engine.sketch import Sketch
 from vqbench.engine.speaking import PER_SHARD
 from vqbench.engine.stages import measuring
 from vqbench.engine.stages.tuning import FINETUNE
+from vqbench.metrics.throughput import n_heats_of
 from vqbench.progress import Progress, Timekeeper
 from vqbench.records.forecast import Forecast, Memory, StageForecast, Work, stages_of
 from vqbench.records.run import Run
@@ -125,7 +126,8 @@ def count_work(bench: Bench) -> list[Work]:
             items: dict[object, Item] = {}
             for item in stage.prepare(bench, found):
                 if item.identity not in seen:
-                    items.setdefault(item.identity, item)  # as in a run, it is done for the first who asks
+                    # As in a run, whoever comes first does it, under his name.
+                    items.setdefault(item.identity, item)
             seen |= {identity for identity, item in items.items() if item.places}
             work += stage.count(bench, list(items.values()))
             stage.expect(bench, found)
@@ -270,6 +272,8 @@ def _step_share(bench: Bench, chosen: Sketch) -> float:
 def _notes(bench: Bench, chosen: str, share: float, stages: Sequence[StageForecast]) -> Iterator[str]:
     if len(bench.candidates) > 1:
         yield f"every candidate is taken to be as fast as {chosen}"
+    if "throughput" in bench.suite.metrics and (n_heats := n_heats_of(len(bench.candidates))) > 1:
+        yield f"speed is measured in {n_heats} heats: loading the candidates anew for each block is not counted"
     if share < 0.995 and any(stage.name == FINETUNE for stage in stages):
         yield (
             f"steps were rehearsed on the longest clips, which decide the memory; the run's batches are "

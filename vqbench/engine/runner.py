@@ -86,7 +86,9 @@ def run_suite(
     if run.slices:
         with progress.task("slices", len(run.slices)) as advance:
             run = replace(run, slice_results=summarise_slices(run, advance))
-    material = Material(bench.systems, bench.system, bench.clips, found.answer, bench.assignment, found.said, plan.once)
+    material = Material(
+        bench.systems, bench.system, bench.recording, bench.clips, found.answer, bench.assignment, found.said, plan.once
+    )
     exhibits, sounds = keep_exhibits(run, material, suite.exhibits, progress)
     return Outcome(run, found.all_transcripts, exhibits, sounds)
 

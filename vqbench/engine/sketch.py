@@ -34,6 +34,10 @@ class Shelf(Generic[T]):
         self._kept.move_to_end(name)
         return self._kept[name]
 
+    def peek(self, name: Hashable) -> T | None:
+        """What is called so, where it is kept; None elsewhere."""
+        return self._kept.get(name)
+
 
 @dataclass(frozen=True)
 class Sketch:

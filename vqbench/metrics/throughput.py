@@ -4,16 +4,20 @@ A machine has moods: it is slower for seconds or minutes, whoever is timed. So c
 repetition of everything: the stages and batch sizes in a drawn order, and at each of them all candidates in a drawn
 order. Whatever the mood, each candidate had the same chance of it, and within a block they can be paired.
 
+More candidates than memory should hold are timed in heats: for each block they are dealt anew into a few heats, one of
+which is in memory at a time. That is still the same chance for each; two who are not in one heat are further apart.
+
 Nothing here is cached: a timing belongs to the machine and the minute it was taken.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,12 +32,12 @@ from vqbench.progress import Progress
 from vqbench.records.run import BLOCK, MetricSpec, Table
 from vqbench.stats.columns import columns_of
 
+HELD = 8
+"""So many candidates are in memory at once at most while they are timed."""
+
 _VERSION = 1
 _LATENCY = "throughput.latency"
 _MEMORY = "throughput.memory"
-
-HEAT = 4
-"""So many candidates run side by side, and are in memory, at most."""
 
 T = TypeVar("T")
 
@@ -45,7 +49,8 @@ class Timings:
     Attributes:
         tables: of every candidate.
         conditions: plain JSON values for the provenance: the number of blocks, the seed of their order, and at the
-            beginning of each block the load average and the mean clock frequency, None where the system does not tell.
+            beginning of each block the load average and the mean clock frequency, None where the system does not tell;
+            in how many heats a block was timed, where not all candidates were in memory together.
     """
 
     tables: tuple[Table, ...]
@@ -122,8 +127,6 @@ def measure_throughput(
 ) -> Timings:
     """Times every candidate at every stage and batch size, in blocks.
 
-    Few candidates are in memory at once: where there are more, each block draws who runs beside whom.
-
     Args:
         entrants: who is timed; nobody may be.
         load: how much of it.
@@ -131,118 +134,148 @@ def measure_throughput(
         seed: of the order within the blocks.
         progress: advances `n_timings` times a candidate.
     """
-    draw = random.Random(f"throughput {seed}")
-    starters, called = Starters(load, device), {one.name: one for one in entrants}
-    # Only a tokenizer of waveforms may fail: its program ends, say.
-    failed: dict[str, str] = {}
-
-    def done(name: str, run: Callable[[], T]) -> T | None:
-        try:
-            return None if name in failed else run()
-        except DataError as error:
-            failed[name] = error.problem
-            return None
-
-    def heats() -> Iterator[dict[str, Mapping[str, Workload]]]:
-        drawn = draw.sample(list(called), len(called)) if len(called) > HEAT else list(called)
-        for start in range(0, len(drawn), HEAT):
-            heat = drawn[start : start + HEAT]
-            starters.leave_all_but(heat)
-            ready = {name: done(name, partial(starters.ready, called[name])) for name in heat}
-            running = {name: work for name, work in ready.items() if work is not None}
-            del ready
-            yield running
-            running.clear()  # before the next ones are loaded, whoever still holds it
-
-    seconds: dict[tuple[str, str], list[float]] = {}
-    timed: dict[tuple[str, str], Workload] = {}
+    watch = _Stopwatch(load, device, random.Random(f"throughput {seed}"))
+    n_heats = n_heats_of(len(entrants))
     loads, clocks = [], []
-    peaks: dict[str, list[float | None]] = {}
-    with progress.task("speed", sum(n_timings(load, one.stages) for one in entrants)) as advance:
-        for block in range(-load.warmup, load.repetitions):
-            if block >= 0:
-                loads.append(load_average())
-                clocks.append(clock_mhz())
-            for heat in heats():
-                groups = list(dict.fromkeys(group for work in heat.values() for group in work))
-                for group in draw.sample(groups, len(groups)):
-                    names = [name for name, work in heat.items() if group in work]
-                    for name in draw.sample(names, len(names)):
-                        start = time.perf_counter()
-                        done(name, heat[name][group].run)
-                        took = time.perf_counter() - start
-                        if block >= 0:
-                            seconds.setdefault((name, group), []).append(took)
-                            timed[name, group] = heat[name][group].told
-                        advance()
-        for _ in range(load.repetitions):
-            for heat in heats():
-                names = [name for name, work in heat.items() if _LATENCY in work]
-                for name in draw.sample(names, len(names)):
-                    peak = done(name, partial(peak_memory_mb, starters.largest(called[name]), device))
-                    peaks.setdefault(name, []).append(peak)
-                    advance()
-    tables = [_timed(name, timed[name, group], took) for (name, group), took in seconds.items() if name not in failed]
-    tables += [_memory_table(name, of_one) for name, of_one in peaks.items() if name not in failed]
-    for one in entrants:
-        if one.name in failed:
-            tables += _failed(one.name, load, one.stages, failed[one.name])
-    order = {one.name: place for place, one in enumerate(entrants)}
-    tables.sort(key=lambda table: (order[table.candidate], table.group))
+
+    def begin_block() -> None:
+        loads.append(load_average())
+        clocks.append(clock_mhz())
+
+    with progress.task("speed", sum(n_timings(load, one.stages, n_heats) for one in entrants)) as advance:
+        if n_heats == 1:
+            heat = watch.open(entrants)
+            for block in range(-load.warmup, load.repetitions):
+                if block >= 0:
+                    begin_block()
+                watch.time(heat, advance, counted=block >= 0)
+            for _ in range(load.repetitions):
+                watch.weigh(heat, advance)
+        else:
+            for _ in range(load.repetitions):
+                begin_block()
+                for together in watch.deal(entrants, n_heats):
+                    heat = watch.open(together)
+                    # What was just loaded is slow at first.
+                    watch.time(heat, advance, counted=False)
+                    watch.time(heat, advance, counted=True)
+                    watch.weigh(heat, advance)
+                    del heat  # or it would be in memory together with the next
+    tables = [table for one in entrants for table in watch.tables(one)]
     conditions = {"blocks": load.repetitions, "seed": seed, "load_average": loads, "clock_mhz": clocks}
-    return Timings(tuple(tables), conditions)
+    return Timings(tuple(tables), {**conditions, **({"heats": n_heats} if n_heats > 1 else {})})
 
 
-class Starters:
-    """Candidates that are in memory, with what is timed of them.
+@dataclass(frozen=True)
+class _Heat:
+    """Candidates that are in memory together: group → candidate → what is done, a few batches each, and all at once."""
+
+    work: Mapping[str, Mapping[str, Workload]]
+    largest: Mapping[str, Callable[[], object]]
+
+
+class _Stopwatch:
+    """Times heats, and keeps what it took.
 
     Args:
-        load: how much of it.
+        load: how much is timed.
         device: where the tokenizers run.
+        draw: of the order.
     """
 
-    def __init__(self, load: Load, device: torch.device) -> None:
-        self._load, self._device = load, device
-        self._work: dict[str, dict[str, Workload]] = {}
-        self._largest: dict[str, Callable[[], object]] = {}
+    def __init__(self, load: Load, device: torch.device, draw: random.Random) -> None:
+        self._load, self._device, self._draw = load, device, draw
+        # Only a tokenizer of waveforms may fail: its program ends, say.
+        self._failed: dict[str, str] = {}
+        self._timed: dict[tuple[str, str], _Times] = {}
+        self._peaks: dict[str, list[float | None]] = {}
 
-    def leave_all_but(self, names: Collection[str]) -> None:
-        """Lets go of the others."""
-        for kept in (self._work, self._largest):
-            for name in [name for name in kept if name not in names]:
-                del kept[name]
+    def deal(self, entrants: Sequence[Entrant], n_heats: int) -> list[list[Entrant]]:
+        """All of them in heats, dealt anew each time; none of two sizes further apart than one."""
+        dealt = self._draw.sample(entrants, len(entrants))
+        return [dealt[place::n_heats] for place in range(n_heats)]
 
-    def ready(self, entrant: Entrant) -> Mapping[str, Workload]:
-        """What is timed of one, by group; it is loaded, and its batches are made, where that is not done yet.
+    def open(self, entrants: Sequence[Entrant]) -> _Heat:
+        """Loads candidates, and makes ready what is timed of them."""
+        work: dict[str, dict[str, Workload]] = {}
+        largest: dict[str, Callable[[], object]] = {}
+        load, device = self._load, self._device
+        for one in entrants:
+            if one.name in self._failed:
+                continue
+            tokenizer = one.open()
+            try:
+                own = list(workloads(tokenizer, one.waveforms, load, device))
+            except DataError as error:
+                self._failed[one.name] = error.problem
+                continue
+            whole = partial(end_to_end, tokenizer, one.waveforms, load, device)
+            if STAGES[-1] in one.stages:
+                own.append(Workload(_LATENCY, load.segment_s, 0, partial(finish, whole(1), device)))
+                largest[one.name] = whole(max(load.batch_sizes))
+            for workload in own:
+                work.setdefault(workload.group, {})[one.name] = workload
+        return _Heat(work, largest)
 
-        Raises:
-            DataError: it fails, as a tokenizer of waveforms may.
-        """
-        if entrant.name not in self._work:
-            tokenizer, load, device = entrant.load(), self._load, self._device
-            work = {one.group: one for one in workloads(tokenizer, entrant.waveforms, load, device)}
-            if STAGES[-1] in entrant.stages:
-                whole = partial(end_to_end, tokenizer, entrant.waveforms, load, device)
-                work[_LATENCY] = Workload(_LATENCY, load.segment_s, 0, partial(finish, whole(1), device))
-                self._largest[entrant.name] = whole(max(load.batch_sizes))
-            self._work[entrant.name] = work
-        return self._work[entrant.name]
+    def time(self, heat: _Heat, advance: Callable[[], object], counted: bool) -> None:
+        """Runs all once, everybody at one thing before anybody is at the next."""
+        draw = self._draw
+        for group in draw.sample(list(heat.work), len(heat.work)):
+            for name in draw.sample(list(heat.work[group]), len(heat.work[group])):
+                workload = heat.work[group][name]
+                start = time.perf_counter()
+                self._do(name, workload.run)
+                took = time.perf_counter() - start
+                if counted:
+                    known = self._timed.setdefault((name, group), _Times(workload.audio_s, workload.n_tokens, []))
+                    known.seconds.append(took)
+                advance()
 
-    def largest(self, entrant: Entrant) -> Callable[[], object]:
-        """All of what one does with its largest batch; it is ready."""
-        return self._largest[entrant.name]
+    def weigh(self, heat: _Heat, advance: Callable[[], object]) -> None:
+        """Measures everybody's peak of memory once."""
+        for name in self._draw.sample(list(heat.largest), len(heat.largest)):
+            peak = self._do(name, partial(peak_memory_mb, heat.largest[name], self._device))
+            self._peaks.setdefault(name, []).append(peak)
+            advance()
+
+    def tables(self, one: Entrant) -> list[Table]:
+        """What was measured of a candidate, in the order of the groups."""
+        if one.name in self._failed:
+            tables = _failed(one.name, self._load, one.stages, self._failed[one.name])
+        else:
+            tables = [_timed(name, group, times) for (name, group), times in self._timed.items() if name == one.name]
+            tables += [_memory_table(one.name, self._peaks[one.name])] if one.name in self._peaks else []
+        return sorted(tables, key=lambda table: table.group)
+
+    def _do(self, name: str, run: Callable[[], T]) -> T | None:
+        try:
+            return None if name in self._failed else run()
+        except DataError as error:
+            self._failed[name] = error.problem
+            return None
 
 
-def n_timings(load: Load, stages: Sequence[str] = STAGES) -> int:
+def n_heats_of(n_candidates: int) -> int:
+    """In how many heats a block is timed.
+
+    >>> n_heats_of(8), n_heats_of(9)
+    (1, 2)
+    """
+    return max(1, math.ceil(n_candidates / HELD))
+
+
+def n_timings(load: Load, stages: Sequence[str] = STAGES, n_heats: int = 1) -> int:
     """How often something is done for a candidate: every stage at every batch size, a single stream, memory.
 
     Args:
         load: how much of it.
         stages: what of it is timed. Single stream and memory are of all of them, so of none that only encodes.
+        n_heats: in so many a block is timed. Of several each is loaded anew and run once uncounted in every block, in
+            place of the warming up before the first.
     """
     whole = STAGES[-1] in stages
-    blocks = load.warmup + load.repetitions
-    return blocks * (len(stages) * len(load.batch_sizes) + whole) + whole * load.repetitions
+    rounds = load.warmup + load.repetitions if n_heats == 1 else 2 * load.repetitions
+    return rounds * (len(stages) * len(load.batch_sizes) + whole) + whole * load.repetitions
 
 
 def load_average() -> float | None:
@@ -263,13 +296,23 @@ def clock_mhz() -> float | None:
     return round(sum(told) / len(told)) if told else None
 
 
-def _timed(candidate: str, work: Workload, seconds: Sequence[float]) -> Table:
-    if work.group == _LATENCY:
-        return _table(candidate, work.group, {"milliseconds": tuple(1000 * took for took in seconds)})
-    columns = {"seconds": tuple(seconds), "audio_s": (work.audio_s,) * len(seconds)}
-    if work.n_tokens is not None:
-        columns["tokens"] = (float(work.n_tokens),) * len(seconds)
-    return _table(candidate, work.group, columns)
+@dataclass(frozen=True)
+class _Times:
+    """Seconds that one thing took in each block, and how much speech, and how many tokens, it was."""
+
+    audio_s: float
+    n_tokens: int | None
+    seconds: list[float]
+
+
+def _timed(candidate: str, group: str, times: _Times) -> Table:
+    seconds = tuple(times.seconds)
+    if group == _LATENCY:
+        return _table(candidate, group, {"milliseconds": tuple(1000 * took for took in seconds)})
+    columns = {"seconds": seconds, "audio_s": (times.audio_s,) * len(seconds)}
+    if times.n_tokens is not None:
+        columns["tokens"] = (float(times.n_tokens),) * len(seconds)
+    return _table(candidate, group, columns)
 
 
 def _table(candidate: str, group: str, columns: dict[str, tuple[float, ...]]) -> Table:

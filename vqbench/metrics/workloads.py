@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqbench.audio.mel import MelFrontEnd
 from vqbench.errors import DataError
-from vqbench.metrics.stages import STAGES, timed_group
+from vqbench.metrics.stages import STAGES, WAVEFORM_STAGES, timed_group
 from vqbench.tokenizers.protocol import Codes, MelTokenizer, Tokenizer, can_decode, codes_of
 
 T = TypeVar("T")
@@ -39,15 +39,15 @@ class Entrant:
 
     Attributes:
         name: in the tables.
-        load: brings the tokenizer that is timed; it is in memory only while its turn lasts.
+        open: brings the tokenizer to its device; called again where too many are timed to hold them all.
+        stages: what of it is timed, as `stages_of` says.
         waveforms: (N,) float32 each, real speech at the front end's rate; segments are cut from them end to end.
-        stages: what of it is timed.
     """
 
     name: str
-    load: Callable[[], MelTokenizer | Tokenizer]
+    open: Callable[[], MelTokenizer | Tokenizer]
+    stages: Sequence[str]
     waveforms: Sequence[Tensor]
-    stages: Sequence[str] = STAGES
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,6 @@ class Workload:
     audio_s: float
     n_tokens: int | None
     run: Callable[[], object]
-
-    @property
-    def told(self) -> Workload:
-        """The same without what does it: no tokenizer hangs on it."""
-        return replace(self, run=_nothing)
-
-
-def _nothing() -> None:
-    pass
 
 
 @torch.inference_mode()
@@ -189,6 +180,13 @@ def whole(rows: Sequence[T | DataError]) -> list[T]:
             raise DataError(f"the speech that is timed cannot be coded: {row.problem}")
         made.append(row)
     return made
+
+
+def stages_of(tokenizer: MelTokenizer | Tokenizer) -> tuple[str, ...]:
+    """What of a tokenizer is timed."""
+    if not isinstance(tokenizer, Tokenizer):
+        return STAGES
+    return WAVEFORM_STAGES if can_decode(tokenizer) else WAVEFORM_STAGES[:1]
 
 
 def end_to_end(

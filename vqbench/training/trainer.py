@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import torch
 from vqbench.audio.io import file_digest
 from vqbench.audio.mel import MelSpec
 from vqbench.config.recipe import PAIRS_LAYERS, VQVAE_PHASES, Recipe
-from vqbench.config.source import POCKET
+from vqbench.config.source import POCKET, DataSource
+from vqbench.data.clip import Clip
 from vqbench.data.corpora import load_clips
 from vqbench.errors import CheckpointError, ConfigError, TrainingError
 from vqbench.files import has_sum, require_writable, write_sum, write_whole
@@ -52,6 +53,8 @@ def find_sources(
     pairs: str | None = None,
     teaching: Teaching | None = None,
     pocket: DVAETokenizer | None = None,
+    read: Callable[[DataSource], Sequence[Clip]] = load_clips,
+    load: Callable[[Path, Path | None], DVAETokenizer] = load_tokenizer,
 ) -> Sources:
     """Finds what a recipe reads.
 
@@ -60,21 +63,23 @@ def find_sources(
         pairs: the digest of its folder of pairs, or of what they are made of, where it has any.
         teaching: its teacher, where it has one.
         pocket: the VQVAE that `start: pocket` means.
+        read: finds the clips of a source; who finds the sources of many recipes reads each once.
+        load: likewise the VQVAE that training starts with, of its checkpoint and mel norms.
 
     Raises:
         DataError: where a manifest or a clip is at fault.
         CheckpointError: where the VQVAE to start with is at fault.
     """
     clips = {
-        phase: [(clip, source.weight) for source in config.data for clip in load_clips(source)]
+        phase: [(clip, source.weight) for source in config.data for clip in read(source)]
         for phase in ("reconstruct", "joint", "finetune")
         if (config := getattr(recipe, phase)) is not None
     }
     if recipe.pseudo_label is not None:
-        clips["pseudo_label"] = [(clip, 1.0) for source in recipe.pseudo_label.data for clip in load_clips(source)]
+        clips["pseudo_label"] = [(clip, 1.0) for source in recipe.pseudo_label.data for clip in read(source)]
     start = None
     if recipe.start is not None:
-        start = pocket if str(recipe.start) == POCKET else load_tokenizer(recipe.start, recipe.mel_norms)
+        start = pocket if str(recipe.start) == POCKET else load(recipe.start, recipe.mel_norms)
     return Sources(clips, teaching, start, pairs)
 
 

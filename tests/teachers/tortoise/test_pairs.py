@@ -230,6 +230,18 @@ def test_a_later_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         list(read_pairs(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "header", [b"[" * 100_000, b'{"format": 1, "rows": 1, "shard": ' + b"[" * 100_000], ids=["all", "in"]
+)
+def test_a_header_of_brackets_is_refused(header: bytes, tmp_path: Path) -> None:
+    write(tmp_path, [pair(0)])
+    file = shard_path(tmp_path, 0)
+    pq.write_table(pq.read_table(file).replace_schema_metadata({shards._METADATA_KEY: header}), file)
+    with pytest.raises(DataError) as caught:
+        list(read_pairs(tmp_path))
+    assert caught.value.where == str(file)
+
+
 def test_a_damaged_recording_is_named() -> None:
     with pytest.raises(DataError, match="pair 000003"):
         pair(3, flac=pair(3).flac[:300]).waveform()

@@ -226,10 +226,25 @@ BROKEN: dict[str, tuple[str, Callable[[DVAE, Path], object], str]] = {
         lambda d, p: p.write_bytes((1 << 30).to_bytes(8, "little") + b"{" + bytes(100)),
         "no safetensors",
     ),
-    "a header of brackets": (
+    "brackets for a header": (
+        "a.safetensors",
+        lambda d, p: p.write_bytes((100_000).to_bytes(8, "little") + b"[" * 100_000),
+        "no safetensors",
+    ),
+    "brackets within a header": (
+        "a.safetensors",
+        lambda d, p: p.write_bytes((100_005).to_bytes(8, "little") + b'{"a":' + b"[" * 100_000),
+        "no safetensors",
+    ),
+    "a description of brackets": (
         "a.safetensors",
         lambda d, p: save_file(d.state_dict(), p, {"vqbench": "[" * 100_000}),
         "header",
+    ),
+    "a rate that no sound has": (
+        "a.safetensors",
+        lambda d, p: save_file(d.state_dict(), p, _header(front_end={**vars(MelSpec()), "sample_rate_hz": 10**12})),
+        "sizes are impossible",
     ),
     "a window of a gigabyte": (
         "a.safetensors",

@@ -7,13 +7,15 @@ from functools import partial
 
 import torch
 
+from vqbench.audio.mel import MelSpec
 from vqbench.data.manifest import Clip
 from vqbench.data.recordings import load_clip
 from vqbench.engine.bench import Bench
 from vqbench.engine.findings import Findings
 from vqbench.engine.plan import Done, Item, Plan, Stage, Values
+from vqbench.engine.systems import Recording
 from vqbench.errors import DataError
-from vqbench.metrics.throughput import measure_throughput, n_timings
+from vqbench.metrics.throughput import measure_throughput, n_heats_of, n_timings
 from vqbench.metrics.workloads import Entrant
 from vqbench.progress import Progress
 from vqbench.records.forecast import Work
@@ -35,7 +37,8 @@ class Timing(Stage):
 
     def count(self, bench: Bench, items: Sequence[Item]) -> Iterator[Work]:
         """All timings."""
-        total = sum(n_timings(bench.load, sketch.stages) for sketch in bench.candidates)
+        n_heats = n_heats_of(len(bench.candidates))
+        total = sum(n_timings(bench.load, sketch.stages, n_heats) for sketch in bench.candidates)
         yield Work(self.name, total, alike=False)
 
     def run(self, bench: Bench, found: Findings, plan: Plan) -> None:
@@ -43,16 +46,15 @@ class Timing(Stage):
         speech: dict[int, list[torch.Tensor]] = {}
         entrants = []
         for sketch in bench.candidates:
-            name = sketch.record.name
-            load: Callable[[], MelTokenizer | Tokenizer] = partial(bench.tokenizer, name)
-            rate_hz = sketch.mel_spec.sample_rate_hz
+            name, rate_hz = sketch.record.name, sketch.mel_spec.sample_rate_hz
+            bring: Callable[[], MelTokenizer | Tokenizer] = partial(bench.tokenizer, name)
             if sketch.is_coded:
-                load = partial(bench.waveform_tokenizer, name)
-                rate_hz = load().sample_rate_hz
+                bring, rate_hz = partial(bench.waveform_tokenizer, name), bench.waveform_tokenizer(name).sample_rate_hz
             if rate_hz not in speech:
-                speech[rate_hz] = readable_waveforms(bench.clips, rate_hz, bench.load.audio_s)
+                read = partial(_waveform, bench, sketch.mel_spec)
+                speech[rate_hz] = readable_waveforms(bench.clips, rate_hz, bench.load.audio_s, read)
             if speech[rate_hz]:
-                entrants.append(Entrant(name, load, speech[rate_hz], sketch.stages))
+                entrants.append(Entrant(name, bring, sketch.stages, speech[rate_hz]))
         timings = measure_throughput(entrants, bench.load, bench.device, bench.suite.seed, plan.progress)
         for table in timings.tables:
             found.add("throughput", table.candidate, table)
@@ -66,15 +68,36 @@ class Timing(Stage):
         """Likewise."""
 
 
-def readable_waveforms(clips: Sequence[Clip], sample_rate_hz: int, enough_s: float) -> list[torch.Tensor]:
-    """Clips as (N,) float32 each, in their order, without those that cannot be read, until there are `enough_s`."""
+def _waveform(bench: Bench, mel_spec: MelSpec, clip: Clip, sample_rate_hz: int) -> torch.Tensor:
+    """As `load_clip`; what that front end read just before is not read again."""
+    found = bench.recordings.peek((clip, mel_spec.fingerprint))
+    if isinstance(found, Recording) and sample_rate_hz == mel_spec.sample_rate_hz:
+        return found.waveform
+    return load_clip(clip, sample_rate_hz)
+
+
+def readable_waveforms(
+    clips: Sequence[Clip],
+    sample_rate_hz: int,
+    enough_s: float,
+    read: Callable[[Clip, int], torch.Tensor] | None = None,
+) -> list[torch.Tensor]:
+    """Clips as (N,) float32 each, in their order, without those that cannot be read, until there are `enough_s`.
+
+    Args:
+        clips: of which they are.
+        sample_rate_hz: the rate asked for.
+        enough_s: seconds.
+        read: reads one; `load_clip` where left out.
+    """
+    read = read or load_clip
     waveforms: list[torch.Tensor] = []
     missing = enough_s * sample_rate_hz
     for clip in clips:
         if missing <= 0:
             break
         try:
-            waveform = load_clip(clip, sample_rate_hz)
+            waveform = read(clip, sample_rate_hz)
         except DataError:
             continue  # it is named as unscored by every other metric
         waveforms.append(waveform)
