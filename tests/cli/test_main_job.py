@@ -21,6 +21,7 @@ from vqbench.audio.mel import MelSpec
 from vqbench.cli import app
 from vqbench.engine.cache import CACHE_VARIABLE
 from vqbench.engine.systems import MelCandidate, Vocoded
+from vqbench.files import sole_writer
 from vqbench.records.packing import pack
 from vqbench.records.run import Result, Run
 from vqbench.records.store import load_run, save_run
@@ -182,6 +183,16 @@ def test_the_second_run_is_read_and_gives_the_same_figures(workplace: Path, monk
     assert "gate: pass" in done.stdout
     first, again = load_run(workplace / "runs/first"), load_run(workplace / "runs/again")
     assert (again.tables, again.results, again.candidates) == (first.tables, first.results, first.candidates)
+
+
+def test_a_folder_that_another_suite_is_at_work_in_is_refused_and_left_as_it_is(workplace: Path) -> None:
+    other = suite_with("shared", ("min_clips: 3", "min_clips: 2"))
+    with sole_writer(Path("runs/shared")):
+        Path("runs/shared/mine").write_text("half a run")
+        done = vqbench(other)
+        assert done.exit_code == 2 and "another process is at work in this folder" in done.stderr
+        assert tree(Path("runs/shared")) == ["mine"]
+    assert vqbench(other).exit_code == 0
 
 
 def test_no_cache_measures_anew_and_gives_the_same_figures(workplace: Path) -> None:
